@@ -1,0 +1,119 @@
+// Package archtest holds the rules about the shape of this repository as data, and tests that the code keeps them: who may import
+// whom, who may use which third-party module, who may touch OS threads, how long files and functions may be. It is for tests only.
+//
+// Its one trap: the import table speaks of a package's own files. What _test.go files import is free.
+package archtest
+
+// imports says for each package which packages of this module it may import. A row whose package does not exist yet is fine; a
+// package without a row is not. The arrows point at what is imported, and nothing goes up. docs/architecture.md draws the picture.
+var imports = map[string][]string{
+	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
+	"internal/cli": {
+		"internal/runner", "internal/report", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
+		"internal/kernel", "sysctl", "lab",
+	},
+	"internal/runner": {
+		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
+		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
+	},
+	"experiments":       {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
+	"lab":               {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent"},
+	"internal/evidence": {"internal/netns", "internal/kernel", "internal/timeline"},
+	"internal/analyse":  {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
+	"internal/oracle":   {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
+	"internal/judge":    {"internal/result", "internal/timeline", "internal/explain"},
+	"internal/report":   {"internal/result", "internal/timeline"},
+	"internal/live":     {"internal/result", "internal/timeline"},
+
+	// Leaves.
+	"internal/agent":    {},
+	"internal/explain":  {},
+	"internal/kernel":   {},
+	"internal/netns":    {},
+	"internal/result":   {},
+	"internal/stall":    {},
+	"internal/timeline": {},
+	"pcapout":           {},
+	"sysctl":            {},
+
+	// Programs of the project's own: they write the reference pages and measure. Nobody imports them.
+	"internal/docgen": {"experiments", "internal/cli", "internal/explain", "internal/kernel", "internal/report", "internal/runner", "lab", "sysctl"},
+	"internal/bench":  {"internal/kernel", "internal/netns", "internal/result", "lab", "sysctl"},
+
+	// For tests only: no row lets anyone import them.
+	"internal/archtest": {},
+	"internal/doctest":  {},
+	"internal/labtest":  {},
+}
+
+// modules lists every third-party module and who may import it, with the reason. One package imports each module; a second
+// importer is an exception that its reason must carry.
+var modules = map[string]map[string]string{
+	"github.com/charmbracelet/x/ansi": {
+		"internal/report": "cell widths of the ladder and the tables",
+		"internal/live":   "cell widths of the live region; it may not import report",
+	},
+	"github.com/coreos/go-iptables": {"lab": "drop rules and their counters"},
+	"github.com/google/go-cmp":      {"internal/labtest": "the diff of a golden file"},
+	"github.com/gopacket/gopacket":  {"pcapout": "capture, pcapng and decoding"},
+	"github.com/safchain/ethtool":   {"lab": "segmentation offloads off where segments are counted"},
+	"github.com/spf13/cobra":        {"internal/cli": "commands and completion"},
+	"github.com/spf13/pflag":        {"internal/cli": "cobra's flags"},
+	"github.com/vishvananda/netlink": {
+		"lab":               "links, addresses and neighbours",
+		"internal/evidence": "inet_diag: the kernel's own view of a socket",
+	},
+	"github.com/vishvananda/netns": {"internal/netns": "namespace descriptors"},
+	"golang.org/x/net":             {"pcapout": "BPF filters"},
+	"golang.org/x/sys": {
+		"internal/agent":    "TCP socket options and system calls of the lab's processes",
+		"internal/evidence": "constants and layouts of inet_diag and tcp_info",
+		"internal/kernel":   "uname, and clocks with their resolution",
+		"internal/netns":    "setns and unshare",
+		"internal/stall":    "pins a watcher to each CPU",
+		"lab":               "netlink families",
+		"pcapout":           "AF_PACKET sockets and their drop counters",
+	},
+	"golang.org/x/term": {
+		"internal/live": "the size of the terminal",
+		"internal/cli":  "whether there is a terminal",
+	},
+}
+
+// A ban forbids a name of a package outside the listed places. A place is a folder or a file.
+type ban struct {
+	path, name string            // import path and identifier: golang.org/x/sys/unix, Setns
+	why        string            // what goes wrong otherwise
+	allowed    map[string]string // place → reason
+}
+
+var netnsOnly = map[string]string{"internal/netns": "the one package that moves threads between namespaces"}
+
+var bans = []ban{
+	{path: "runtime", name: "LockOSThread", why: "only internal/netns touches OS threads", allowed: map[string]string{
+		"internal/netns":     "a thread in another namespace must not serve other goroutines",
+		"internal/stall":     "pins one watcher to each CPU",
+		"cmd/tcplab/main.go": "keeps the main thread in the host's namespace, because /proc/self names its namespace",
+	}},
+	{path: "golang.org/x/sys/unix", name: "Setns", why: "use netns.Do", allowed: netnsOnly},
+	{path: "golang.org/x/sys/unix", name: "Unshare", why: "use netns.New", allowed: netnsOnly},
+	{path: "golang.org/x/sys/unix", name: "SYS_SETNS", why: "use netns.Do", allowed: netnsOnly},
+	{path: "golang.org/x/sys/unix", name: "SYS_UNSHARE", why: "use netns.New", allowed: netnsOnly},
+	{path: "syscall", name: "Unshare", why: "use netns.New", allowed: netnsOnly},
+	{path: "syscall", name: "SYS_UNSHARE", why: "use netns.New", allowed: netnsOnly},
+	{path: "time", name: "Sleep", why: "wait for the packet, the step or the state", allowed: map[string]string{
+		"internal/kernel/clock_linux.go": "the spacing of its readings is the measurement",
+	}},
+}
+
+// skippers may call Skip, Skipf and SkipNow of a test. Everyone else calls labtest.Need.
+var skippers = map[string]string{"internal/labtest": "Need is the checked skip"}
+
+// Limits of length, in lines. The function limit is for code, not for tests: a table test is as long as its table.
+const (
+	maxFileLines     = 500
+	maxFunctionLines = 60
+)
+
+// long lists what may be longer, "file" or "file:function", with the reason.
+var long = map[string]string{}
