@@ -1,0 +1,120 @@
+package explain
+
+// What disturbed a run, and what this machine lacks.
+const (
+	Stall            = "TL1301"
+	CaptureDrops     = "TL1302"
+	ClockStepped     = "TL1303"
+	StampsMissing    = "TL1304"
+	CutShort         = "TL1305"
+	StatesUnseen     = "TL1306"
+	ObservationEnded = "TL1307"
+	NoPrivilege      = "TL1401"
+	NoIptables       = "TL1402"
+	KnobMissing      = "TL1403"
+	KnobGlobal       = "TL1404"
+	NoVeth           = "TL1405"
+	NoRawSocket      = "TL1406"
+	KernelNotModeled = "TL1407"
+)
+
+var machineEntries = []Entry{
+	{Stall, "the machine stalled during the run",
+		`A processor did not run what was due, for longer than the windows of the prediction. What came late in that time proves nothing, so the run is inconclusive.
+
+tcplab sleeps on each processor for short times and measures how late it wakes. A late watcher means that timers were late too: run_timer_softirq runs on the processor where the timer was armed. The usual reasons are load, a hypervisor that gave the processor to others, and power saving.
+
+Run it again on a quieter machine, with fewer experiments at once (--parallel=1), or in the virtual machine, whose clock stands still while it is not running.`,
+		[]string{TooLate, CaptureDrops}},
+	{CaptureDrops, "the capture lost packets",
+		`The kernel could not hand every packet to the capture. What is missing in the file may have been on the wire, so the run is inconclusive.
+
+packet_rcv (net/packet/af_packet.c) drops a packet when the receive buffer of the capture is full, and counts it in tp_drops of PACKET_STATISTICS. A lab has few packets, so this means that the reader did not run for a long time.
+
+Look for stalls in the result, and run it again on a quieter machine.`,
+		[]string{Stall, CapturesDisagree}},
+	{ClockStepped, "CLOCK_REALTIME moved during the run",
+		`The wall clock jumped or was slewed while packets were captured.
+
+The kernel stamps packets with CLOCK_REALTIME (__net_timestamp, include/linux/skbuff.h), and timers run by CLOCK_MONOTONIC. A step of the one moves every later packet against the prediction. tcplab measures the two clocks against each other, and puts a number on it.
+
+Do not set the clock during a run. chrony and ntpd step it shortly after they start: wait until they are in step.`,
+		[]string{TooEarly, TooLate}},
+	{CutShort, "the run ended before the event was due",
+		`Observation ended, by --timeout or a signal, before something that was predicted could happen. That it was not seen proves nothing, so the check is inconclusive.
+
+The kernel sends nothing more once the client's process is gone: its socket is closed with it, and a connection in SYN-SENT dies without a packet (tcp_close, net/ipv4/tcp.c).
+
+Give the run more time, or leave --timeout away: without it a run lasts a little longer than its prediction.`,
+		[]string{DiedLate}},
+	{ObservationEnded, "observation ended before its time",
+		`A capture failed while the run went on, or the client's process was killed. What happened afterwards was not seen, so the run is inconclusive. What was captured until then is in the folder of the run.
+
+A capture ends with ENETDOWN when its interface is set down (packet_notifier, net/packet/af_packet.c). A client's process is most often killed by the kernel for want of memory (out_of_memory, mm/oom_kill.c), or by hand.
+
+The message says which it was. Leave the lab alone while it runs, give the machine more memory, and run it again.`,
+		[]string{ChildDied, CaptureDrops}},
+	{StatesUnseen, "inet_diag did not show every state",
+		`The TCP states of both ends are sampled with inet_diag a few times a second, and whenever something happens. A state that is shorter than the time between two looks can be missed, and a kernel without inet_diag for TCP (CONFIG_INET_TCP_DIAG) shows none.
+
+tcp_diag_get_info (net/ipv4/tcp_diag.c) answers the look. The packets are judged by the captures alone, and are not touched by this.
+
+Look at the samples in result.json for the gap, and run it again; where there are no samples at all, see whether the module tcp_diag is there.`,
+		[]string{WrongState, Stall}},
+	{StampsMissing, "packets carry no kernel time stamp",
+		`The time of a packet is when tcplab read it, not when the kernel saw it.
+
+The stamp comes from SO_TIMESTAMPNS, or from the packet ring. Where the kernel gives none, the reader's clock is later by the time until it ran: microseconds on a quiet machine, more under load. Exact ticks cannot be judged with it.
+
+The run is judged with windows only. See in the result which clock each capture had.`,
+		[]string{WrongTick, Stall}},
+	{NoPrivilege, "no root, and no user namespaces",
+		`A lab makes network namespaces. That takes CAP_SYS_ADMIN: as root, or inside a user namespace that an ordinary user may make.
+
+The kernel refused both. copy_net_ns (net/core/net_namespace.c) wants the capability in the user namespace, and create_user_ns refuses where user.max_user_namespaces is 0, a security module forbids it (AppArmor on Ubuntu 24.04 and later), or a container filters the call.
+
+Run it with sudo. In a container add --privileged, or --cap-add for each of SYS_ADMIN, NET_ADMIN and NET_RAW. tcplab predict, describe, explain and report need no privilege.`,
+		[]string{NoRawSocket, NoVeth}},
+	{NoIptables, "no iptables that works",
+		`The experiment drops packets with an iptables rule, and no iptables was found, or the kernel lacks what it needs.
+
+The command alone is not enough: iptables-nft needs nf_tables and nft_compat, iptables-legacy needs ip_tables and a lock file it can write (/run/xtables.lock, or the path in XTABLES_LOCKFILE).
+
+Install the package iptables. As an ordinary user, set XTABLES_LOCKFILE to a file of your own. tcplab doctor says which variant it tried and what that answered.`,
+		[]string{NoPrivilege, KnobMissing}},
+	{KnobMissing, "this kernel lacks the knob",
+		`A sysctl that the experiment sets does not exist in a network namespace of this kernel.
+
+Knobs come and go with versions, and distributions carry some back to older kernels. The table of ipv4_net_table (net/ipv4/sysctl_net_ipv4.c) is what a namespace has. So tcplab looks for the file and does not go by the version.
+
+tcplab says since which version the knob exists. Choose an experiment that does not need it, or a newer kernel in the virtual machine.`,
+		[]string{KnobGlobal, ValueOutOfRange}},
+	{KnobGlobal, "the knob is one for the whole machine",
+		`The kernel has the sysctl, but not one for each network namespace. To set it would change the machine, and tcplab does not do that.
+
+Until about Linux 4.15 many TCP knobs were global. Those are in ipv4_table and not in ipv4_net_table (net/ipv4/sysctl_net_ipv4.c), and their files are missing in every namespace but the first. A few, such as tcp_mem and tcp_max_orphans, are global to this day.
+
+Use a newer kernel, or the virtual machine, where the whole machine is the lab's.`,
+		[]string{KnobMissing, CongestionControl}},
+	{NoVeth, "no veth devices",
+		`The two hosts of a lab are joined by a veth pair, and the kernel could not make one.
+
+The driver is a module on most kernels (drivers/net/veth.c, CONFIG_VETH) and loading it takes root in the first namespace. A container, or a user namespace, can use it only when it is loaded already.
+
+Run modprobe veth as root once, then try again.`,
+		[]string{NoPrivilege}},
+	{NoRawSocket, "no CAP_NET_RAW",
+		`tcplab captures with a packet socket, and the kernel refused to make one.
+
+packet_create (net/packet/af_packet.c) wants CAP_NET_RAW in the user namespace that owns the network namespace. Containers often drop it, and CONFIG_PACKET can be missing in a small kernel (EAFNOSUPPORT).
+
+Run it with sudo, or add --cap-add=NET_RAW to the container.`,
+		[]string{NoPrivilege}},
+	{KernelNotModeled, "this kernel is older than tcplab can predict",
+		`The rules that the oracle knows begin with Linux 3.1.
+
+Up to 3.0 the first RTO was 3 s (TCP_TIMEOUT_INIT, include/net/tcp.h; RFC 1122 section 4.2.3.1), and 3.1 made it 1 s (RFC 6298 section 2.1). Every time of an experiment follows from it.
+
+Use a newer kernel, or the virtual machine.`,
+		[]string{KnobMissing}},
+}
