@@ -1,0 +1,127 @@
+// Package analyse names the packets of a capture: which SYN is a repeat, which data was sent before, who is the client. It turns the
+// segments of one capture point into connections, and a connection into a timeline.
+//
+// It is not for judging: it never sees a prediction, so it cannot bend what was seen towards what was expected. It is not for joining
+// the captures of two hosts either: give it one capture at a time.
+//
+// Its one trap: a repeat is judged by what this capture point has seen. At the sender a repeated segment is a retransmission. At a
+// receiver whose network lost the first copy the same segment is data seen for the first time.
+package analyse
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/pcapout"
+)
+
+// The ends of a connection, as Named.From and timeline.Event.Host name them.
+const (
+	Client = "client"
+	Server = "server"
+)
+
+// Options guide Analyse. The zero value works.
+type Options struct {
+	// ServerPort is the port that the server listens on. It decides who is the client of a connection whose handshake is not in
+	// the capture. Zero: the end with the higher port is the client.
+	ServerPort uint16
+}
+
+// Connection is one TCP connection, or an attempt at one.
+type Connection struct {
+	Client, Server netip.AddrPort
+	// ClientISN and ServerISN are the initial sequence numbers as on the wire. Where the SYN is not in the capture, the number is
+	// chosen so that the first byte that was seen has relative number 1, and ISNSeen is false. A server that gave up a half-open
+	// connection and made it anew has a new number: ServerISN is the last.
+	ClientISN, ServerISN         uint32
+	ClientISNSeen, ServerISNSeen bool
+	Packets                      []Named // in the order of the capture
+}
+
+// Named is a packet with its part in the connection.
+type Named struct {
+	Segment int       // index into the slice that Analyse was given
+	Time    time.Time // of that segment
+	// What it is; "" for a segment that TCP ignores: none of SYN, RST, FIN, ACK and no data. A segment that is several things is
+	// named by the first of: RST, SYN, FIN, data, ACK.
+	What timeline.What
+	// N counts the repeats of the same SYN, SYN-ACK, FIN or data from 1, at this capture point. 0: not a repeat.
+	N    int
+	From string // Client or Server; "" for an ICMP error from neither
+	// RelSeq and RelAck are relative to the initial sequence numbers of the sender and the other end: the SYN is 0, the first byte
+	// 1. RelAck is 0 without the ACK flag. RelSeq of an ICMP error is that of the segment it quotes.
+	RelSeq, RelAck uint32
+}
+
+// Analyse takes the segments of one capture point, in the order of the capture, apart into connections, in the order of their first
+// packet. It does not keep segs.
+//
+// A connection is a pair of addresses with ports. A SYN with another initial sequence number begins a new one between the same pair
+// if the one before is closed (RST, or FIN from both) or its handshake was not completed; otherwise the SYN is a stray of the old.
+// The client is who sent the first SYN; failing that, whoever got the first SYN-ACK; failing that, see Options.ServerPort.
+//
+// A data segment is a retransmission if its first byte has passed this capture point before in the same direction. So a segment that
+// arrives late and out of order is data, not a retransmission, and one that joins old bytes with new ones is a retransmission.
+// Sequence numbers may wrap around. An ICMP error belongs to the connection whose addresses and ports it quotes.
+func Analyse(segs []pcapout.Segment, o Options) []Connection {
+	var flows []*flow
+	current := map[pair]*flow{}
+	for i, s := range segs {
+		src, dst := s.Src, s.Dst
+		if s.ICMP != nil {
+			src, dst = s.ICMP.Src, s.ICMP.Dst
+		}
+		if !src.IsValid() || !dst.IsValid() {
+			continue
+		}
+		key := pairOf(src, dst)
+		f := current[key]
+		if f == nil || s.ICMP == nil && f.replacedBy(s) {
+			f = newFlow(s, src, dst, o)
+			current[key] = f
+			flows = append(flows, f)
+		}
+		n := Named{Segment: i, Time: s.Time}
+		if s.ICMP != nil {
+			f.nameICMP(&n, s)
+		} else {
+			f.name(&n, s)
+		}
+		f.c.Packets = append(f.c.Packets, n)
+	}
+	out := make([]Connection, len(flows))
+	for i, f := range flows {
+		f.c.ClientISN, f.c.ClientISNSeen = f.client.isn, f.client.isnSeen
+		f.c.ServerISN, f.c.ServerISNSeen = f.server.isn, f.server.isnSeen
+		out[i] = f.c
+	}
+	return out
+}
+
+// Timeline returns what happened as offsets from origin, usually the time of the first packet of the experiment, in time order. It has
+// no outcome: what connect(2) returned is not on the wire. Segments that TCP ignores are left out.
+func (c Connection) Timeline(origin time.Time) timeline.Timeline {
+	var t timeline.Timeline
+	for _, p := range c.Packets {
+		if p.What == "" {
+			continue
+		}
+		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.Time.Sub(origin)}, Host: p.From, What: p.What, N: p.N})
+	}
+	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	return t
+}
+
+// pair is two ends in an order that does not depend on the direction.
+type pair struct{ a, b netip.AddrPort }
+
+func pairOf(x, y netip.AddrPort) pair {
+	if x.Compare(y) > 0 {
+		x, y = y, x
+	}
+	return pair{x, y}
+}
