@@ -1,0 +1,174 @@
+package stall
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const helperEnv = "TCPLAB_STALL_HELPER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(helperEnv) != "" {
+		os.Exit(helper())
+	}
+	os.Exit(m.Run())
+}
+
+// helper watches until its input ends and it has seen a stall of 40 ms, or five seconds have passed; then it prints what it saw.
+func helper() int {
+	w, err := Watch(2 * time.Millisecond)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("ready")
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return 1
+	}
+	eventually(func() bool {
+		for _, s := range w.Stalls() {
+			if s.For > 40*time.Millisecond {
+				return true
+			}
+		}
+		return false
+	})
+	if err := json.NewEncoder(os.Stdout).Encode(w.Stop()); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// eventually looks again and again until ok, and reports false after five seconds.
+func eventually(ok func() bool) bool {
+	deadline := time.Now().Add(5 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		<-tick.C
+	}
+	return true
+}
+
+// TestStopped stops the watcher's whole process for 60 ms and reads what it noticed. It catches a watcher that sees nothing, or that
+// measures from the wrong end.
+func TestStopped(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	out := bufio.NewReader(stdout)
+	if line, err := out.ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("helper: got %q, %v, want ready", line, err)
+	}
+
+	before := now()
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(cmd.Process.Pid, &status, unix.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("wait for the stop: got %v, %v, want stopped", status, err)
+	}
+	const stopped = 60 * time.Millisecond
+	<-time.After(stopped) // the stall itself
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	stdin.Close()
+	var stalls []Stall
+	if err := json.NewDecoder(out).Decode(&stalls); err != nil {
+		t.Fatal(err)
+	}
+	after := now()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range stalls {
+		if s.For >= stopped-period-time.Millisecond && s.Due >= before && s.Due+s.For <= after {
+			return
+		}
+	}
+	t.Errorf("got %v, want a stall of at least %v between %v and %v", stalls, stopped-period, before, after)
+}
+
+// TestEveryProcessor calls every look a stall. It catches watchers that are not spread: a stalled processor would go unseen.
+func TestEveryProcessor(t *testing.T) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Watch(-time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpus := map[int]bool{}
+	if !eventually(func() bool {
+		for _, s := range w.Stalls() {
+			cpus[s.CPU] = set.IsSet(s.CPU)
+		}
+		return len(cpus) == set.Count()
+	}) {
+		t.Errorf("got looks on %v, want all %d processors", cpus, set.Count())
+	}
+	for cpu, ours := range cpus {
+		if !ours {
+			t.Errorf("got a look on processor %d, want only those that this process may use", cpu)
+		}
+	}
+	last := time.Duration(0)
+	for _, s := range w.Stop() {
+		if s.Due < last {
+			t.Errorf("got %v after %v, want them by time", s.Due, last)
+		}
+		last = s.Due
+	}
+}
+
+// TestStop catches a second Stop that panics, looks after Stop, and watchers that stay behind.
+func TestStop(t *testing.T) {
+	w, err := Watch(-time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return len(w.Stalls()) > 0 }) {
+		t.Fatal("got no look in five seconds, want one every 4 ms")
+	}
+	n := len(w.Stop())
+	if again := len(w.Stop()); again != n {
+		t.Errorf("second Stop: got %d looks, want %d as the first time", again, n)
+	}
+	var dump string
+	if !eventually(func() bool {
+		buf := make([]byte, 1<<20)
+		dump = string(buf[:runtime.Stack(buf, true)])
+		return !strings.Contains(dump, "(*Watcher).watch")
+	}) {
+		t.Errorf("got a watcher after Stop, want none:\n%s", dump)
+	}
+}
