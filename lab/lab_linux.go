@@ -1,0 +1,352 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/netns"
+	"github.com/tcplab/tcplab/sysctl"
+)
+
+// Lab is a client and a server joined by a veth pair, alive until Close.
+//
+//	client eth0 10.99.0.1/24 ──veth── 10.99.0.2/24 eth0 server
+type Lab struct {
+	Client, Server *Host
+
+	closing sync.Mutex // one Close at a time
+}
+
+// Host is one end of a Lab: a network namespace with a loopback and one Ethernet link.
+type Host struct {
+	Name  string
+	Addr  netip.Addr
+	Iface string // the same name in both namespaces: Iface
+	MAC   net.HardwareAddr
+
+	ns      *netns.Namespace
+	observe func(host string, e Event)
+
+	mu      sync.Mutex
+	rules   []*Filter
+	closers []func() error // in the order they were opened
+	changes []Change
+}
+
+// New builds the lab that t describes: namespaces, baseline, links, addresses, permanent neighbours, offloads off. On an error
+// nothing is left. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; without, the error wraps fs.ErrPermission.
+func New(ctx context.Context, t Topology) (*Lab, error) {
+	t = t.withDefaults()
+	l := &Lab{
+		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: t.Observe},
+		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: t.Observe},
+	}
+	if err := l.build(ctx, t); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Lab) hosts() []*Host { return []*Host{l.Client, l.Server} }
+
+// each runs fn for both hosts at once and joins the errors.
+func (l *Lab) each(fn func(h, peer *Host) error) error {
+	var wg sync.WaitGroup
+	var errs [2]error
+	for i, h := range l.hosts() {
+		peer := l.hosts()[1-i]
+		wg.Go(func() {
+			if err := fn(h, peer); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", h.Name, err)
+			}
+		})
+	}
+	wg.Wait()
+	if errors.Is(errs[0], ErrPrivilege) && errors.Is(errs[1], ErrPrivilege) {
+		return errs[0] // both ends lack the same thing: once is enough
+	}
+	return errors.Join(errs[:]...)
+}
+
+func (l *Lab) build(ctx context.Context, t Topology) error {
+	err := l.each(func(h, _ *Host) error {
+		ns, err := netns.New()
+		if err != nil {
+			return permission(err, unix.EINVAL, unix.ENOSPC) // no network namespaces, or too many of them
+		}
+		h.ns = ns
+		return permission(h.ns.Do(func() error { return h.pin(t.Baseline) }))
+	})
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := l.Client.ns.Do(func() error { return l.link() }); err != nil {
+		return fmt.Errorf("link client to server: %w", permission(err))
+	}
+	prefix := map[string]netip.Prefix{"client": t.Client, "server": t.Server}
+	err = l.each(func(h, peer *Host) error {
+		return h.ns.Do(func() error { return h.up(prefix[h.Name], peer) })
+	})
+	if err != nil {
+		return err
+	}
+	return l.each(func(h, _ *Host) error {
+		return h.ns.Do(func() error { return carries(ctx) })
+	})
+}
+
+// carries waits until the link is operational. The end that came up first has no carrier until its peer is up too, and the kernel gives
+// it its queue from a work queue (linkwatch_event): what is sent before is dropped without a word.
+func carries(ctx context.Context) error {
+	const look, limit = 100 * time.Microsecond, 5 * time.Second
+	return withRoute(func(nl *netlink.Handle) error {
+		tick, late := time.NewTicker(look), time.After(limit)
+		defer tick.Stop()
+		for {
+			eth, err := nl.LinkByName(Iface)
+			if err != nil {
+				return fmt.Errorf("find %s: %w", Iface, err)
+			}
+			if eth.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-late:
+				return fmt.Errorf("%s is %s %v after both ends were set up, want up", Iface, eth.Attrs().OperState, limit)
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// link makes the pair inside the client's namespace with its peer born in the server's: the host never sees either end.
+func (l *Lab) link() error {
+	return withRoute(func(nl *netlink.Handle) error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.HardwareAddr = Iface, l.Client.MAC
+		attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
+		return nl.LinkAdd(&netlink.Veth{
+			LinkAttrs:        attrs,
+			PeerName:         Iface,
+			PeerHardwareAddr: l.Server.MAC,
+			PeerNamespace:    netlink.NsFd(l.Server.ns.Fd()),
+		})
+	})
+}
+
+// up configures one end, on the namespace's thread.
+func (h *Host) up(addr netip.Prefix, peer *Host) error {
+	return withRoute(func(nl *netlink.Handle) error {
+		lo, err := nl.LinkByName("lo")
+		if err != nil {
+			return fmt.Errorf("find lo: %w", err)
+		}
+		if err := nl.LinkSetUp(lo); err != nil {
+			return fmt.Errorf("set lo up: %w", err)
+		}
+		eth, err := nl.LinkByName(Iface)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", Iface, err)
+		}
+		if err := offloadsOff(); err != nil {
+			return err
+		}
+		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
+			IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen()),
+		}}); err != nil {
+			return fmt.Errorf("add address %s: %w", addr, err)
+		}
+		if err := nl.LinkSetUp(eth); err != nil {
+			return fmt.Errorf("set %s up: %w", Iface, err)
+		}
+		// An ARP request that a drop rule or a cut link leaves unanswered would end connect() with EHOSTUNREACH after 3 s.
+		if err := nl.NeighSet(&netlink.Neigh{
+			LinkIndex: eth.Attrs().Index, IP: peer.Addr.AsSlice(), HardwareAddr: peer.MAC, State: netlink.NUD_PERMANENT,
+		}); err != nil {
+			return fmt.Errorf("add permanent neighbour %s: %w", peer.Addr, err)
+		}
+		return nil
+	})
+}
+
+// withRoute opens a route socket in the calling thread's namespace.
+func withRoute(fn func(*netlink.Handle) error) error {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	return fn(nl)
+}
+
+// offload reports whether a feature would let one captured record stand for many segments, or leave checksums unfilled in the capture.
+// The kinds of TCP segmentation are matched by pattern, because kernels add to them: Linux 6.18 has tx-tcp-accecn-segmentation.
+func offload(feature string) bool {
+	return feature == "tx-checksum-ip-generic" || feature == "tx-generic-segmentation" || feature == "rx-gro" ||
+		strings.HasPrefix(feature, "tx-tcp") && strings.HasSuffix(feature, "-segmentation")
+}
+
+func offloadsOff() error {
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return fmt.Errorf("open ethtool: %w", err)
+	}
+	defer e.Close()
+	now, err := e.Features(Iface)
+	if err != nil {
+		return fmt.Errorf("read offloads of %s: %w", Iface, err)
+	}
+	off := map[string]bool{}
+	for name, on := range now {
+		if on && offload(name) {
+			off[name] = false
+		}
+	}
+	if len(off) == 0 {
+		return nil
+	}
+	if err := e.Change(Iface, off); err != nil {
+		return fmt.Errorf("switch offloads of %s off: %w", Iface, err)
+	}
+	now, err = e.Features(Iface)
+	if err != nil {
+		return fmt.Errorf("read offloads of %s back: %w", Iface, err)
+	}
+	for name := range off {
+		if now[name] {
+			return fmt.Errorf("offload %s of %s is still on after it was switched off", name, Iface)
+		}
+	}
+	return nil
+}
+
+// pin writes the baseline, on the namespace's thread.
+func (h *Host) pin(baseline func(func(string) bool) []sysctl.Setting) error {
+	if baseline == nil {
+		return nil
+	}
+	for _, s := range baseline(sysctl.FS{}.Exists) {
+		if _, err := h.set(s.Name, s.Value, s.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close undoes everything: clients and servers end, captures stop, the namespaces go and with them links, rules and sockets. It is
+// safe to call more than once, and on a lab that was only half built. An error that wraps ErrLeftBehind means that a process still lives
+// in a namespace and keeps it.
+func (l *Lab) Close() error {
+	l.closing.Lock()
+	defer l.closing.Unlock()
+	// First what runs, at both ends, then the namespaces: the end of one takes the link of the other, and a capture that is still open
+	// would report that as a failure.
+	err := l.each(func(h, _ *Host) error { return h.stop() })
+	return errors.Join(err, l.each(func(h, _ *Host) error { return h.leave() }))
+}
+
+// leave gives the namespace up and makes sure that nobody else keeps it.
+func (h *Host) leave() error {
+	if h.ns == nil {
+		return nil
+	}
+	inode, err := h.ns.Inode()
+	if err != nil {
+		return nil // closed before
+	}
+	if err := h.ns.Close(); err != nil {
+		return err
+	}
+	return poll(func() error {
+		users, err := netns.Users(inode)
+		if err != nil {
+			return err
+		}
+		if len(users) > 0 {
+			return fmt.Errorf("%w: %s: in its network namespace: %s", ErrLeftBehind, h.Name, strings.Join(users, ", "))
+		}
+		return nil
+	})
+}
+
+// poll calls fn until it returns nil, for a second at most: a killed process needs a moment to go. It returns fn's last error.
+func poll(fn func() error) error {
+	deadline := time.NewTimer(time.Second)
+	defer deadline.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for {
+		err := fn()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-deadline.C:
+			return err
+		case <-look.C:
+		}
+	}
+}
+
+// stop ends what was started on the host, the latest first.
+func (h *Host) stop() error {
+	h.mu.Lock()
+	closers := h.closers
+	h.closers = nil
+	h.mu.Unlock()
+	var errs []error
+	for i := len(closers) - 1; i >= 0; i-- {
+		errs = append(errs, closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Host) onClose(fn func() error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closers = append(h.closers, fn)
+}
+
+// Do runs fn on the thread that lives in the host's namespace. Open sockets, files and processes inside fn and use them anywhere;
+// goroutines started inside fn run in the machine's own namespace.
+func (h *Host) Do(fn func() error) error { return h.ns.Do(fn) }
+
+// Port is the host's address with a port.
+func (h *Host) Port(port uint16) netip.AddrPort { return netip.AddrPortFrom(h.Addr, port) }
+
+// NamespacePath names the host's namespace for `nsenter --net=PATH`, as long as this process runs.
+func (h *Host) NamespacePath() string { return h.ns.Path() }
+
+// permission makes EPERM findable as fs.ErrPermission with what is needed, and what a kernel or container lacks as ErrUnsupported: a
+// read-only /proc/sys, no veth, and the errors in also.
+func permission(err error, also ...unix.Errno) error {
+	if errors.Is(err, os.ErrPermission) && !errors.Is(err, ErrPrivilege) {
+		return fmt.Errorf("%w: %w", ErrPrivilege, err)
+	}
+	for _, errno := range append(also, unix.EROFS, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT) {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", ErrUnsupported, err)
+		}
+	}
+	return err
+}
+
+// ErrPrivilege is wrapped by errors that root, or CAP_SYS_ADMIN and CAP_NET_ADMIN, would mend. It is an fs.ErrPermission.
+var ErrPrivilege = fmt.Errorf("a lab needs CAP_SYS_ADMIN and CAP_NET_ADMIN (run it with sudo): %w", fs.ErrPermission)
