@@ -1,0 +1,310 @@
+// Package experiments is the catalogue: each experiment is data (name, question, parameters, what it breaks) and two functions, in one
+// file. Predict asks the oracle, Run uses the verbs of package lab; capture, settling, comparison and teardown are the runner's.
+//
+// It is not for judging: Run never looks at a prediction, Predict never at a packet. Its one trap: Predict must ask for every setting
+// it depends on through Env, never assume a default, so that a prediction always follows what the lab really has.
+package experiments
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/sysctl"
+)
+
+// Profile decides the values of the parameters that the user did not give.
+type Profile string
+
+// The profiles.
+const (
+	Textbook Profile = "textbook" // what the classic numbers need, on any kernel
+	Kernel   Profile = "kernel"   // this kernel's own defaults, untouched
+	Fast     Profile = "fast"     // the smallest honest values
+)
+
+// Profiles lists the profiles, the default first.
+func Profiles() []Profile { return []Profile{Textbook, Kernel, Fast} }
+
+// ParseProfile reads a profile's name.
+func ParseProfile(s string) (Profile, error) {
+	for _, p := range Profiles() {
+		if string(p) == s {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("profile %q: want textbook, kernel or fast", s)
+}
+
+// Param is a typed parameter of an experiment: an integer that is a sysctl of one host, or an option of its client.
+type Param struct {
+	Flag string // "syn-retries"
+	Doc  string // one line, with the unit
+	// Host and Sysctl name the knob that the parameter is; empty: it is an option that Run and Predict read by Env.Int.
+	Host, Sysctl string
+	// SocketOption is the option of the client's socket that the parameter is, by its kernel name ("TCP_SYNCNT"); empty: none.
+	SocketOption string
+	// Min and Max bound an option's value. A sysctl's bounds are in the catalogue.
+	Min, Max int64
+	// Textbook and Fast are the values under these profiles; empty: left alone. The kernel profile always leaves it alone.
+	Textbook, Fast string
+	// Absent is the value that a kernel without the knob behaves as, so that asking for it there changes nothing; empty: the knob
+	// is required when a value is given.
+	Absent string
+	// Code is what `tcplab explain` knows about the parameter, "" for nothing.
+	Code string
+}
+
+// Fault is what an experiment breaks.
+type Fault struct {
+	Host string
+	Rule lab.Rule
+}
+
+// Experiment is one entry of the catalogue.
+type Experiment struct {
+	Name     string // "exp1-syn-loss"
+	Summary  string // one line: "every SYN is lost on its way to the server"
+	Question string // what the reader is asked to wonder
+	Params   []Param
+	Faults   []Fault
+	Listen   lab.ListenOptions // the server; its Port is part of the experiment
+
+	// Predict computes what the kernel will do. It must be pure.
+	Predict func(Env) (timeline.Timeline, error)
+	// Run does it. An error means that the experiment could not be carried out; a connect(2) that fails is an observation, not an error.
+	Run func(context.Context, *lab.Lab, Env) error
+	// States are the TCP states that each host's socket must pass through, in order, as inet_diag names them.
+	States map[string][]string
+	// Rivals are other explanations, tested when the prediction was contradicted: what a differently set or different kernel does.
+	Rivals func(Env) []Rival
+	// Story tells what happened from the finished result, in sentences.
+	Story func(*result.Result) []result.Sentence
+}
+
+// Rival is another model of the same run.
+type Rival struct {
+	Code string // for `tcplab explain`
+	Text string // "tcp_syn_linear_timeouts is 4"
+	// Flags make `tcplab predict` show what the rival predicts: "--syn-linear-timeouts=4".
+	Flags []string
+	Env   Env
+}
+
+// Env is what a prediction stands on and a run is given.
+type Env struct {
+	Profile Profile
+	Facts   kernel.Facts
+	// Sysctls are the effective values, by "client.net.ipv4.tcp_syn_retries". A knob that the kernel lacks is absent.
+	Sysctls map[string]string
+	// Options are the values of parameters that are not sysctls, by flag. Absent: not given.
+	Options map[string]int64
+	// Start is the phase of jiffies at the first packet; nil where it is not known.
+	Start *oracle.Start
+	// StartAt is the CLOCK_MONOTONIC time at which the client's first call is made. Zero: at once.
+	StartAt time.Duration
+}
+
+// Int returns the effective value of an integer sysctl; ok is false where the kernel lacks the knob.
+func (e Env) Int(host, name string) (v int64, ok bool, err error) {
+	s, ok := e.Sysctls[host+"."+name]
+	if !ok {
+		return 0, false, nil
+	}
+	v, err = strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, true, fmt.Errorf("%s: %s=%q: want an integer", host, name, s)
+	}
+	return v, true, nil
+}
+
+// With returns a copy of e with one sysctl changed.
+func (e Env) With(host, name, value string) Env {
+	c := e
+	c.Sysctls = make(map[string]string, len(e.Sysctls)+1)
+	for k, v := range e.Sysctls {
+		c.Sysctls[k] = v
+	}
+	c.Sysctls[host+"."+name] = value
+	return c
+}
+
+// Setting is one sysctl that a plan sets.
+type Setting struct {
+	Host, Name, Value string
+	Origin            string // "--syn-retries", "textbook profile", "--set"
+	Code              string
+	// Optional settings are skipped on a kernel without the knob: the value is what such a kernel does anyway.
+	Optional bool
+}
+
+// Plan is an experiment with all its parameters decided.
+type Plan struct {
+	Profile  Profile
+	Settings []Setting
+	Options  map[string]int64
+	Params   []result.Param
+}
+
+// Plan decides the parameters: values given by flag, then the profile's, then --set assignments on top. A value out of range, an
+// unknown flag or an unknown knob is an error, and nothing was touched.
+func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Plan, error) {
+	plan := Plan{Profile: p, Options: map[string]int64{}}
+	for flag := range flags {
+		if _, ok := x.param(flag); !ok {
+			return Plan{}, fmt.Errorf("%s has no parameter --%s", x.Name, flag)
+		}
+	}
+	for _, q := range x.Params {
+		value, from := q.profileValue(p), "profile"
+		origin := string(p) + " profile"
+		if v, ok := flags[q.Flag]; ok {
+			value, from, origin = v, "flag", "--"+q.Flag
+			if v == "" { // not the same as not given
+				return Plan{}, fmt.Errorf("--%s=: want a value", q.Flag)
+			}
+		}
+		if value == "" && q.Sysctl == "" {
+			continue // an option that was not asked for
+		}
+		if value == "" {
+			plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: "", From: "kernel"})
+			continue
+		}
+		if err := q.check(value); err != nil {
+			return Plan{}, err
+		}
+		plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: value, From: from})
+		if q.Sysctl == "" {
+			n, _ := strconv.ParseInt(value, 10, 64) // checked above
+			plan.Options[q.Flag] = n
+			continue
+		}
+		plan.Settings = append(plan.Settings, Setting{
+			Host: q.Host, Name: q.Sysctl, Value: value, Origin: origin, Code: q.Code, Optional: q.Absent != "" && value == q.Absent,
+		})
+	}
+	for _, s := range set {
+		if err := plan.assign(s); err != nil {
+			return Plan{}, err
+		}
+	}
+	return plan, nil
+}
+
+// assign adds one --set assignment; it wins over what was decided before.
+func (p *Plan) assign(s string) error {
+	host, name, value, err := sysctl.Parse(s)
+	if err != nil {
+		return err // it names --set and the assignment
+	}
+	hosts := []string{host}
+	if host == "both" {
+		hosts = []string{"client", "server"}
+	}
+	for _, h := range hosts {
+		kept := p.Settings[:0]
+		for _, old := range p.Settings {
+			if old.Host != h || old.Name != name {
+				kept = append(kept, old)
+			}
+		}
+		p.Settings = append(kept, Setting{Host: h, Name: name, Value: value, Origin: "--set"})
+	}
+	return nil
+}
+
+func (q Param) profileValue(p Profile) string {
+	switch p {
+	case Textbook:
+		return q.Textbook
+	case Fast:
+		return q.Fast
+	}
+	return ""
+}
+
+func (q Param) check(value string) error {
+	if q.Sysctl != "" {
+		k, ok := sysctl.Lookup(q.Sysctl)
+		if !ok {
+			panic("experiments: " + q.Sysctl + " is not in the catalogue") // a mistake in this package: a test walks all parameters
+		}
+		if err := k.Check(value); err != nil {
+			return fmt.Errorf("--%s=%s: %w", q.Flag, value, err)
+		}
+		return nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < q.Min || n > q.Max {
+		return fmt.Errorf("--%s=%s: want a whole number from %d to %d", q.Flag, value, q.Min, q.Max)
+	}
+	return nil
+}
+
+func (x *Experiment) param(flag string) (Param, bool) {
+	for _, q := range x.Params {
+		if q.Flag == flag {
+			return q, true
+		}
+	}
+	return Param{}, false
+}
+
+var catalogue []*Experiment
+
+// register adds an experiment to the catalogue, from the init function of its file.
+func register(x *Experiment) {
+	catalogue = append(catalogue, x)
+	sort.Slice(catalogue, func(i, j int) bool { return catalogue[i].Name < catalogue[j].Name })
+}
+
+// All lists the catalogue by name.
+func All() []*Experiment { return append([]*Experiment(nil), catalogue...) }
+
+// Find resolves a name or a unique prefix of one ("exp1").
+func Find(name string) (*Experiment, error) {
+	var hits []*Experiment
+	for _, x := range catalogue {
+		if x.Name == name {
+			return x, nil
+		}
+		if name != "" && strings.HasPrefix(x.Name, name) {
+			hits = append(hits, x)
+		}
+	}
+	if len(hits) == 1 {
+		return hits[0], nil
+	}
+	var names []string
+	for _, x := range catalogue {
+		names = append(names, x.Name)
+	}
+	if len(hits) > 1 {
+		names = names[:0]
+		for _, x := range hits {
+			names = append(names, x.Name)
+		}
+		return nil, fmt.Errorf("experiment %q: could be %s", name, strings.Join(names, ", "))
+	}
+	return nil, &UnknownError{Name: name, Known: names}
+}
+
+// UnknownError says that there is no such experiment.
+type UnknownError struct {
+	Name  string
+	Known []string
+}
+
+// Error names what was asked for; the caller adds a suggestion from Known.
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("experiment %q: there is none of that name", e.Name)
+}

@@ -1,0 +1,60 @@
+package experiments
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tcplab/tcplab/lab"
+)
+
+// Script is the experiment as a person would do it by hand, one shell command a line. Unlike tcplab it needs names for the namespaces,
+// so its last lines take them away again. tcplab itself never runs it.
+func (x *Experiment) Script(p Plan) []string {
+	in := func(host, cmd string) string { return "ip netns exec " + host + " " + cmd }
+	s := []string{
+		"ip netns add client && ip netns add server",
+		"ip link add " + lab.Iface + " netns client type veth peer name " + lab.Iface + " netns server",
+	}
+	addr := map[string]string{"client": lab.ClientAddr.String(), "server": lab.ServerAddr.String()}
+	for _, host := range []string{"client", "server"} {
+		s = append(s,
+			in(host, "sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_congestion_control=reno"),
+			in(host, "ip address add "+addr[host]+" dev "+lab.Iface),
+			in(host, "ip link set lo up"),
+			in(host, "ip link set "+lab.Iface+" up"),
+			in(host, "ethtool -K "+lab.Iface+" tso off gso off gro off tx off"),
+		)
+	}
+	for _, set := range p.Settings {
+		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
+	}
+	for _, f := range x.Faults {
+		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -A %s %s", f.Rule.TableName(), f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))))
+	}
+	server := lab.ServerAddr.Addr().String()
+	s = append(s,
+		in("server", fmt.Sprintf("python3 -m http.server --bind %s %d &", server, x.Listen.Port)),
+		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
+		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
+		"sleep 1 # until both captures listen",
+		in("client", x.clientCommand(p, server)),
+	)
+	for _, f := range x.Faults {
+		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -vnL %s", f.Rule.TableName(), f.Rule.Chain)))
+	}
+	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
+}
+
+// clientCommand opens the connection: with curl, or with a line of Python where the plan sets socket options, which curl cannot.
+func (x *Experiment) clientCommand(p Plan, server string) string {
+	var set []string
+	for _, q := range x.Params {
+		if v, ok := p.Options[q.Flag]; ok && q.SocketOption != "" {
+			set = append(set, fmt.Sprintf("s.setsockopt(socket.IPPROTO_TCP, socket.%s, %d)", q.SocketOption, v))
+		}
+	}
+	if len(set) == 0 {
+		return fmt.Sprintf("curl -sS http://%s:%d/", server, x.Listen.Port)
+	}
+	return fmt.Sprintf(`python3 -c 'import socket; s = socket.socket(); %s; s.connect(("%s", %d))'`, strings.Join(set, "; "), server, x.Listen.Port)
+}
