@@ -1,0 +1,394 @@
+// Package judge compares a prediction with what was seen. It is the one place where the two meet: it is pure, it knows no lab, and it
+// never changes a prediction to fit.
+//
+// Its one trap: not being able to tell is not a pass. Where the capture lost packets, a clock was stepped or the machine stalled at the
+// moment an event was due, the judgement is Inconclusive.
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// Allowance is how long after the last instant that the timer wheel can reach an event may still come, without a stall on record. One
+// jiffy, because a processor whose tick comes a moment before the jiffies counter is moved on runs its timers at the next tick
+// (run_local_timers compares jiffies, which another processor counts in tick_do_update_jiffies64); and 5 ms for softirq and wake-up
+// latency.
+func Allowance(jiffy time.Duration) time.Duration { return jiffy + 5*time.Millisecond }
+
+// maxStep is how far CLOCK_REALTIME, which stamps packets, may move against CLOCK_MONOTONIC, which times programs, within a run.
+const maxStep = 500 * time.Microsecond
+
+// Input is all that a judgement stands on. Times are offsets from the first packet.
+type Input struct {
+	Want, Got timeline.Timeline
+	Jiffy     time.Duration
+	// JiffyStart is where the jiffy of the first packet began (zero or negative); nil where the phase was not known.
+	JiffyStart *time.Duration
+	ClockError time.Duration // of JiffyStart
+	// Ended is when observation ended. An event that was due later was not given its time.
+	Ended  time.Duration
+	Stalls []result.Stall
+	Lost   int // packets that the captures could not hold
+	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
+	Broken error
+	Step   time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
+}
+
+// Schedule judges the events and the outcome. It returns them joined (expected and seen), and one check per expectation: the number
+// of packets, each packet's time and gap, the error and the time of connect(2).
+func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
+	j := &judgement{Input: in}
+	pairs := align(in.Want.Events, in.Got.Events)
+	checks = append(checks, j.count(pairs))
+	var before *pair // what the next gap counts from; nil where that was not seen
+	for i := range pairs {
+		p := &pairs[i]
+		e, c := j.event(p, before)
+		events = append(events, e)
+		if c != nil {
+			checks = append(checks, *c)
+		}
+		switch {
+		case p.got != nil:
+			before = p
+		case !p.want.Maybe:
+			before = nil // one missing packet is one contradiction: the longer gap after it is not another
+		}
+	}
+	outcome, more := j.outcome(before)
+	return events, outcome, append(checks, more...)
+}
+
+type judgement struct {
+	Input
+	// slip is how long after its last tick the event before came, where that was a jiffy or more: the timer that it armed counts from
+	// there, and may land in a later bucket.
+	slip time.Duration
+}
+
+// doubt says why this run can prove nothing about packets, or "".
+func (j *judgement) doubt() (reason, code string) {
+	switch {
+	case j.Broken != nil:
+		return j.Broken.Error(), explain.ObservationEnded
+	case j.Lost > 0:
+		return fmt.Sprintf("the capture lost %d packets", j.Lost), explain.CaptureDrops
+	case j.Step > maxStep || j.Step < -maxStep:
+		return fmt.Sprintf("CLOCK_REALTIME moved by %v during the run", j.Step), explain.ClockStepped
+	}
+	return "", ""
+}
+
+// settle makes a verdict inconclusive where the whole run is in doubt.
+func (j *judgement) settle(c *result.Check) {
+	if reason, code := j.doubt(); reason != "" {
+		c.Verdict, c.Detail, c.Code = result.Inconclusive, reason, code
+	}
+}
+
+func (j *judgement) count(pairs []pair) result.Check {
+	want, maybe, got := 0, 0, 0
+	for _, p := range pairs {
+		if p.want != nil && p.want.Maybe {
+			maybe++
+		} else if p.want != nil {
+			want++
+		}
+		if p.got != nil {
+			got++
+		}
+	}
+	c := result.Check{ID: "count", Name: "packets", Expected: fmt.Sprint(want), Observed: fmt.Sprint(got), Verdict: result.Pass}
+	if maybe > 0 {
+		c.Expected = fmt.Sprintf("%d to %d", want, want+maybe)
+	}
+	switch {
+	case got < want && j.onlyCut(pairs):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CutShort, fmt.Sprintf("observation ended at %s, before the others were due", seconds(j.Ended))
+	case got < want:
+		c.Verdict, c.Code = result.Fail, explain.TooFewSYNs
+		c.Detail = fmt.Sprintf("%d fewer than predicted", want-got)
+	case got > want+maybe:
+		c.Verdict, c.Code = result.Fail, explain.TooManySYNs
+		c.Detail = fmt.Sprintf("%d more than predicted", got-want-maybe)
+	}
+	j.settle(&c)
+	return c
+}
+
+// cut reports whether observation ended before an event was due. Where the host's connect(2) had returned by then, it was not going to
+// come any more.
+func (j *judgement) cut(want *timeline.Event) bool {
+	over := j.Got.Outcome != nil && j.Got.Outcome.Host == want.Host
+	return !over && j.Ended < want.Latest+Allowance(j.Jiffy)
+}
+
+// onlyCut reports whether each event that is missing was cut off by the end of observation.
+func (j *judgement) onlyCut(pairs []pair) bool {
+	for _, p := range pairs {
+		if p.got == nil && !p.want.Maybe && !j.cut(p.want) {
+			return false
+		}
+	}
+	return true
+}
+
+// event judges one pair. The first packet is the origin of time, so it has no check of its own unless it is missing or unexpected.
+func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
+	e := joined(p)
+	c := result.Check{ID: id(e), Name: Title(e), Verdict: result.Pass}
+	switch {
+	case p.want == nil:
+		c.Expected, c.Observed = "nothing", seconds(p.got.At)
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "nobody predicted this packet"
+		c.ID += "-unexpected"
+	case p.got == nil && p.want.Maybe:
+		e.Verdict = result.Pass
+		return e, nil
+	case p.got == nil:
+		c.Expected, c.Observed, c.Allowed = seconds(p.want.At), "never", j.window(p.want.Bound)
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooFewSYNs, "it never came"
+		if j.cut(p.want) {
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CutShort, fmt.Sprintf("observation ended at %s, before it was due", seconds(j.Ended))
+		}
+	case p.want.Latest == 0 && p.got.At == 0 && p.want.What == p.got.What:
+		e.Verdict = result.Pass
+		if reason, _ := j.doubt(); reason != "" {
+			e.Verdict = result.Inconclusive
+		}
+		return e, nil
+	default:
+		c.Expected, c.Observed, c.Allowed = seconds(p.want.At), seconds(p.got.At), j.window(p.want.Bound)
+		j.time(&c, p.want.Bound, p.got.At, &e)
+		if before != nil {
+			j.gap(&c, p.want.Bound, p.got.At-before.got.At, before)
+		}
+		if c.Verdict == result.Pass && p.want.What != p.got.What {
+			c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
+			c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
+		}
+	}
+	j.settle(&c)
+	e.Verdict = c.Verdict
+	return e, &c
+}
+
+// time judges an absolute time against its bound, and against the exact tick where the phase of jiffies was known.
+func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, e *result.Event) {
+	exact := j.JiffyStart != nil && b.Tick > 0
+	onTick := false
+	late := seen - b.Latest
+	early := b.Earliest - seen
+	if exact {
+		d, open := seen-(*j.JiffyStart+time.Duration(b.Tick)*j.Jiffy), spread(b, j.Jiffy)
+		late = d - open
+		s := result.Seconds(d)
+		if late >= 0 {
+			s = result.Seconds(late) // the last of several ticks that were left open
+		}
+		e.OffTick = &s
+		early = max(early, -d-j.ClockError)
+		onTick = early <= 0 && late < j.Jiffy
+	}
+	inWindow := seen >= b.Earliest && seen <= b.Latest+Allowance(j.Jiffy)
+	switch {
+	case exact && inWindow && (early > 0 || late > Allowance(j.Jiffy)) && j.stalledAtStart():
+		c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		c.Detail = "off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain"
+	case early > 0:
+		c.Verdict, c.Code = result.Fail, explain.TooEarly
+		c.Detail = fmt.Sprintf("%s too early: a kernel timer never fires before its time", short(early))
+	case late > Allowance(j.Jiffy) && j.excused(b, seen-late, seen):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled", short(late))
+	case late > Allowance(j.Jiffy):
+		c.Verdict, c.Code = result.Fail, explain.TooLate
+		c.Detail = fmt.Sprintf("%s later than the timer wheel allows", short(late))
+		if exact && seen <= b.Latest+Allowance(j.Jiffy) {
+			c.Code = explain.WrongTick
+			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
+		}
+	case !onTick && j.stalled(b, seen):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
+	}
+	j.slip = 0
+	if late >= j.Jiffy {
+		j.slip = late
+	}
+}
+
+// excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
+// due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A
+// short stall does not excuse a long delay.
+func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
+	if j.slip > 0 {
+		due += j.slip + b.GapLatest/wheelShare
+	}
+	until := due + Allowance(j.Jiffy)
+	stalls := slices.Clone(j.Stalls)
+	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
+	for _, s := range stalls {
+		from, to := s.At.Duration()-stallLook, s.At.Duration()+s.For.Duration()
+		if s.For.Duration() >= j.Jiffy && from <= until && to >= due-j.Jiffy {
+			until = max(until, to+Allowance(j.Jiffy))
+		}
+	}
+	return seen <= until
+}
+
+const (
+	// wheelShare: the wheel rounds a wait up by less than a seventh of it (LVL_GRAN(n) / LVL_START(n) is 8/63).
+	wheelShare = 7
+	// stallLook is how long a processor may have stood still before the look that found it so (package stall looks every 4 ms).
+	stallLook = 4 * time.Millisecond
+)
+
+// stalledAtStart reports whether a processor stood still just before the first packet was sent. The counter of jiffies may then have been
+// behind the clock by more than the one jiffy that a prediction leaves open.
+func (j *judgement) stalledAtStart() bool {
+	for _, s := range j.Stalls {
+		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= j.Jiffy && s.At.Duration()+s.For.Duration() >= -2*j.Jiffy {
+			return true
+		}
+	}
+	return false
+}
+
+// off is an event's distance from its tick.
+func off(e *result.Event) time.Duration { return e.OffTick.Duration() }
+
+// stalled reports whether a processor stood still between the first instant at which an event was due and the moment it was seen, for
+// long enough to matter.
+func (j *judgement) stalled(b timeline.Bound, seen time.Duration) bool {
+	from := b.Earliest
+	if j.JiffyStart != nil && b.Tick > 0 {
+		from = *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy
+	}
+	for _, s := range j.Stalls {
+		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= seen && s.At.Duration()+s.For.Duration() >= from-j.Jiffy {
+			return true
+		}
+	}
+	return false
+}
+
+// gap judges the time since the packet before. It may be short by what that packet was late, which is as much as Allowance: the next
+// timer is rounded up to a bucket that does not move with a packet's lateness.
+func (j *judgement) gap(c *result.Check, b timeline.Bound, gap time.Duration, before *pair) {
+	if b.GapLatest == 0 || before.want == nil {
+		return
+	}
+	lo, hi := b.GapEarliest, b.GapLatest+Allowance(j.Jiffy)
+	if before.want.Latest > 0 {
+		lo -= Allowance(j.Jiffy)
+	}
+	c.Gap, c.AllowedGap = seconds(gap), bounds(lo, hi)
+	if c.Verdict != result.Pass {
+		return
+	}
+	switch {
+	case gap < lo:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
+	case gap > hi:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too long", short(gap-hi))
+	}
+}
+
+// outcome judges how connect(2) ended: which error, and when.
+func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
+	want, got := j.Want.Outcome, j.Got.Outcome
+	if want == nil && got == nil {
+		return nil, nil
+	}
+	p := pair{want: want, got: got}
+	e := joined(&p)
+	errno := result.Check{ID: "errno", Name: "connect()", Expected: ending(want), Observed: ending(got), Verdict: result.Pass}
+	death := result.Check{ID: "death", Name: "end of connect()", Verdict: result.Pass, Expected: "not predicted", Observed: "never"}
+	if want != nil {
+		death.Expected, death.Allowed = seconds(want.At), j.window(want.Bound)
+	}
+	switch {
+	case got == nil && j.cut(want):
+		errno.Verdict, errno.Code, errno.Detail = result.Inconclusive, explain.CutShort, "the run ended before connect() was due to return"
+		death.Verdict, death.Code, death.Detail = errno.Verdict, errno.Code, errno.Detail
+	case got == nil:
+		errno.Verdict, errno.Code, errno.Detail = result.Fail, explain.WrongErrno, "connect() never returned"
+		death.Verdict, death.Code, death.Detail = result.Fail, explain.DiedLate, "connect() never returned"
+	case want == nil || ending(want) != ending(got):
+		errno.Verdict, errno.Code, errno.Detail = result.Fail, explain.WrongErrno, "another ending than predicted"
+		if got.What == timeline.Connected {
+			errno.Code = explain.ConnectSucceeded
+		}
+		death.Observed, death.Verdict, death.Code, death.Detail = seconds(got.At), result.Fail, errno.Code, "another ending than predicted"
+	default:
+		death.Observed = seconds(got.At)
+		j.time(&death, want.Bound, got.At, &e)
+		switch death.Code {
+		case explain.TooEarly:
+			death.Code = explain.DiedEarly
+		case explain.TooLate:
+			death.Code = explain.DiedLate
+		}
+		if before != nil {
+			j.gap(&death, want.Bound, got.At-before.got.At, before)
+		}
+		j.settle(&death) // its time counts from the first packet that was captured
+	}
+	e.Verdict = result.Worse(errno.Verdict, death.Verdict)
+	return &e, []result.Check{errno, death}
+}
+
+// ending names how connect(2) ended.
+func ending(e *timeline.Event) string {
+	switch {
+	case e == nil:
+		return "still waiting"
+	case e.What == timeline.Connected:
+		return "success"
+	default:
+		return e.Errno
+	}
+}
+
+func (j *judgement) window(b timeline.Bound) string {
+	if j.JiffyStart != nil && b.Tick > 0 {
+		tick := *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy
+		return bounds(tick, tick+spread(b, j.Jiffy)+Allowance(j.Jiffy))
+	}
+	return bounds(b.Earliest, b.Latest+Allowance(j.Jiffy))
+}
+
+// spread is how much later than its first candidate tick an event may come.
+func spread(b timeline.Bound, jiffy time.Duration) time.Duration {
+	return time.Duration(max(b.TickLast-b.Tick, 0)) * jiffy
+}
+
+// Of is the number of events that a model is tested on: packets and the end of connect(2).
+func Of(in Input) int {
+	events, outcome, _ := Schedule(in)
+	if outcome != nil {
+		return len(events) + 1
+	}
+	return len(events)
+}
+
+// Fits counts the events that a model explains: seen where it expects them, and none where it does not.
+func Fits(in Input) int {
+	n := 0
+	events, outcome, _ := Schedule(in)
+	if outcome != nil {
+		events = append(events, *outcome)
+	}
+	for _, e := range events {
+		if e.Expected && e.Seen != nil && e.Verdict == result.Pass {
+			n++
+		}
+	}
+	return n
+}

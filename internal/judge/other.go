@@ -1,0 +1,122 @@
+package judge
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// States judges the TCP states that a host's socket passed through. Looks are samples, so a state may be missed: that is inconclusive,
+// while a state that does not belong there is a contradiction. broken is why looking ended early, or nil; where nobody could look at all
+// (seen has nothing of the host), there is nothing to judge. cut says that observation ended before connect(2) did.
+func States(host string, want []string, seen []result.State, broken error, cut bool) result.Check {
+	var got []string
+	for _, s := range seen {
+		if s.Host == host {
+			got = append(got, s.State)
+		}
+	}
+	c := result.Check{ID: "states-" + host, Name: host + " states", Expected: strings.Join(want, " → "), Observed: strings.Join(got, " → "), Verdict: result.Pass}
+	if broken != nil && len(got) == 0 {
+		c.Observed, c.Verdict, c.Code, c.Detail = "not visible", result.Skip, explain.StatesUnseen, broken.Error()
+		return c
+	}
+	at, passed := 0, map[int]bool{}
+	for _, g := range got {
+		for at < len(want) && want[at] != g {
+			at++
+		}
+		passed[at] = true
+		if at == len(want) {
+			c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongState, g+" does not belong here"
+			return c
+		}
+	}
+	switch {
+	case broken != nil:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, broken.Error()
+	case len(passed) < len(want) && cut:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CutShort, "observation ended before the connection did"
+	case len(passed) < len(want):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, "inet_diag did not show every state"
+	}
+	return c
+}
+
+// RuleGone is the check of a rule whose counter could not be read.
+func RuleGone(r result.Rule, err error) result.Check {
+	c := Rule(r, 0, 0)
+	c.Expected, c.Observed, c.Verdict, c.Code, c.Detail = "a counter", "none", result.Inconclusive, explain.RuleCounterOff, err.Error()
+	return c
+}
+
+// Rule judges a rule's counter against the packets that reached it: as many as the capture in front of it saw.
+func Rule(r result.Rule, seen, lost int) result.Check {
+	c := result.Check{
+		ID: fmt.Sprintf("rule-%s-%s", r.Host, strings.ToLower(r.Chain)), Name: r.Host + " " + r.Chain + " drops",
+		Expected: fmt.Sprint(seen), Observed: fmt.Sprint(r.Packets), Verdict: result.Pass,
+	}
+	switch {
+	case !r.AfterCapture:
+		c.Expected, c.Verdict, c.Detail = "not visible", result.Skip, "the capture sits behind this rule"
+	case lost > 0:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
+	case r.Packets == 0 && seen == 0:
+		c.Verdict, c.Detail = result.Skip, "nothing came to this rule, so it proves nothing"
+	case r.Packets != uint64(seen):
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.RuleCounterOff, "the rule's counter and the capture disagree"
+	}
+	return c
+}
+
+// SameISN judges that every repetition of a SYN is the same SYN: a new sequence number would be a new connection.
+func SameISN(packets []result.Packet) result.Check {
+	c := result.Check{ID: "isn", Name: "same SYN each time", Expected: "1 sequence number", Verdict: result.Pass}
+	isn := map[uint32]bool{}
+	for _, p := range packets {
+		if p.From == "client" && strings.HasPrefix(p.What, "syn") && !strings.HasPrefix(p.What, "syn-ack") {
+			isn[p.Seq] = true
+		}
+	}
+	c.Observed = fmt.Sprintf("%d sequence numbers", len(isn))
+	switch len(isn) {
+	case 1:
+		c.Observed = "1 sequence number"
+	case 0:
+		c.Verdict, c.Detail = result.Skip, "no SYN was captured"
+	default:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.ISNChanged, "a repeated SYN had another sequence number"
+	}
+	return c
+}
+
+// Arrivals judges that each packet that was sent was also seen at the other end's capture.
+func Arrivals(packets []result.Packet, lost int) result.Check {
+	arrived := 0
+	for _, p := range packets {
+		if p.SentAt != nil && p.ArrivedAt != nil {
+			arrived++
+		}
+	}
+	c := result.Check{ID: "arrivals", Name: "seen at both ends", Expected: fmt.Sprint(len(packets)), Observed: fmt.Sprint(arrived), Verdict: result.Pass}
+	switch {
+	case lost > 0:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
+	case len(packets) == 0:
+		c.Verdict, c.Detail = result.Skip, "no packet was captured"
+	case arrived != len(packets):
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.CapturesDisagree, "a packet was seen at one end only"
+	}
+	return c
+}
+
+// Orphans judges that nothing else was on the wire.
+func Orphans(n int) result.Check {
+	c := result.Check{ID: "orphans", Name: "other packets", Expected: "0", Observed: fmt.Sprint(n), Verdict: result.Pass}
+	if n > 0 {
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "something else was on the wire"
+	}
+	return c
+}

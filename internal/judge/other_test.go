@@ -1,0 +1,172 @@
+package judge
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// expect compares a check's verdict and code.
+func expect(t *testing.T, c result.Check, verdict result.Verdict, code string) {
+	t.Helper()
+	if c.Verdict != verdict || c.Code != code {
+		t.Errorf("got %s %q (%s), want %s %q", c.Verdict, c.Code, c.Detail, verdict, code)
+	}
+}
+
+// TestStates catches a judge that takes a missed state for a pass, a wrong state for a missed one, or a repeated look for two states.
+func TestStates(t *testing.T) {
+	want := []string{"SYN-SENT", "CLOSED"}
+	for _, tt := range []struct {
+		name    string
+		seen    []string
+		broken  error
+		verdict result.Verdict
+		code    string
+		cut     bool
+	}{
+		{"all in order", []string{"SYN-SENT", "CLOSED"}, nil, result.Pass, "", false},
+		{"wrong order", []string{"CLOSED", "SYN-SENT"}, nil, result.Fail, explain.WrongState, false},
+		{"a state that does not belong", []string{"SYN-SENT", "ESTABLISHED", "CLOSED"}, nil, result.Fail, explain.WrongState, false},
+		{"and back", []string{"SYN-SENT", "CLOSED", "SYN-SENT"}, nil, result.Fail, explain.WrongState, false},
+		{"first state missed", []string{"CLOSED"}, nil, result.Inconclusive, explain.StatesUnseen, false},
+		{"last state missed", []string{"SYN-SENT"}, nil, result.Inconclusive, explain.StatesUnseen, false},
+		{"one state seen twice is not two", []string{"SYN-SENT", "SYN-SENT"}, nil, result.Inconclusive, explain.StatesUnseen, false},
+		{"nothing seen", nil, nil, result.Inconclusive, explain.StatesUnseen, false},
+		{"looking ended early", []string{"SYN-SENT", "CLOSED"}, errors.New("inet_diag: no such file"), result.Inconclusive, explain.StatesUnseen, false},
+		{"wrong state before looking ended", []string{"LISTEN"}, errors.New("inet_diag: no such file"), result.Fail, explain.WrongState, false},
+		{"cut short is not missed", []string{"SYN-SENT"}, nil, result.Inconclusive, explain.CutShort, true},
+		{"a wrong state is wrong also when cut short", []string{"LISTEN"}, nil, result.Fail, explain.WrongState, true},
+		{"nobody could look", nil, errors.New("inet_diag: none"), result.Skip, explain.StatesUnseen, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			states := []result.State{{Host: "server", State: "LISTEN"}} // another host's states are not ours
+			for _, s := range tt.seen {
+				states = append(states, result.State{Host: "client", State: s})
+			}
+			expect(t, States("client", want, states, tt.broken, tt.cut), tt.verdict, tt.code)
+		})
+	}
+}
+
+// TestRule catches a counter that is not compared, in either direction, and an empty comparison that counts as a pass.
+func TestRule(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		packets    uint64
+		seen, lost int
+		before     bool
+		verdict    result.Verdict
+		code       string
+	}{
+		{"equal", 3, 3, 0, false, result.Pass, ""},
+		{"counter too low: a packet passed the rule", 2, 3, 0, false, result.Fail, explain.RuleCounterOff},
+		{"counter too high: a packet that the capture did not see", 4, 3, 0, false, result.Fail, explain.RuleCounterOff},
+		{"counted, nothing seen", 1, 0, 0, false, result.Fail, explain.RuleCounterOff},
+		{"nothing came", 0, 0, 0, false, result.Skip, ""},
+		{"lossy capture", 3, 3, 1, false, result.Inconclusive, explain.CaptureDrops},
+		{"before the capture", 3, 0, 0, true, result.Skip, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			expect(t, Rule(result.Rule{Host: "server", Chain: "INPUT", Packets: tt.packets, AfterCapture: !tt.before}, tt.seen, tt.lost), tt.verdict, tt.code)
+		})
+	}
+}
+
+// TestSameISN catches a new connection that is taken for a repeated SYN.
+func TestSameISN(t *testing.T) {
+	syn := func(seq uint32) result.Packet {
+		return result.Packet{From: "client", What: "syn-retransmission", Seq: seq}
+	}
+	synack := result.Packet{From: "client", What: "syn-ack", Seq: 99}
+	server := result.Packet{From: "server", What: "syn", Seq: 98}
+	expect(t, SameISN([]result.Packet{syn(7), synack, server, syn(7)}), result.Pass, "")
+	expect(t, SameISN([]result.Packet{syn(7), syn(8)}), result.Fail, explain.ISNChanged)
+	expect(t, SameISN([]result.Packet{synack, server}), result.Skip, "")
+}
+
+// TestArrivals catches a packet that only one capture has.
+func TestArrivals(t *testing.T) {
+	at := new(result.Seconds)
+	both, sent, arrived := result.Packet{SentAt: at, ArrivedAt: at}, result.Packet{SentAt: at}, result.Packet{ArrivedAt: at}
+	expect(t, Arrivals([]result.Packet{both, both}, 0), result.Pass, "")
+	expect(t, Arrivals([]result.Packet{both, sent}, 0), result.Fail, explain.CapturesDisagree)
+	expect(t, Arrivals([]result.Packet{arrived, both}, 0), result.Fail, explain.CapturesDisagree)
+	expect(t, Arrivals([]result.Packet{both, sent}, 1), result.Inconclusive, explain.CaptureDrops)
+	expect(t, Arrivals(nil, 0), result.Skip, "")
+}
+
+// TestOrphans catches foreign packets that go unmentioned.
+func TestOrphans(t *testing.T) {
+	expect(t, Orphans(0), result.Pass, "")
+	expect(t, Orphans(1), result.Fail, explain.UnexpectedPacket)
+}
+
+// TestAlign catches an alignment that shifts: one missing packet in the middle must stay one missing packet, however many follow.
+func TestAlign(t *testing.T) {
+	event := func(n int, at time.Duration) timeline.Event {
+		return timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: n, Bound: timeline.Bound{At: at, Earliest: at, Latest: at + 20*ms}}
+	}
+	var want []timeline.Event
+	for n := range 6 {
+		want = append(want, event(n+1, time.Duration(n+1)*time.Second))
+	}
+	for missing := range want {
+		var got []timeline.Event
+		for i, w := range want {
+			if i != missing {
+				got = append(got, seen(timeline.SYNRetransmission, len(got)+1, w.At+3*ms))
+			}
+		}
+		for _, p := range align(want, got) {
+			switch {
+			case p.want == nil:
+				t.Errorf("without %d: got an unexpected event at %v, want none", missing+1, p.got.At)
+			case p.got == nil && p.want.N != missing+1:
+				t.Errorf("without %d: got %d as missing, want %d", missing+1, p.want.N, missing+1)
+			case p.got != nil && p.got.At != p.want.At+3*ms:
+				t.Errorf("without %d: got %v beside the one expected at %v, want its own", missing+1, p.got.At, p.want.At)
+			}
+		}
+	}
+}
+
+// TestFits catches a hypothesis test that picks the wrong rival: of the models for 1 to 5 retries, only the one that was observed
+// explains every event, and one that predicts more or less explains fewer or leaves events over.
+func TestFits(t *testing.T) {
+	model := func(retries int) Input {
+		in := Input{Jiffy: jiffy, Ended: 200 * time.Second}
+		at := time.Duration(0)
+		for n := 0; n <= retries+1; n++ {
+			e := timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: n, Bound: timeline.Bound{At: at, Earliest: at, Latest: at + at/8}}
+			switch n {
+			case 0:
+				e.What = timeline.SYN
+			case retries + 1:
+				e.What, e.Errno, e.N = timeline.ConnectError, "ETIMEDOUT", 0
+				in.Want.Outcome = &e
+				continue
+			}
+			in.Want.Events = append(in.Want.Events, e)
+			at += time.Second << n
+		}
+		return in
+	}
+	for observed := 1; observed <= 5; observed++ {
+		for rival := 1; rival <= 5; rival++ {
+			in := model(rival)
+			in.Got = model(observed).Want
+			fits, of := Fits(in), Of(in)
+			if rival == observed && (fits != of || of != observed+2) {
+				t.Errorf("%d retries, tested on themselves: got %d of %d, want %d of %d", observed, fits, of, observed+2, observed+2)
+			}
+			if rival != observed && (fits >= of || fits >= observed+2) {
+				t.Errorf("%d retries, tested on %d: got %d of %d, want fewer than %d", observed, rival, fits, of, observed+2)
+			}
+		}
+	}
+}
