@@ -1,0 +1,183 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// Checks writes the table of what was expected and what was observed, one row for each check.
+func Checks(w io.Writer, r *result.Result, s Style) error {
+	p := newPen(s)
+	p.checks(r)
+	return p.flush(w)
+}
+
+func (p *pen) checks(r *result.Result) {
+	cols := []column{{title: "check"}, {title: "expected", right: true}, {title: "observed", right: true},
+		{title: "gap", right: true}, {title: "allowed gap", right: true}, {title: "result"}}
+	var rows [][]cell
+	for _, c := range r.Checks {
+		rows = append(rows, []cell{{checkName(c), plain}, {c.Expected, plain}, {c.Observed, plain}, {c.Gap, plain},
+			{c.AllowedGap, plain}, {verdictCell(c.Verdict), verdictColor(c.Verdict)}})
+	}
+	p.table(cols, rows)
+}
+
+func checkName(c result.Check) string {
+	if c.Name == "" {
+		return c.ID
+	}
+	return c.Name
+}
+
+// Failure writes what a reader needs where the run is not a pass: the checks that decided it with expected and seen, the most likely
+// cause as the hypothesis that was tested against the same capture, the command that shows more, and the stable code. For a pass it
+// writes nothing.
+func Failure(w io.Writer, r *result.Result, s Style) error {
+	p := newPen(s)
+	p.failure(r)
+	return p.flush(w)
+}
+
+func (p *pen) failure(r *result.Result) {
+	if r.Verdict == result.Pass {
+		return
+	}
+	heading := map[result.Verdict]string{
+		result.Fail:         "What contradicts the prediction",
+		result.Inconclusive: "Why this run decides nothing",
+		result.Error:        "What went wrong in tcplab itself",
+		result.Unable:       "Why this machine cannot run it",
+		result.Skip:         "Why nothing was judged",
+	}[r.Verdict]
+	if heading == "" {
+		heading = "Why this is not a pass"
+	}
+	p.line(p.paint(verdictColor(r.Verdict), p.text(heading)))
+	if r.Reason != "" {
+		p.para("  ", plain, r.Reason)
+	}
+	for _, c := range r.Checks {
+		if c.Verdict != result.Pass && c.Verdict != result.Skip {
+			p.failedCheck(c)
+		}
+	}
+	p.cause(r)
+}
+
+const fieldWidth = 13
+
+func (p *pen) field(name string) string {
+	return "    " + p.paint(dim, p.text(name)) + spaces(fieldWidth-len(name))
+}
+
+func (p *pen) failedCheck(c result.Check) {
+	name := "  " + p.paint(bold, p.text(checkName(c)))
+	if c.Verdict != result.Fail {
+		name += "  " + p.paint(verdictColor(c.Verdict), p.text(string(c.Verdict)))
+	}
+	if c.Code != "" {
+		name += "  " + p.text(c.Code)
+	}
+	p.line(name)
+	expected := c.Expected
+	if c.Allowed != "" {
+		expected += ", allowed " + c.Allowed
+	}
+	observed := c.Observed
+	if observed == "" {
+		observed = "nothing"
+	}
+	for _, f := range [][2]string{{"expected", expected}, {"seen", observed}, {"why", c.Detail}} {
+		if f[1] != "" {
+			p.para(p.field(f[0]), plain, f[1])
+		}
+	}
+}
+
+// cause writes the hypothesis, and how to learn more about each code that was named.
+func (p *pen) cause(r *result.Result) {
+	if h := r.Hypothesis; h != nil {
+		fits := fmt.Sprintf("fits %d of %s of this run", h.Fits, count(h.Of, "event"))
+		if h.Code != "" {
+			fits += ", " + h.Code
+		}
+		p.para(p.field("most likely"), bold, h.Text)
+		p.para(p.field(""), plain, fits)
+	} else if r.Verdict == result.Fail {
+		p.para(p.field("most likely"), plain, "not known: no other model fits this run")
+	}
+	commands := moreCommands(r)
+	for i, c := range commands {
+		name := ""
+		if i == 0 {
+			name = "show more"
+		}
+		p.command(p.field(name), strings.Fields(c))
+	}
+}
+
+func moreCommands(r *result.Result) []string {
+	var out []string
+	seen := map[string]bool{}
+	add := func(c string) {
+		if c != "" && !seen[c] {
+			seen[c] = true
+			out = append(out, c)
+		}
+	}
+	explain := func(code string) {
+		if code != "" {
+			add("tcplab explain " + code)
+		}
+	}
+	if r.Hypothesis != nil {
+		add(r.Hypothesis.Command)
+		explain(r.Hypothesis.Code)
+	}
+	for _, c := range r.Checks {
+		if c.Verdict != result.Pass && c.Verdict != result.Skip {
+			explain(c.Code)
+		}
+	}
+	if r.Verdict == result.Unable {
+		add("tcplab doctor")
+	}
+	return out
+}
+
+// VerdictLine writes the last line of a run: verdict, experiment, checks passed of checks judged, wall time and, where it is not a
+// pass, the code that tcplab explain knows.
+func VerdictLine(w io.Writer, r *result.Result, s Style) error {
+	p := newPen(s)
+	p.verdictLine(r)
+	return p.flush(w)
+}
+
+func (p *pen) verdictLine(r *result.Result) {
+	passed, all := r.Tally()
+	parts := []string{p.paint(bold, p.text(r.Experiment.Name)), fmt.Sprintf("%d/%d checks", passed, all), fmt.Sprintf("%.1fs", r.Wall.Duration().Seconds())}
+	if code := firstCode(r); code != "" {
+		parts = append(parts, p.text(code))
+	}
+	p.line(p.paint(verdictColor(r.Verdict), p.text(verdictWord(r.Verdict))), " ", strings.Join(parts, "  "))
+}
+
+// firstCode is the code of the gravest check, or else of the hypothesis.
+func firstCode(r *result.Result) string {
+	if r.Verdict == result.Pass {
+		return ""
+	}
+	for _, c := range r.Checks {
+		if c.Verdict == r.Verdict && c.Code != "" {
+			return c.Code
+		}
+	}
+	if r.Hypothesis != nil {
+		return r.Hypothesis.Code
+	}
+	return ""
+}
