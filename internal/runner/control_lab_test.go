@@ -1,0 +1,244 @@
+//go:build lab
+
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// shell runs a command on a host of the lab.
+func shell(ctx context.Context, h *lab.Host, command string) error {
+	out, err := h.Exec(ctx, "sh", "-c", command)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// first makes x do something in the lab before its own run.
+func first(x *experiments.Experiment, do func(ctx context.Context, l *lab.Lab, e experiments.Env) error) {
+	honest := x.Run
+	x.Run = func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
+		if err := do(ctx, l, e); err != nil {
+			return err
+		}
+		return honest(ctx, l, e)
+	}
+}
+
+// beside makes x do something in the lab while its own run goes on.
+func beside(x *experiments.Experiment, do func(ctx context.Context, l *lab.Lab, e experiments.Env) error) {
+	honest := x.Run
+	x.Run = func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- do(ctx, l, e) }()
+		err := honest(ctx, l, e)
+		cancel() // what is done beside may wait for an answer that never comes
+		if aside := <-done; err == nil && aside != nil && ctx.Err() == nil {
+			return aside
+		}
+		return err
+	}
+}
+
+// lie changes what x predicts.
+func lie(x *experiments.Experiment, change func(*timeline.Timeline)) {
+	honest := x.Predict
+	x.Predict = func(e experiments.Env) (timeline.Timeline, error) {
+		t, err := honest(e)
+		if err == nil {
+			change(&t)
+		}
+		return t, err
+	}
+}
+
+// believe makes x predict for another Env.
+func believe(x *experiments.Experiment, other func(experiments.Env) experiments.Env) {
+	honest := x.Predict
+	x.Predict = func(e experiments.Env) (timeline.Timeline, error) { return honest(other(e)) }
+}
+
+// shift moves a predicted event.
+func shift(e *timeline.Event, by time.Duration, jiffy time.Duration) {
+	e.At += by
+	e.Earliest += by
+	e.Latest += by
+	if e.Tick != 0 {
+		e.Tick += int64(by / jiffy)
+	}
+}
+
+// set writes a knob of the client behind the prediction's back.
+func set(name, value string) func(context.Context, *lab.Lab, experiments.Env) error {
+	return func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+		return shell(ctx, l.Client, "echo "+value+" > /proc/sys/net/ipv4/"+name)
+	}
+}
+
+// withoutDrop is exp1 with no rule but those that add makes.
+func withoutDrop(x *experiments.Experiment, add string) {
+	x.Faults = nil
+	first(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error { return shell(ctx, l.Server, add) })
+}
+
+// hz is this kernel's.
+func hz(t *testing.T) int {
+	f, err := kernel.Running()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.HZ
+}
+
+// TestControls is the reason to believe a pass: each row breaks the kernel's side or the prediction's side of exp1 on purpose, on the
+// real kernel, and none of them may pass. want is the gravest verdict, code one that has to be among the failed checks, and hypothesis
+// the code of the rival that has to be named, where there is one.
+func TestControls(t *testing.T) {
+	const linear = "net.ipv4.tcp_syn_linear_timeouts"
+	for _, tt := range []struct {
+		name       string
+		spoil      func(x *experiments.Experiment)
+		flags      map[string]string
+		want       result.Verdict
+		code       string
+		hypothesis string
+	}{
+		// The lab does something else than the experiment says.
+		{name: "no drop", spoil: func(x *experiments.Experiment) { x.Faults = nil }, want: result.Fail, code: explain.ConnectSucceeded},
+		{name: "drop of another port", spoil: func(x *experiments.Experiment) {
+			x.Faults = []experiments.Fault{{Host: "server", Rule: lab.DropSYN(httpPort + 1)}}
+		}, want: result.Fail, code: explain.ConnectSucceeded},
+		{name: "drop of the first SYN only", spoil: func(x *experiments.Experiment) {
+			withoutDrop(x, "iptables -N once && iptables -A once -m limit --limit 1/hour --limit-burst 1 -j DROP && iptables -A INPUT -p tcp --syn -j once")
+		}, want: result.Fail, code: explain.ConnectSucceeded},
+		{name: "reset instead of drop", spoil: func(x *experiments.Experiment) {
+			withoutDrop(x, "iptables -A INPUT -p tcp --syn -j REJECT --reject-with tcp-reset")
+		}, want: result.Fail, code: explain.WrongErrno},
+		{name: "drop on the way out", spoil: func(x *experiments.Experiment) {
+			r := lab.DropSYN(httpPort)
+			r.Chain = "OUTPUT"
+			x.Faults = []experiments.Fault{{Host: "client", Rule: r}}
+		}, want: result.Fail, code: explain.TooFewSYNs},
+		{name: "drop by a rule that nobody counts", spoil: func(x *experiments.Experiment) {
+			first(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+				return shell(ctx, l.Server, "iptables -t raw -A PREROUTING -p tcp --syn -j DROP")
+			})
+		}, want: result.Fail, code: explain.RuleCounterOff},
+		{name: "counters set to zero on the way", spoil: func(x *experiments.Experiment) {
+			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+				return shell(ctx, l.Server, "sleep 2; iptables -Z")
+			})
+		}, want: result.Fail, code: explain.RuleCounterOff},
+
+		// Something else is on the wire.
+		{name: "a second connection", spoil: func(x *experiments.Experiment) {
+			beside(x, func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
+				c, err := l.Client.Start(ctx)
+				if err != nil {
+					return err
+				}
+				return c.Connect(ctx, l.Server.Port(httpPort), lab.DialOptions{At: e.StartAt + 300*time.Millisecond})
+			})
+		}, want: result.Fail, code: explain.UnexpectedPacket},
+		{name: "a datagram", spoil: func(x *experiments.Experiment) {
+			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+				_, err := l.Client.Exec(ctx, "bash", "-c", "sleep 0.5; echo hello > /dev/udp/10.99.0.2/9")
+				return err
+			})
+		}, want: result.Fail, code: explain.UnexpectedPacket},
+
+		// A guest changes the kernel behind the prediction's back: before the connection, and while it waits.
+		{name: "one more retry before", spoil: func(x *experiments.Experiment) { first(x, set("tcp_syn_retries", "2")) },
+			want: result.Fail, code: explain.TooManySYNs, hypothesis: explain.CountAndTime},
+		{name: "one more retry on the way", spoil: func(x *experiments.Experiment) {
+			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+				return shell(ctx, l.Client, "sleep 1.7; echo 2 > /proc/sys/net/ipv4/tcp_syn_retries")
+			})
+		}, want: result.Fail, code: explain.TooManySYNs, hypothesis: explain.CountAndTime},
+		{name: "linear timeouts", spoil: func(x *experiments.Experiment) { first(x, set("tcp_syn_linear_timeouts", "4")) },
+			flags: map[string]string{"syn-retries": "2"}, want: result.Fail, code: explain.TooManySYNs, hypothesis: explain.LinearSYNTimeouts},
+
+		// The prediction lies.
+		{name: "one retry too many", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", "net.ipv4.tcp_syn_retries", "2") })
+		}, want: result.Fail, code: explain.TooFewSYNs},
+		{name: "linear timeouts that are not set", flags: map[string]string{"syn-retries": "2"}, spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", linear, "4") })
+		}, want: result.Fail, code: explain.TooFewSYNs},
+		{name: "no timer wheel", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { e.Facts.Wheel = false; return e })
+		}, want: result.Fail},
+		{name: "another HZ", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env {
+				if e.Facts.HZ = 100; hz(t) == 100 {
+					e.Facts.HZ, e.Start = 250, nil // a jiffy of 10 ms has phases that one of 4 ms has not
+				}
+				return e
+			})
+		}, want: result.Fail},
+		{name: "another first timeout", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { e.Facts.InitialRTO = 3 * time.Second; return e })
+		}, want: result.Fail, code: explain.DiedEarly},
+		{name: "another error", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) { t.Outcome.Errno = "ECONNREFUSED" })
+		}, want: result.Fail, code: explain.WrongErrno},
+		{name: "later by 100 ms", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) { shift(&t.Events[1], 100*time.Millisecond, 4*time.Millisecond) })
+		}, want: result.Fail, code: explain.TooEarly},
+		{name: "sooner by 100 ms", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) { shift(&t.Events[1], -100*time.Millisecond, 4*time.Millisecond) })
+		}, want: result.Fail, code: explain.TooLate},
+		{name: "a later end", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) { shift(t.Outcome, 200*time.Millisecond, 4*time.Millisecond) })
+		}, want: result.Fail, code: explain.DiedEarly},
+		{name: "a packet that nobody sends", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) {
+				t.Events = append(t.Events, timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: 2,
+					Bound: timeline.Bound{At: 2 * time.Second, Earliest: 2 * time.Second, Latest: 2 * time.Second}})
+			})
+		}, want: result.Fail, code: explain.TooFewSYNs},
+		{name: "a packet less", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) { t.Events = t.Events[:1] })
+		}, want: result.Fail, code: explain.TooManySYNs},
+		{name: "another state", spoil: func(x *experiments.Experiment) {
+			x.States = map[string][]string{"client": {"SYN-SENT", "ESTABLISHED"}}
+		}, want: result.Fail, code: explain.WrongState},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x := synLoss(t)
+			plan := fast(t, x, tt.flags)
+			tt.spoil(x)
+			r := perform(t, Options{Experiment: x, Plan: plan})
+			codes := failed(r)
+			if r.Verdict != tt.want {
+				t.Errorf("verdict: got %s (%s), want %s", r.Verdict, r.Reason, tt.want)
+			}
+			if tt.code != "" && !slices.Contains(codes, tt.code) {
+				t.Errorf("codes of failed checks: got %v, want %s among them", codes, tt.code)
+			}
+			if tt.hypothesis != "" && (r.Hypothesis == nil || r.Hypothesis.Code != tt.hypothesis) {
+				t.Errorf("hypothesis: got %+v, want one with %s", r.Hypothesis, tt.hypothesis)
+			}
+			if r.Reason == "" {
+				t.Error("reason: got none, want one")
+			}
+		})
+	}
+}
+
+const httpPort = 8080

@@ -1,0 +1,269 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+func monoNow() (time.Duration, error) { return kernel.MonotonicNow() }
+
+// anchor fixes the jiffy in which the first packet was sent, from the client's own clock readings around connect(2). Where that is the
+// jiffy that was planned, the prediction stands as it was made; where the machine was late, the same rules are applied to the jiffy
+// that it was; where the call took longer than a jiffy, the phase is not known. The capture has no say in it.
+func (o *observer) anchor() error {
+	r := o.r
+	if r.clock == nil || r.start == nil || o.connecting == nil || r.anchored {
+		return nil
+	}
+	r.anchored = true
+	before, phase := r.clock.At(o.connecting.Before)
+	after, _ := r.clock.At(o.connecting.After)
+	switch {
+	case after > before+1: // forecast leaves one jiffy to either side open
+		r.start = nil
+		r.note(explain.PhaseUnknown, "Sending the first SYN took %v, longer than a jiffy, so its phase is not known: each packet is judged by its window, not by one tick.",
+			o.connecting.After-o.connecting.Before)
+	case before == r.start.Jiffies:
+		return nil
+	default:
+		r.note("", "The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same rules, for the jiffy in which it did.",
+			int64(before-r.start.Jiffies))
+		r.start = &oracle.Start{Jiffies: before, Phase: phase}
+	}
+	t, err := forecast(r.Experiment, r.env, r.start)
+	if err != nil {
+		return err
+	}
+	r.want = t
+	return nil
+}
+
+func (r *run) note(code, format string, a ...any) {
+	r.res.Notes = append(r.res.Notes, result.Note{Code: code, Text: fmt.Sprintf(format, a...)})
+}
+
+// finish reads the counters, closes the captures and makes the final judgement.
+func (r *run) finish(ctx context.Context) error {
+	gone := make([]error, len(r.rules))
+	for i, f := range r.rules {
+		r.res.Rules[i].Packets, r.res.Rules[i].Bytes, gone[i] = f.Count(ctx)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	lost, err := r.closeCaptures()
+	if err != nil {
+		return err
+	}
+	r.stall.Stop()
+	wall, err := readWall()
+	if err != nil {
+		return err
+	}
+
+	o := r.obs
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := o.view()
+	if v == nil {
+		return fmt.Errorf("%s: the client never called connect(2)", r.Experiment.Name)
+	}
+	res := r.res
+	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(o.looks)
+	res.Stalls = r.stalls(v.origin)
+	r.fillClock(v, wall)
+	in := v.judgeInput(r)
+	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
+	res.Events, res.Outcome, res.Checks = judge.Schedule(in)
+	res.Checks = append(res.Checks, r.otherChecks(v, o, gone)...)
+	r.comment()
+	res.Judge()
+	if res.Verdict == result.Fail {
+		res.Hypothesis = r.hypothesis(in)
+	}
+	res.Reason = reason(res)
+	if r.Experiment.Story != nil {
+		res.Story = r.Experiment.Story(res)
+	}
+	o.write("end", map[string]any{"verdict": res.Verdict, "reason": res.Reason, "checks": res.Checks})
+	return nil
+}
+
+func (r *run) closeCaptures() (lost int, err error) {
+	for _, host := range []string{"client", "server"} {
+		src := r.obs.capture[host]
+		if err := src.Close(); err != nil && r.broken == nil {
+			r.broken = fmt.Errorf("%s: %w: %w", host, errCapture, err)
+		}
+		st, err := src.Stats()
+		if err != nil {
+			return 0, fmt.Errorf("%s: capture: %w", host, err)
+		}
+		lost += int(st.Dropped)
+		r.res.Captures = append(r.res.Captures, result.Capture{Host: host, Packets: len(src.Packets()), Dropped: int(st.Dropped)})
+	}
+	return lost, nil
+}
+
+func (r *run) fillClock(v *view, wall wallClock) {
+	c := &r.res.Clock
+	c.Step = result.Seconds(wall.offset - r.wall.offset)
+	switch {
+	case r.clock == nil:
+		c.From = r.noise.Error()
+	case r.start == nil:
+		c.From, c.Error = "/proc/timer_list, but sending the first packet took longer than a jiffy", result.Seconds(r.clock.Uncertainty)
+	default:
+		c.Known, c.From, c.Error = true, "/proc/timer_list", result.Seconds(r.clock.Uncertainty)
+		c.Start = r.start.Jiffies
+		c.Phase = result.Seconds(v.origin - r.clock.Start(r.start.Jiffies))
+	}
+}
+
+// otherChecks are the expectations beside the schedule: states, rules, and that nothing else was on the wire.
+func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
+	var out []result.Check
+	for _, host := range []string{"client", "server"} {
+		if want, ok := r.Experiment.States[host]; ok {
+			out = append(out, judge.States(host, want, r.res.States, o.failed, o.ended == nil))
+		}
+	}
+	for i, f := range r.rules {
+		caught := 0
+		for _, s := range v.sights {
+			if s.atTo >= 0 && catches(r.rules, s) == f {
+				caught++
+			}
+		}
+		if gone[i] != nil {
+			out = append(out, judge.RuleGone(r.res.Rules[i], gone[i]))
+			continue
+		}
+		out = append(out, judge.Rule(r.res.Rules[i], caught, r.lostPackets()))
+	}
+	return append(out, judge.Arrivals(r.res.Packets, r.lostPackets()), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
+}
+
+func (r *run) lostPackets() int {
+	n := 0
+	for _, c := range r.res.Captures {
+		n += c.Dropped
+	}
+	return n
+}
+
+// comment writes what each packet is, for the capture files: what, expected, seen, and what became of it.
+func (r *run) comment() {
+	repeats := map[string]int{}
+	for _, p := range r.res.Packets {
+		repeats[p.From+p.What] = max(repeats[p.From+p.What], p.N)
+	}
+	next := 0
+	for i := range r.res.Events {
+		e := &r.res.Events[i]
+		if e.Seen == nil {
+			continue
+		}
+		for next < len(r.res.Packets) && r.res.Packets[next].At() < e.Seen.Duration() {
+			next++
+		}
+		if next == len(r.res.Packets) {
+			break
+		}
+		p := &r.res.Packets[next]
+		e.Packet = p.ID
+		p.Comment = remark(*e, *p, repeats[p.From+p.What])
+		next++
+	}
+}
+
+func remark(e result.Event, p result.Packet, of int) string {
+	var b strings.Builder
+	b.WriteString(judge.Title(result.Event{What: e.What}))
+	switch {
+	case e.N > 0 && e.Expected:
+		fmt.Fprintf(&b, ", repetition %d of %d", e.N, of)
+	case e.N > 0:
+		fmt.Fprintf(&b, ", repetition %d", e.N)
+	}
+	switch {
+	case !e.Expected:
+		fmt.Fprintf(&b, ". Nobody expected it; seen %.3f s.", e.Seen.Duration().Seconds())
+	case e.At == 0 && e.Late == 0:
+		b.WriteString(". Time counts from here.")
+	default:
+		fmt.Fprintf(&b, ". Expected %.3f s, seen %.3f s.", e.At.Duration().Seconds(), e.Seen.Duration().Seconds())
+	}
+	switch p.Fate {
+	case result.Dropped:
+		fmt.Fprintf(&b, " Dropped by %s, after this capture point.", p.Where)
+	case result.Lost:
+		fmt.Fprintf(&b, " Not seen at the %s.", p.To)
+	}
+	return b.String()
+}
+
+// hypothesis tests the experiment's rival models against the same capture and returns the one that explains most, if it explains more
+// than the prediction did.
+func (r *run) hypothesis(in judge.Input) *result.Hypothesis {
+	best := result.Hypothesis{Fits: judge.Fits(in)}
+	best.Of = judge.Of(in)
+	found := false
+	if r.Experiment.Rivals == nil {
+		return nil
+	}
+	for _, rival := range r.Experiment.Rivals(r.env) {
+		t, err := forecast(r.Experiment, rival.Env, r.start)
+		if err != nil {
+			continue // a model that this kernel's facts do not allow explains nothing
+		}
+		alt := in
+		alt.Want = t
+		if fits := judge.Fits(alt); fits > best.Fits || fits == best.Fits && found && judge.Of(alt) < best.Of {
+			found = true
+			best = result.Hypothesis{Code: rival.Code, Text: rival.Text, Fits: fits, Of: judge.Of(alt),
+				Command: r.show(rival)}
+		}
+	}
+	if !found {
+		return nil
+	}
+	return &best
+}
+
+// show is the command that shows what a rival predicts: this run's own flags, and the rival's on top. A rival that no flag makes is
+// explained by its code.
+func (r *run) show(rival experiments.Rival) string {
+	if len(rival.Flags) == 0 {
+		return "tcplab explain " + rival.Code
+	}
+	words := []string{"tcplab predict", r.Experiment.Name, "--profile=" + string(r.Plan.Profile)}
+	for _, p := range r.Plan.Params {
+		if p.From == "flag" {
+			words = append(words, "--"+p.Name+"="+p.Value)
+		}
+	}
+	return strings.Join(append(words, rival.Flags...), " ")
+}
+
+// reason is the one line that says why a run is not a pass.
+func reason(res *result.Result) string {
+	if res.Verdict == result.Pass {
+		return ""
+	}
+	for _, c := range res.Checks {
+		if c.Verdict == res.Verdict {
+			return fmt.Sprintf("%s: expected %s, observed %s (%s)", c.Name, c.Expected, c.Observed, c.Detail)
+		}
+	}
+	return ""
+}

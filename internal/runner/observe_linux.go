@@ -1,0 +1,364 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/pcapout"
+)
+
+// observer collects what both ends show while a run goes on, and tells the Watcher.
+type observer struct {
+	r       *run
+	capture map[string]*pcapout.Source
+	diag    map[string]*evidence.Diag
+	wake    chan struct{} // something new: packets, or a client's event
+
+	mu         sync.Mutex
+	connecting *lab.Event // the client's first SYN is under way
+	ended      *lab.Event // connect(2) has returned
+	looks      []look
+	told       int    // events that the Watcher was told of
+	toldEnd    bool   // and whether of the end of connect(2)
+	state      string // client state that the Watcher was told last
+	gaveUp     bool   // the run's time is up: what the client tells from now on does not count
+	failed     error  // of inet_diag; looking stops
+	unwritten  error  // the first event that could not be written
+}
+
+// look is one sample, with its CLOCK_MONOTONIC time.
+type look struct {
+	mono time.Duration
+	host string
+	evidence.Socket
+}
+
+func newObserver(r *run) *observer {
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1)}
+}
+
+// open starts the captures and opens inet_diag at both ends.
+func (o *observer) open() error {
+	for _, h := range []*lab.Host{o.r.lab.Client, o.r.lab.Server} {
+		src, err := openCapture(h)
+		if err != nil {
+			return err
+		}
+		o.capture[h.Name] = src
+		d, err := openDiag(h)
+		if err != nil {
+			o.failed = err // states and timers are not shown; the packets are judged without them
+			continue
+		}
+		o.diag[h.Name] = d
+	}
+	if d := o.diag["server"]; d != nil {
+		server := o.r.lab.Server.Port(o.r.Experiment.Listen.Port)
+		o.failed = d.Try(server, o.r.lab.Client.Port(1))
+	}
+	return nil
+}
+
+// close ends the captures and closes inet_diag. The captured packets stay readable. A capture that had ended by itself was told before.
+func (o *observer) close() error {
+	var errs []error
+	for _, s := range o.capture {
+		_ = s.Close()
+	}
+	for _, d := range o.diag {
+		errs = append(errs, d.Close())
+	}
+	o.diag = map[string]*evidence.Diag{}
+	return errors.Join(errs...)
+}
+
+// client is told every event of a client process, on the lab's goroutine.
+func (o *observer) client(_ string, e lab.Event) {
+	o.mu.Lock()
+	switch {
+	case o.gaveUp:
+	case e.Event == lab.Connecting && o.connecting == nil:
+		o.connecting = &e
+		o.r.expire.Reset(o.r.bound)
+	case o.ended == nil && (e.Event == lab.Connected || e.Event == lab.Failed && e.Call == "connect"):
+		o.ended = &e
+	}
+	o.mu.Unlock()
+	o.log("client", e)
+	o.poke()
+}
+
+// giveUp ends the client's part in the observation.
+func (o *observer) giveUp() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gaveUp = true
+}
+
+func (o *observer) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lookEvery is the pace of inet_diag and of the Watcher's Status.
+const lookEvery = 250 * time.Millisecond
+
+// pairWithin is how long after a packet's first sight the other end's capture is given to show it too, before it is told.
+const pairWithin = 3 * time.Millisecond
+
+// watch starts to observe; the returned function ends it and waits. A capture that fails ends the run, by end.
+func (o *observer) watch(end context.CancelCauseFunc) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for host, s := range o.capture {
+		wg.Go(func() { // wakes the loop for each batch of packets
+			for n := 0; ; {
+				batch, err := s.From(ctx, n)
+				if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+					end(fmt.Errorf("%s: %w: %w", host, errCapture, err))
+				}
+				if err != nil {
+					return
+				}
+				n += len(batch)
+				o.poke()
+			}
+		})
+	}
+	wg.Go(func() { o.loop(ctx) })
+	return func() {
+		cancel()
+		wg.Wait()
+		o.refresh()
+	}
+}
+
+func (o *observer) loop(ctx context.Context) {
+	pace := time.NewTicker(lookEvery)
+	defer pace.Stop()
+	pair := time.NewTimer(time.Hour)
+	pair.Stop()
+	defer pair.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.wake:
+			o.look()
+			pair.Reset(pairWithin)
+		case <-pair.C:
+			o.refresh()
+		case <-pace.C:
+			o.look()
+			o.mu.Lock()
+			o.status()
+			o.mu.Unlock()
+		}
+	}
+}
+
+// look asks both kernels' sides for their socket.
+func (o *observer) look() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.connecting == nil || o.failed != nil {
+		return
+	}
+	local, remote := o.connecting.Local, o.r.lab.Server.Port(o.r.Experiment.Listen.Port)
+	for host, pair := range map[string][2]netip.AddrPort{"client": {local, remote}, "server": {remote, local}} {
+		d := o.diag[host]
+		if d == nil {
+			continue
+		}
+		s, err := d.Look(pair[0], pair[1])
+		if err != nil {
+			o.failed = err
+			return
+		}
+		mono, err := kernel.MonotonicNow()
+		if err != nil {
+			o.failed = err
+			return
+		}
+		o.looks = append(o.looks, look{mono: mono, host: host, Socket: s})
+	}
+}
+
+// refresh works out what is known so far and tells the Watcher what is new. It is a preview: the rule counters are read at the end.
+func (o *observer) refresh() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.anchor(); err != nil {
+		o.failed = err
+	}
+	v := o.view()
+	if v == nil {
+		return
+	}
+	res := o.r.res
+	res.Packets, res.States = v.packets, v.states(o.looks)
+	in := v.judgeInput(o.r)
+	events, outcome, _ := judge.Schedule(in)
+	res.Events, res.Outcome = events, outcome
+	var seen []result.Event
+	for _, e := range events {
+		if e.Seen != nil {
+			seen = append(seen, e)
+		}
+	}
+	for ; o.told < len(seen); o.told++ {
+		o.tell(seen[o.told])
+	}
+	if outcome != nil && outcome.Seen != nil && !o.toldEnd {
+		o.toldEnd = true
+		o.tell(*outcome)
+	}
+	o.status() // what was told is not awaited any more
+}
+
+// tell passes one event on, with the client's state where it is new.
+func (o *observer) tell(e result.Event) {
+	state := ""
+	for _, s := range o.r.res.States {
+		if s.Host == "client" {
+			state = s.State
+		}
+	}
+	if state == o.state {
+		state = ""
+	} else {
+		o.state = state
+	}
+	if o.r.Watch != nil {
+		o.r.Watch.Event(o.r.res, e, state)
+	}
+	o.write("event", e)
+}
+
+// status tells the Watcher where the run stands. The caller holds the lock.
+func (o *observer) status() {
+	s := Status{Elapsed: -1}
+	v := o.view()
+	if v != nil {
+		now, err := kernel.MonotonicNow()
+		if err != nil {
+			return
+		}
+		s.Elapsed = now - v.origin
+		for _, l := range o.looks {
+			if l.host == "client" {
+				s.Client = l.sample(v.origin)
+			} else {
+				s.Server = l.sample(v.origin)
+			}
+		}
+	}
+	s.Next = o.next()
+	if o.r.Watch != nil {
+		o.r.Watch.Status(s)
+	}
+	o.write("status", s.line())
+}
+
+// next is the earliest predicted event that was not seen yet.
+func (o *observer) next() *result.Event {
+	p := o.r.res.Prediction
+	if len(o.r.res.Events) == 0 && len(p.Events) > 0 {
+		return &p.Events[0]
+	}
+	for i := range o.r.res.Events {
+		if e := &o.r.res.Events[i]; e.Expected && e.Seen == nil {
+			return e
+		}
+	}
+	if !o.toldEnd {
+		return p.Outcome
+	}
+	return nil
+}
+
+func (l look) sample(origin time.Duration) result.Sample {
+	return result.Sample{At: result.Seconds(l.mono - origin), Host: l.host, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
+		Retrans: l.Retrans, Backoff: l.Backoff, RTO: result.Seconds(l.RTO)}
+}
+
+// statusLine is a Status in events.ndjson.
+type statusLine struct {
+	Elapsed result.Seconds `json:"elapsed"`
+	Next    string         `json:"next,omitempty"`
+	NextAt  result.Seconds `json:"next_at,omitempty"`
+	Client  result.Sample  `json:"client"`
+	Server  result.Sample  `json:"server"`
+}
+
+func (s Status) line() statusLine {
+	l := statusLine{Elapsed: result.Seconds(s.Elapsed), Client: s.Client, Server: s.Server}
+	if s.Next != nil {
+		l.Next, l.NextAt = judge.Title(*s.Next), max(s.Next.At, s.Next.Earliest)
+	}
+	return l
+}
+
+// log writes one line to the event stream.
+func (o *observer) log(kind string, v any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.write(kind, v)
+}
+
+// write writes one line of NDJSON: {"type": kind, kind: v}. The caller holds the lock. A reader that went away does not end the run; Run
+// tells of it at its end.
+func (o *observer) write(kind string, v any) {
+	if o.r.Events == nil {
+		return
+	}
+	line := map[string]any{"schema": "tcplab.event/v1", "type": kind, "time": time.Now().UTC().Format(time.RFC3339Nano), kind: v}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return
+	}
+	if _, err := o.r.Events.Write(append(b, '\n')); err != nil && o.unwritten == nil {
+		o.unwritten = fmt.Errorf("write events: %w", err)
+	}
+}
+
+// settleFor is how long the captures stay open after the experiment: whatever was still on its way arrives, and a segment that nobody
+// predicted has the time to show. It is part of the experiment, not a wait for something.
+const settleFor = 100 * time.Millisecond
+
+func (o *observer) settle(ctx context.Context) {
+	o.look()
+	t := time.NewTimer(settleFor)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	o.look()
+}
+
+// outcome is how connect(2) ended, as an event. origin is the CLOCK_MONOTONIC time of the first packet.
+func outcomeOf(e *lab.Event, origin time.Duration) *timeline.Event {
+	if e == nil {
+		return nil
+	}
+	t := &timeline.Event{Host: "client", What: timeline.Connected, Bound: timeline.Bound{At: e.At - origin}}
+	if e.Event == lab.Failed {
+		t.What, t.Errno = timeline.ConnectError, e.Errno
+	}
+	return t
+}

@@ -1,0 +1,434 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/stall"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/pcapout"
+	"github.com/tcplab/tcplab/sysctl"
+)
+
+// run is one run in progress. Its fields are written by the goroutine of Run and, under the observer's lock, by the observer.
+type run struct {
+	Options
+	began time.Time
+	facts kernel.Facts
+	clock *kernel.Clock // nil: the phase of jiffies is not known
+	noise error         // why it is not known
+	lab   *lab.Lab
+	env   experiments.Env
+	res   *result.Result
+	obs   *observer
+	rules []*lab.Filter
+	stall *stall.Watcher
+	wall  wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
+
+	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
+	// predict and, from the client's own clock readings, by anchor.
+	want     timeline.Timeline
+	start    *oracle.Start
+	anchored bool
+
+	// expire gives the run up. It is set anew, to bound, when the client's first call is under way: its time counts from there.
+	expire *time.Timer
+	bound  time.Duration
+
+	broken error // why observation ended before its time; nil: it did not
+}
+
+// Run carries the experiment out and returns its result. The lab is gone when it returns, also on an error, a panic and a cancelled
+// context. An error without a result wraps ErrUnable where this machine lacks something, and the context's cause where that was
+// cancelled; an error with a result means that the run is judged, but its files could not be written in full, or that something of the
+// lab was left behind.
+func Run(ctx context.Context, o Options) (res *result.Result, err error) {
+	r := &run{Options: o, began: time.Now()}
+	defer func() { // the lab goes on every way out
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: panic: %v\n%s", o.Experiment.Name, p, debug.Stack())
+		}
+		if cerr := r.close(); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("tear down: %w", cerr))
+		}
+	}()
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.carryOut(ctx); err != nil {
+		return nil, err
+	}
+	r.res.Wall = result.Seconds(time.Since(r.began))
+	err = errors.Join(r.write(), r.obs.unwritten) // before anything that can still go wrong
+	if o.Keep != nil {
+		o.Keep(r.res, Namespaces{Client: r.lab.Client.NamespacePath(), Server: r.lab.Server.NamespacePath()})
+	}
+	return r.res, err
+}
+
+// prepare builds the lab, sets it and predicts.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.facts, err = kernel.Running(); err != nil {
+		return err
+	}
+	clock, err := kernel.ReadClock()
+	if err == nil {
+		r.clock = &clock
+	} else {
+		r.noise = err
+	}
+	if err := lab.FindIPTables(); err != nil {
+		return unsupported(err)
+	}
+	r.obs = newObserver(r)
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, Observe: r.obs.client})
+	if err != nil {
+		return unsupported(err)
+	}
+	if err := r.apply(); err != nil {
+		return err
+	}
+	if err := r.readBack(); err != nil {
+		return err
+	}
+	for _, f := range r.Experiment.Faults {
+		rule, err := r.host(f.Host).Drop(ctx, f.Rule)
+		if err != nil {
+			return unsupported(err)
+		}
+		r.rules = append(r.rules, rule)
+	}
+	if _, err := r.lab.Server.Listen(ctx, r.Experiment.Listen); err != nil {
+		return err
+	}
+	if r.stall, err = stall.Watch(r.facts.Jiffy() / 2); err != nil {
+		return fmt.Errorf("watch for stalls: %w", err)
+	}
+	if r.wall, err = readWall(); err != nil {
+		return err
+	}
+	if err := r.obs.open(); err != nil {
+		return err
+	}
+	return r.predict()
+}
+
+// close takes everything down, as far as it was built.
+func (r *run) close() error {
+	var errs []error
+	if r.stall != nil {
+		r.stall.Stop()
+	}
+	if r.obs != nil {
+		errs = append(errs, r.obs.close())
+	}
+	if r.lab != nil {
+		errs = append(errs, r.lab.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) host(name string) *lab.Host {
+	if name == "server" {
+		return r.lab.Server
+	}
+	return r.lab.Client
+}
+
+// unsupported marks what this machine lacks: privilege, iptables, or a feature of the kernel.
+func unsupported(err error) error {
+	for _, lack := range []error{lab.ErrPrivilege, lab.ErrNoIPTables, lab.ErrUnsupported} {
+		if errors.Is(err, lack) {
+			return unable{err}
+		}
+	}
+	return err
+}
+
+// apply sets what the plan says, and makes the result's table of settings.
+func (r *run) apply() error {
+	for _, s := range r.Plan.Settings {
+		h := r.host(s.Host)
+		if !h.Has(s.Name) {
+			if s.Optional {
+				continue
+			}
+			if _, known := sysctl.Lookup(s.Name); !known {
+				return fmt.Errorf("%w: %s: this kernel has no %s%s", ErrUsage, s.Origin, s.Name, didYouMean(s.Name))
+			}
+			return unable{fmt.Errorf("%s %s: Linux %s has no %s in a network namespace%s", s.Origin, s.Value, r.facts.Release, s.Name, since(s.Name))}
+		}
+		if _, err := h.Set(s.Name, s.Value, s.Origin); err != nil {
+			return fmt.Errorf("%w: %s: %s: %w", ErrUsage, s.Origin, s.Host, err)
+		}
+	}
+	return nil
+}
+
+func didYouMean(name string) string {
+	if s := sysctl.Suggest(name); s != "" && s != name {
+		return " (did you mean " + s + "?)"
+	}
+	return ""
+}
+
+// readBack takes the effective values from the lab: what the prediction stands on is what the kernel holds.
+func (r *run) readBack() error {
+	r.env = experiments.Env{Profile: r.Plan.Profile, Facts: r.facts, Sysctls: map[string]string{}, Options: r.Plan.Options}
+	read := func(host, name string) error {
+		h := r.host(host)
+		if !h.Has(name) {
+			return nil
+		}
+		v, err := h.Get(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", host, err)
+		}
+		r.env.Sysctls[host+"."+name] = v
+		return nil
+	}
+	for _, q := range r.Experiment.Params {
+		if q.Sysctl != "" {
+			if err := read(q.Host, q.Sysctl); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range r.Plan.Settings {
+		if err := read(s.Host, s.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startIn is how far ahead the client's first call is put: long enough to start its process.
+const startIn = 100 * time.Millisecond
+
+// predict makes the prediction, with the exact ticks where the phase of jiffies is known: the first packet is put into the middle of
+// a jiffy that is chosen now, one from which neighbouring jiffies would lead to the same ticks if there is one near.
+func (r *run) predict() error {
+	var t timeline.Timeline
+	var err error
+	if r.clock == nil {
+		t, err = forecast(r.Experiment, r.env, nil)
+	} else {
+		t, err = r.choose()
+	}
+	if err != nil {
+		return err
+	}
+	r.want, r.start = t, r.env.Start
+	p := prediction(r.Experiment, r.Plan, r.env, t)
+	if r.clock == nil {
+		p.Notes = append(p.Notes, result.Note{Code: explain.PhaseUnknown, Text: "The phase of jiffies is not known (" + r.noise.Error() +
+			"), so the prediction is a window for each packet and not one tick."})
+	}
+	r.res = r.head(p)
+	return nil
+}
+
+// choose picks the start.
+func (r *run) choose() (timeline.Timeline, error) {
+	const tries = 16 // two buckets of the wheel's first level
+	now, err := kernel.MonotonicNow()
+	if err != nil {
+		return timeline.Timeline{}, err
+	}
+	soonest, _ := r.clock.At(now + startIn)
+	phase := r.clock.Jiffy * 2 / 5
+	var first timeline.Timeline
+	for i := range uint64(tries) {
+		start := &oracle.Start{Jiffies: soonest + i, Phase: phase}
+		t, err := forecast(r.Experiment, r.env, start)
+		if err != nil {
+			return t, err
+		}
+		if i == 0 || sharp(t) {
+			first = t
+			r.env.Start, r.env.StartAt = start, r.clock.Start(start.Jiffies)+phase
+		}
+		if sharp(t) {
+			break
+		}
+	}
+	return first, nil
+}
+
+// head is the result as far as it is known before the first packet.
+func (r *run) head(p *result.Prediction) *result.Result {
+	x := r.Experiment
+	res := &result.Result{
+		Schema: result.Schema, Tool: r.Tool, Profile: string(r.Plan.Profile), Command: r.Command, Started: r.began.UTC(),
+		Experiment: result.Experiment{Name: x.Name, Summary: x.Summary, Question: x.Question},
+		Kernel: result.Kernel{Release: r.facts.Release, Version: minor(r.facts.Version), Arch: r.facts.Arch, HZ: r.facts.HZ,
+			CPUs: runtime.NumCPU(), Facts: p.Facts},
+		Params: p.Params, Prediction: p, Notes: p.Notes,
+		Clock:     result.Clock{Tick: result.Seconds(r.facts.Jiffy())},
+		Reproduce: x.Script(r.Plan),
+	}
+	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
+		host := result.Host{Name: h.Name, Addr: h.Addr.String(), Iface: h.Iface, MAC: h.MAC.String()}
+		if h.Name == "server" {
+			host.Port = int(x.Listen.Port)
+		}
+		res.Hosts = append(res.Hosts, host)
+		res.Sysctls = append(res.Sysctls, r.settings(h)...)
+	}
+	for _, f := range r.rules {
+		res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), AfterCapture: f.AfterCapture()})
+	}
+	return res
+}
+
+// settings lists what was set on a host: first what the experiment is about, then the baseline.
+func (r *run) settings(h *lab.Host) []result.Sysctl {
+	code := map[string]string{}
+	matters := map[string]bool{}
+	for _, s := range r.Plan.Settings {
+		if s.Host == h.Name {
+			code[s.Name] = s.Code
+			matters[s.Name] = strings.HasPrefix(s.Origin, "--")
+		}
+	}
+	var first, rest []result.Sysctl
+	for _, c := range h.Changes() {
+		here, err := sysctl.FS{}.Read(c.Name)
+		if err != nil {
+			here = ""
+		}
+		s := result.Sysctl{Host: h.Name, Name: c.Name, Was: c.Was, Now: c.Now, Here: here, Origin: c.Why, Code: code[c.Name]}
+		_, planned := code[c.Name]
+		s.Matters = matters[c.Name] || planned && s.Now != s.Was // what the user asked for, and what the profile really changed
+		if s.Matters {
+			first = append(first, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return append(first, rest...)
+}
+
+// carryOut captures, runs the experiment, lets it settle and judges it.
+func (r *run) carryOut(ctx context.Context) (err error) {
+	if r.Watch != nil {
+		r.Watch.Ready(r.res)
+	}
+	r.obs.log("start", r.res.Prediction)
+
+	limit := r.Timeout
+	if limit == 0 {
+		limit = r.limit()
+	}
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.bound, r.expire = limit, time.AfterFunc(limit+startIn+startWithin, func() { cancel(errTimeout) })
+	defer r.expire.Stop()
+	watched := sync.OnceFunc(r.obs.watch(cancel))
+	defer watched() // also when the experiment panics
+	err = r.Experiment.Run(bounded, r.lab, r.env)
+	switch cause := context.Cause(bounded); {
+	case errors.Is(cause, errTimeout):
+		err = nil // an observation: connect() still waits, and what becomes of it while the counters are read is not waited for
+		r.obs.giveUp()
+	case errors.Is(cause, errCapture), errors.Is(err, lab.ErrClientEnded):
+		r.broken, err = err, nil // an observation too: it ended here, and what was seen until then is kept
+		if errors.Is(cause, errCapture) {
+			r.broken = cause
+		}
+	case err == nil && ctx.Err() == nil:
+		r.obs.settle(ctx)
+	}
+	watched()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return r.finish(ctx)
+}
+
+// errCapture is wrapped by the cause with which a capture that fails ends the run.
+var errCapture = errors.New("the capture failed")
+
+var errTimeout = errors.New("the run's time is up")
+
+// startWithin is how long a client's process may take to start on a busy machine, on top of startIn.
+const startWithin = 10 * time.Second
+
+// limit is when a run is given up that does not end by itself: well after the last instant that was predicted.
+func (r *run) limit() time.Duration {
+	var last time.Duration
+	p := r.res.Prediction
+	for _, e := range p.Events {
+		last = max(last, e.At.Duration()+e.Late.Duration())
+	}
+	if p.Outcome != nil {
+		last = max(last, p.Outcome.At.Duration()+p.Outcome.Late.Duration())
+	}
+	return last + last/4 + 5*time.Second
+}
+
+// wallClock is CLOCK_REALTIME less CLOCK_MONOTONIC. The two move together, but for a step of the former.
+type wallClock struct{ offset time.Duration }
+
+// readWall measures the offset between two reads of CLOCK_MONOTONIC, and keeps the tightest of several tries.
+func readWall() (wallClock, error) {
+	var best wallClock
+	tightest := time.Duration(1<<63 - 1)
+	for range 16 {
+		a, err := kernel.MonotonicNow()
+		if err != nil {
+			return wallClock{}, err
+		}
+		wall := time.Now()
+		b, err := kernel.MonotonicNow()
+		if err != nil {
+			return wallClock{}, err
+		}
+		if b-a < tightest {
+			tightest, best = b-a, wallClock{time.Duration(wall.UnixNano()) - (a+b)/2}
+		}
+	}
+	return best, nil
+}
+
+// mono is the CLOCK_MONOTONIC time of a packet's stamp.
+func (w wallClock) mono(t time.Time) time.Duration { return time.Duration(t.UnixNano()) - w.offset }
+
+// openDiag opens inet_diag in a host's namespace.
+func openDiag(h *lab.Host) (*evidence.Diag, error) {
+	var d *evidence.Diag
+	err := h.Do(func() (err error) {
+		d, err = evidence.Open()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Name, err)
+	}
+	return d, nil
+}
+
+// openCapture starts a capture on a host.
+func openCapture(h *lab.Host) (*pcapout.Source, error) {
+	src, err := h.Capture(pcapout.SourceOptions{})
+	if errors.Is(err, os.ErrPermission) {
+		return nil, unable{err}
+	}
+	return src, err
+}

@@ -1,0 +1,119 @@
+// Package runner turns an experiment into a result: it builds the lab, pins its settings, predicts, captures, runs, lets things settle,
+// analyses, compares and takes everything down. It is where prediction and observation are brought together; the judgement itself is
+// package judge's.
+//
+// It is not for output: a Watcher is told what happens, and files.go writes the run's folder. Its one trap: the prediction is made
+// before the first packet, from what was read back in the lab. Nothing may be computed into it from the capture.
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// Options say what to run and how. Experiment and Plan are required; the rest works when zero.
+type Options struct {
+	Experiment *experiments.Experiment
+	Plan       experiments.Plan
+	// Timeout bounds the run from its first packet on. Zero: a little longer than the prediction.
+	Timeout time.Duration
+	Tool    result.Tool
+	Command []string
+	// Watch is told what happens. Nil: nobody.
+	Watch Watcher
+	// Dir is the folder for the run's files, empty but for what the caller put there. Nil: no files.
+	Dir *os.Root
+	// Events gets one JSON line for each thing that happens, while it happens. Nil: nothing.
+	Events io.Writer
+	// Keep is called after the run, before the lab is taken down, and holds it up until it returns. Nil: the lab goes at once.
+	Keep func(*result.Result, Namespaces)
+}
+
+// Namespaces name the lab's namespaces for nsenter(1), while it stands.
+type Namespaces struct{ Client, Server string }
+
+// Watcher follows a run. Its methods are called one at a time; the result is the run's own and must not be kept or changed.
+type Watcher interface {
+	// Ready is called when the lab stands and the prediction is made, before the first packet.
+	Ready(r *result.Result)
+	// Event is called for each event that was seen. state is the client's TCP state where it changed with the event, or "".
+	Event(r *result.Result, e result.Event, state string)
+	// Status is called a few times a second.
+	Status(s Status)
+}
+
+// Status is where a run stands.
+type Status struct {
+	Elapsed time.Duration // since the first packet; negative before it
+	Next    *result.Event // what is expected next; nil: nothing
+	// Client and Server are the newest looks at the two sockets.
+	Client, Server result.Sample
+}
+
+// ErrUnable is wrapped by errors that say that this machine cannot run the experiment: no privilege, no iptables, no such knob.
+var ErrUnable = errors.New("this machine cannot run it")
+
+// unable marks err as ErrUnable without changing its words.
+type unable struct{ error }
+
+func (u unable) Is(target error) bool { return target == ErrUnable }
+func (u unable) Unwrap() error        { return u.error }
+
+// Env is what a prediction for this plan stands on where there is no lab: the settings of the plan over the kernel's own defaults, as
+// the catalogue knows them.
+func Env(x *experiments.Experiment, plan experiments.Plan, facts kernel.Facts) (experiments.Env, error) {
+	e := experiments.Env{Profile: plan.Profile, Facts: facts, Sysctls: map[string]string{}, Options: plan.Options}
+	for _, q := range x.Params {
+		if q.Sysctl == "" || !hasKnob(q.Sysctl, facts) {
+			continue
+		}
+		v, err := defaultOf(q.Sysctl, facts)
+		if err != nil {
+			return e, err
+		}
+		e.Sysctls[q.Host+"."+q.Sysctl] = v
+	}
+	for _, s := range plan.Settings {
+		if hasKnob(s.Name, facts) {
+			e.Sysctls[s.Host+"."+s.Name] = s.Value
+		} else if !s.Optional {
+			return e, unable{fmt.Errorf("%s %s: kernel %v has no %s%s", s.Origin, s.Value, facts.Version, s.Name, since(s.Name))}
+		}
+	}
+	return e, nil
+}
+
+// Predict makes the prediction of a plan in the form that `predict --json` prints and a result keeps.
+func Predict(x *experiments.Experiment, plan experiments.Plan, e experiments.Env) (*result.Prediction, error) {
+	t, err := forecast(x, e, e.Start)
+	if err != nil {
+		return nil, err
+	}
+	return prediction(x, plan, e, t), nil
+}
+
+func prediction(x *experiments.Experiment, plan experiments.Plan, e experiments.Env, t timeline.Timeline) *result.Prediction {
+	p := &result.Prediction{
+		Schema: result.PredictionSchema, Experiment: x.Name, Profile: string(plan.Profile), Kernel: minor(e.Facts.Version), HZ: e.Facts.HZ,
+		Facts: facts(e.Facts), Params: params(x, plan, e), Sysctls: e.Sysctls, Notes: notes(e),
+	}
+	for _, ev := range t.Events {
+		p.Events = append(p.Events, fromTimeline(ev))
+	}
+	if t.Outcome != nil {
+		o := fromTimeline(*t.Outcome)
+		p.Outcome = &o
+	}
+	return p
+}
+
+// ErrUsage is wrapped by errors that another command line would mend.
+var ErrUsage = errors.New("cannot be set")

@@ -1,0 +1,243 @@
+package runner
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/analyse"
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/pcapout"
+)
+
+// view is what both captures show at one moment: packets paired, named, with their fate.
+type view struct {
+	origin  time.Duration // CLOCK_MONOTONIC time of the first packet at its sender
+	packets []result.Packet
+	sights  []sight // beside packets: where each was captured
+	orphans int     // packets of no connection of the experiment, or not TCP at all
+	ended   time.Duration
+	outcome *timeline.Event
+}
+
+// sight is one packet at its capture points: indices into the captures, -1 where it was not seen.
+type sight struct {
+	from, to       string
+	atSender, atTo int
+	segment        pcapout.Segment
+}
+
+// captured is one capture, decoded.
+type captured struct {
+	host     string
+	packets  []pcapout.Packet
+	segments []pcapout.Segment // parallel to packets; ICMP and TCP only, others are marked bad
+	bad      []bool
+	keys     []pcapout.Fingerprint
+	names    map[int]analyse.Named // by index
+}
+
+// view builds the picture from all packets so far; nil before the first. The caller holds the observer's lock.
+func (o *observer) view() *view {
+	both := map[string]*captured{}
+	for host, src := range o.capture {
+		both[host] = decode(host, src.Packets())
+	}
+	v := &view{}
+	for _, c := range both {
+		for _, bad := range c.bad {
+			if bad {
+				v.orphans++
+			}
+		}
+	}
+	v.sights = pair(both["client"], both["server"])
+	if len(v.sights) == 0 {
+		if o.connecting == nil {
+			return nil
+		}
+		v.origin = o.connecting.After // nothing was captured: an OUTPUT drop. The call itself is the best origin there is.
+	} else {
+		v.origin = o.r.wall.mono(firstSight(v.sights[0], both))
+	}
+	for i, s := range v.sights {
+		v.packets = append(v.packets, o.packet(v, i, s, both))
+	}
+	v.outcome = outcomeOf(o.ended, v.origin)
+	if now, err := monoNow(); err == nil {
+		v.ended = now - v.origin
+	}
+	return v
+}
+
+func decode(host string, packets []pcapout.Packet) *captured {
+	c := &captured{host: host, packets: packets, names: map[int]analyse.Named{}}
+	var good []pcapout.Segment
+	var index []int
+	for i, p := range packets {
+		s, err := pcapout.Decode(pcapout.LinkEthernet, p)
+		k, kerr := pcapout.Key(pcapout.LinkEthernet, p)
+		c.segments, c.keys, c.bad = append(c.segments, s), append(c.keys, k), append(c.bad, err != nil || kerr != nil)
+		if err == nil && kerr == nil {
+			good, index = append(good, s), append(index, i)
+		}
+	}
+	for _, conn := range analyse.Analyse(good, analyse.Options{}) {
+		for _, n := range conn.Packets {
+			c.names[index[n.Segment]] = n
+		}
+	}
+	return c
+}
+
+// pair finds each packet in both captures by its content, copies in order, and sorts by the time at which it was seen first.
+func pair(client, server *captured) []sight {
+	var out []sight
+	one := func(from, to *captured) {
+		arrived := map[pcapout.Fingerprint][]int{}
+		for i, p := range to.packets {
+			if !p.Outgoing && !to.bad[i] {
+				arrived[to.keys[i]] = append(arrived[to.keys[i]], i)
+			}
+		}
+		for i, p := range from.packets {
+			if !p.Outgoing || from.bad[i] {
+				continue
+			}
+			s := sight{from: from.host, to: to.host, atSender: i, atTo: -1, segment: from.segments[i]}
+			if q := arrived[from.keys[i]]; len(q) > 0 {
+				s.atTo, arrived[from.keys[i]] = q[0], q[1:]
+			}
+			out = append(out, s)
+		}
+		for _, left := range arrived { // arrived, but the sender's capture missed it
+			for _, i := range left {
+				out = append(out, sight{from: from.host, to: to.host, atSender: -1, atTo: i, segment: to.segments[i]})
+			}
+		}
+	}
+	one(client, server)
+	one(server, client)
+	sort.SliceStable(out, func(a, b int) bool { return out[a].segment.Time.Before(out[b].segment.Time) })
+	return out
+}
+
+func firstSight(s sight, both map[string]*captured) time.Time {
+	if s.atSender >= 0 {
+		return both[s.from].packets[s.atSender].Time
+	}
+	return both[s.to].packets[s.atTo].Time
+}
+
+// packet fills in one packet of the result.
+func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) result.Packet {
+	at := func(host string, index int) *result.Seconds {
+		if index < 0 {
+			return nil
+		}
+		t := result.Seconds(o.r.wall.mono(both[host].packets[index].Time) - v.origin)
+		return &t
+	}
+	p := result.Packet{ID: i + 1, From: s.from, To: s.to, Flags: s.segment.Flags.String(), Seq: s.segment.Seq, Ack: s.segment.Ack, Len: s.segment.Length,
+		SentAt: at(s.from, s.atSender), ArrivedAt: at(s.to, s.atTo)}
+	name, ok := both[s.from].names[s.atSender]
+	if !ok {
+		name, ok = both[s.to].names[s.atTo]
+	}
+	if ok {
+		p.What, p.N, p.RelSeq, p.RelAck = string(name.What), name.N, name.RelSeq, name.RelAck
+	} else {
+		p.What = "unknown"
+	}
+	p.Fate = result.Delivered
+	if p.ArrivedAt == nil {
+		p.Fate = result.Lost
+	} else if f := catches(o.r.rules, s); f != nil {
+		p.Fate, p.Where = result.Dropped, place(f)
+	}
+	return p
+}
+
+// catches returns the rule that drops a packet after its receiver's capture saw it, or nil.
+func catches(rules []*lab.Filter, s sight) *lab.Filter {
+	for _, f := range rules {
+		if f.Host == s.to && f.AfterCapture() && f.Matches(s.segment) {
+			return f
+		}
+	}
+	return nil
+}
+
+func place(f *lab.Filter) string {
+	return fmt.Sprintf("%s iptables %s %s", f.Host, f.TableName(), f.Chain)
+}
+
+// timeline is what was seen, in the words that a prediction uses.
+func (v *view) timeline() timeline.Timeline {
+	t := timeline.Timeline{Outcome: v.outcome}
+	for _, p := range v.packets {
+		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.At()}, Host: p.From, What: timeline.What(p.What), N: p.N})
+	}
+	return t
+}
+
+// judgeInput puts what was predicted beside what was seen.
+func (v *view) judgeInput(r *run) judge.Input {
+	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended}
+	if r.start != nil {
+		start := r.clock.Start(r.start.Jiffies) - v.origin
+		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
+	}
+	in.Stalls = r.stalls(v.origin)
+	return in
+}
+
+// stalls are what the processors' watchers saw, and the client's process of itself, as offsets from the first packet.
+func (r *run) stalls(origin time.Duration) []result.Stall {
+	var out []result.Stall
+	for _, s := range r.stall.Stalls() {
+		out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: s.CPU})
+	}
+	if e := r.obs.ended; e != nil {
+		for _, s := range e.Stalls {
+			out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: -1, Process: "client"})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
+	return out
+}
+
+// clockSlack is what reading two clocks one after the other may be off by.
+const clockSlack = 20 * time.Microsecond
+
+// states are the changes that the looks show, as offsets from the first packet.
+func (v *view) states(looks []look) []result.State {
+	var out []result.State
+	last := map[string]string{}
+	for _, l := range looks {
+		if last[l.host] != l.State {
+			last[l.host] = l.State
+			out = append(out, result.State{At: result.Seconds(l.mono - v.origin), Host: l.host, State: l.State})
+		}
+	}
+	return out
+}
+
+// samples are the looks in which the kernel's timer was armed anew, which is what a reader wants to see of them.
+func (v *view) samples(looks []look) []result.Sample {
+	var out []result.Sample
+	last := map[string]result.Sample{}
+	for _, l := range looks {
+		s, was := l.sample(v.origin), last[l.host]
+		if was.State != s.State || was.Timer != s.Timer || was.Retrans != s.Retrans || was.Backoff != s.Backoff || was.RTO != s.RTO {
+			out = append(out, s)
+		}
+		last[l.host] = s
+	}
+	return out
+}
