@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/sysctl"
+)
+
+func (a *app) listCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "list the experiments",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if asJSON {
+				var all []result.Experiment
+				for _, x := range experiments.All() {
+					all = append(all, result.Experiment{Name: x.Name, Summary: x.Summary, Question: x.Question})
+				}
+				return writeJSON(a.out, map[string]any{"schema": "tcplab.list/v1", "experiments": all})
+			}
+			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+			for _, x := range experiments.All() {
+				fmt.Fprintf(w, "%s\t%s\n", x.Name, x.Summary)
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}
+
+func (a *app) describeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:               "describe EXPERIMENT",
+		Short:             "tell what an experiment asks, breaks and takes as parameters",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeExperiments,
+		RunE: func(_ *cobra.Command, args []string) error {
+			x, err := find(args[0])
+			if err != nil {
+				return err
+			}
+			return Describe(a.out, x)
+		},
+	}
+}
+
+func (a *app) explainCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain [CODE|SYSCTL]",
+		Short: "explain a code such as TL1203, or a sysctl such as tcp_syn_retries",
+		Long:  "Explain tells what a code in tcplab's output means, why the kernel does it and what to do; or what a sysctl means. Without an argument it lists the codes.",
+		Args:  cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var c []string
+			for _, e := range explain.All() {
+				c = append(c, e.Code+"\t"+e.Title)
+			}
+			return c, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				for _, e := range explain.All() {
+					fmt.Fprintf(a.out, "%s  %s\n", e.Code, e.Title)
+				}
+				return nil
+			}
+			return a.explainOne(args[0])
+		},
+	}
+}
+
+func (a *app) explainOne(what string) error {
+	if e, ok := explain.Lookup(what); ok {
+		fmt.Fprintf(a.out, "%s  %s\n", e.Code, e.Title)
+		for _, p := range e.Paragraphs() {
+			fmt.Fprintf(a.out, "\n%s\n", wrap(p, 96))
+		}
+		if len(e.See) > 0 {
+			fmt.Fprintf(a.out, "\nSee also: %s\n", strings.Join(e.See, ", "))
+		}
+		return nil
+	}
+	if k, ok := sysctl.Lookup(what); ok {
+		return explainKnob(a.out, k)
+	}
+	hint := ""
+	if s := explain.Suggest(what); len(s) > 0 {
+		hint = "; did you mean " + strings.Join(s, " or ") + "?"
+	} else if s := sysctl.Suggest(what); s != "" {
+		hint = "; did you mean " + s + "?"
+	}
+	return usage("", fmt.Errorf("%q is neither a code nor a sysctl that tcplab knows%s; `tcplab explain` lists the codes", what, hint))
+}
+
+func (a *app) reportCmd() *cobra.Command {
+	var form string
+	cmd := &cobra.Command{
+		Use:   "report RUN...",
+		Short: "show stored runs again",
+		Long:  "Report reads result.json of stored runs (a folder, or the file itself) and prints them as text, JSON or JUnit.",
+		Example: `  tcplab report tcplab-runs/latest
+  tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var runs []*result.Result
+			for _, path := range args {
+				r, err := load(path)
+				if err != nil {
+					return err
+				}
+				runs = append(runs, r)
+			}
+			return a.render(form, args, runs)
+		},
+	}
+	cmd.Flags().StringVar(&form, "format", "text", "text, ladder, json or junit")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "ladder", "json", "junit"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) render(form string, args []string, runs []*result.Result) error {
+	switch form {
+	case "junit":
+		return report.JUnit(a.out, runs...)
+	case "json":
+		if len(runs) == 1 {
+			return report.JSON(a.out, runs[0])
+		}
+		return writeJSON(a.out, map[string]any{"schema": "tcplab.results/v1", "results": runs})
+	case "text", "ladder":
+	default:
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--format=%s: want text, ladder, json or junit", form))
+	}
+	for i, r := range runs {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		s := a.style(a.out)
+		if form == "ladder" {
+			if err := report.Ladder(a.out, r, s); err != nil {
+				return err
+			}
+			continue
+		}
+		s.Dir = strings.TrimSuffix(filepath.ToSlash(args[i]), "/result.json")
+		if err := report.Text(a.out, r, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load reads a stored run: a folder with result.json, or the file itself.
+func load(path string) (*result.Result, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		path = filepath.Join(path, "result.json")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usage(explain.InvalidFile, fmt.Errorf("%w (want the folder of a run, or its result.json)", err))
+	}
+	defer f.Close()
+	r, err := result.Read(f)
+	if err != nil {
+		return nil, usage(explain.InvalidFile, fmt.Errorf("%s: %w (want the result.json of a run, schema %s)", path, err, result.Schema))
+	}
+	return r, nil
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(a.out, "tcplab %s (%s/%s, %s)\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}
+
+func (a *app) manCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "man [DIR]", Short: "print the manual page, or write those of all commands into a folder", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h := &doc.GenManHeader{Title: "TCPLAB", Section: "1", Source: "tcplab " + version, Manual: "tcplab"}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true
+			if len(args) == 0 {
+				return doc.GenMan(root, h, a.out)
+			}
+			if st, err := os.Stat(args[0]); err != nil || !st.IsDir() {
+				return usage(explain.OutputNotWritable, errors.Join(fmt.Errorf("man %s: want a folder that exists", args[0]), err))
+			}
+			return doc.GenManTree(root, h, args[0])
+		},
+	}
+}
+
+// exitCodesTopic is `tcplab help exit-codes`.
+func exitCodesTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Exit codes of tcplab:\n\n")
+	for _, e := range explain.Exits() {
+		fmt.Fprintf(&b, "  %3d  %-13s %s\n", e.Code, e.Name, e.Meaning)
+	}
+	b.WriteString("\nSeveral runs give the gravest: 1 before 6, 5, 3, 4 and 0.")
+	return &cobra.Command{Use: "exit-codes", Short: "what the exit codes mean", Long: b.String()}
+}

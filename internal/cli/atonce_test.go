@@ -1,0 +1,6 @@
+//go:build !race
+
+package cli
+
+// atOnce is how many tests go at once.
+const atOnce = "16"

@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/live"
+	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// job is one run to be made.
+type job struct {
+	x    *experiments.Experiment
+	plan experiments.Plan
+	n    int // from 1
+}
+
+// batch makes runs, one after the other or several at once.
+type batch struct {
+	app    *app
+	flags  *runFlags
+	jobs   []job
+	events io.Writer
+
+	mu      sync.Mutex
+	results []*result.Result // in the order of jobs
+}
+
+// do makes the runs. The first error ends it: what ran already is not reported, because the machine cannot run the rest.
+func (b *batch) do(ctx context.Context) (err error) {
+	made := missing(b.flags.out)
+	defer func() { err = keepMade(made, err) }()
+	b.results = make([]*result.Result, len(b.jobs))
+	if len(b.jobs) == 1 {
+		return b.one(ctx, b.jobs[0], b.watchLive)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slots := make(chan struct{}, b.flags.parallel)
+	var wg sync.WaitGroup
+	for _, j := range b.jobs {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := b.one(ctx, j, b.watchQuiet); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// watcher is a runner.Watcher with what is done around the run.
+type watcher interface {
+	runner.Watcher
+	// end prints what follows the run; r is nil where it failed.
+	end(r *result.Result, dir string)
+}
+
+// one makes one run with its folder.
+func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err error) {
+	folder, err := makeFolder(b.flags.out, j.x.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = folder.done(err) }()
+	stream, err := folder.create("events.ndjson")
+	if err != nil {
+		return err
+	}
+	events := io.Writer(stream)
+	if b.events != nil {
+		events = io.MultiWriter(stream, b.events)
+	}
+	w := watch(j)
+	var res *result.Result
+	ended := false
+	defer func() { // also on a panic: the terminal gets its cursor back
+		path := folder.path
+		if err != nil {
+			path = "" // the folder goes
+		}
+		if !ended {
+			w.end(res, path)
+		}
+	}()
+	var keep func(*result.Result, runner.Namespaces)
+	if b.flags.keep {
+		keep = func(r *result.Result, n runner.Namespaces) {
+			ended = true
+			w.end(r, folder.path)
+			b.app.hold(ctx, n)
+		}
+	}
+	res, err = runner.Run(ctx, runner.Options{
+		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
+		Command: os.Args, Watch: w, Dir: folder.root, Events: events, Keep: keep,
+	})
+	if cerr := stream.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("write %s/events.ndjson: %w", folder.path, cerr)
+	}
+	if ctx.Err() != nil && res == nil {
+		return interrupted(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.results[j.n-1] = res // nil after most errors
+	if err != nil && !errors.Is(err, lab.ErrLeftBehind) {
+		return err
+	}
+	if err != nil { // the run is whole and its files are kept, but something of its lab is not gone
+		b.app.code = b.app.explain(err)
+	}
+	return nil
+}
+
+// liveWatch shows one run while it goes on.
+type liveWatch struct {
+	b      *batch
+	style  report.Style
+	region *live.Region
+	text   io.Writer // where the finished lines go, when not above the region
+}
+
+// watchLive shows a single run. With --json the text goes to standard error; off a terminal the finished lines go to standard output
+// and the waiting is shown on standard error.
+func (b *batch) watchLive(job) watcher {
+	a := b.app
+	target := a.out
+	if b.flags.json || b.flags.events == "-" {
+		target = a.err
+	}
+	w := &liveWatch{b: b, style: a.style(target)}
+	if isTTY(target) {
+		w.region = live.New(target, live.Options{TTY: true, Color: w.style.Color, ASCII: w.style.ASCII})
+	} else {
+		w.text = target
+		w.region = live.New(a.err, live.Options{TTY: isTTY(a.err), Color: a.style(a.err).Color, ASCII: a.ascii})
+	}
+	return w
+}
+
+// print prints finished lines.
+func (w *liveWatch) print(fill func(io.Writer) error) {
+	var s lines
+	if err := fill(&s); err != nil {
+		return
+	}
+	if w.text != nil {
+		_, err := fmt.Fprintln(w.text, s.String())
+		w.b.app.lost(err)
+		return
+	}
+	w.region.Line(s.String())
+}
+
+// Ready prints the head.
+func (w *liveWatch) Ready(r *result.Result) {
+	w.print(func(out io.Writer) error { return report.Head(out, r, w.style, 0) })
+	w.print(func(io.Writer) error { return nil }) // an empty line
+	w.region.Set(live.Status{Next: "SYN"})
+}
+
+// Event prints one line of the ladder.
+func (w *liveWatch) Event(r *result.Result, e result.Event, state string) {
+	w.print(func(out io.Writer) error { return report.LadderLine(out, r, e, state, w.style) })
+}
+
+// Status shows what is awaited.
+func (w *liveWatch) Status(s runner.Status) { w.region.Set(liveStatus(s)) }
+
+// end prints what follows the ladder.
+func (w *liveWatch) end(r *result.Result, dir string) {
+	w.region.Set(live.Status{})
+	if r != nil && !w.b.flags.json {
+		w.style.Dir = dir
+		w.print(func(out io.Writer) error { return report.Tail(out, r, w.style) })
+	}
+	_ = w.region.Close()
+}
+
+// quietWatch prints a verdict line for each of many runs.
+type quietWatch struct {
+	b *batch
+	j job
+}
+
+func (b *batch) watchQuiet(j job) watcher { return &quietWatch{b, j} }
+
+// Ready, Event and Status say nothing: there are many runs.
+func (w *quietWatch) Ready(*result.Result) {}
+
+// Event says nothing.
+func (w *quietWatch) Event(*result.Result, result.Event, string) {}
+
+// Status says nothing.
+func (w *quietWatch) Status(runner.Status) {}
+
+func (w *quietWatch) end(r *result.Result, dir string) {
+	if r == nil {
+		return
+	}
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	out := w.b.app.out
+	if w.b.flags.json || w.b.flags.events == "-" {
+		out = w.b.app.err
+	}
+	s := w.b.app.style(out)
+	fmt.Fprintf(out, "%*d/%d  ", len(fmt.Sprint(len(w.b.jobs))), w.j.n, len(w.b.jobs))
+	w.b.app.lost(report.VerdictLine(out, r, s))
+	if r.Verdict != result.Pass {
+		s.Dir = dir
+		w.b.app.lost(report.Failure(out, r, s))
+		w.b.app.lost(report.Files(out, r, s))
+	}
+}

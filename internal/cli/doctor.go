@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/runner"
+)
+
+func (a *app) doctorCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "look at this machine: what experiments need, what is there, what to do",
+		Long:  "Doctor builds a small lab, tries each thing that experiments need, and takes it down again. It exits with 3 where experiments cannot run.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			found := runner.Doctor(cmd.Context())
+			if err := interrupted(cmd.Context()); err != nil {
+				return err
+			}
+			for _, f := range found {
+				if f.State == runner.Missing {
+					a.code = explain.ExitUnable
+				}
+			}
+			if asJSON {
+				return writeJSON(a.out, map[string]any{"schema": "tcplab.doctor/v1", "findings": found})
+			}
+			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+			for _, f := range found {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", f.State, f.Name, a.plain(strings.ReplaceAll(f.Value, "\n", "; ")))
+				if f.Cure != "" {
+					fmt.Fprintf(w, "\t\tto mend: %s\n", f.Cure)
+				}
+				if f.Code != "" && f.State != runner.OK {
+					fmt.Fprintf(w, "\t\tmore: tcplab explain %s\n", f.Code)
+				}
+			}
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			if a.code == 0 {
+				fmt.Fprintln(a.out, "\nexperiments can run here")
+			} else {
+				fmt.Fprintln(a.out, "\nexperiments cannot run here as things are; `tcplab predict` can")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}

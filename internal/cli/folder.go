@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/explain"
+)
+
+// newest is when the folder was made that "latest" links to, as far as this process knows.
+var newest struct {
+	sync.Mutex
+	made time.Time
+}
+
+// folder is where one run leaves its files.
+type folder struct {
+	made   time.Time
+	path   string // as the user should see it
+	name   string // within parent
+	parent *os.Root
+	root   *os.Root
+}
+
+// makeFolder makes the folder of one run in out, and tries that it can be written, before anything else is touched. A second run of
+// the same second gets a number.
+func makeFolder(out, experiment string) (*folder, error) {
+	bad := func(err error) (*folder, error) {
+		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out %s: %w", out, err))
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return bad(err)
+	}
+	f := &folder{}
+	var err error
+	if f.parent, err = os.OpenRoot(out); err != nil {
+		return bad(err)
+	}
+	base := time.Now().Format("20060102-150405") + "-" + experiment
+	f.name = base
+	for n := 2; ; n++ {
+		err := f.parent.Mkdir(f.name, 0o755)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrExist) || n > 10000 {
+			f.parent.Close()
+			return bad(err)
+		}
+		f.name = base + "-" + strconv.Itoa(n)
+	}
+	f.path, f.made = filepath.Join(out, f.name), time.Now()
+	if f.root, err = f.parent.OpenRoot(f.name); err != nil {
+		f.parent.Close()
+		return bad(err)
+	}
+	return f, nil
+}
+
+// create makes a new file in the folder.
+func (f *folder) create(name string) (*os.File, error) {
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out: %w", err))
+	}
+	return file, nil
+}
+
+// done ends the folder's use. After an error it is removed with what is in it; otherwise "latest" links to it, and under sudo it is
+// given to the user who called.
+func (f *folder) done(failed error) error {
+	defer f.parent.Close()
+	defer f.root.Close()
+	if failed != nil {
+		_ = f.parent.RemoveAll(f.name)
+		return failed
+	}
+	f.link()
+	_, err := handOver(func(uid, gid int) error {
+		return fs.WalkDir(f.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return f.root.Lchown(path, uid, gid)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("give %s to the user who called sudo: %w", f.path, err)
+	}
+	return nil
+}
+
+// missing lists the folders on the way to path that do not exist, the outermost first.
+func missing(path string) []string {
+	var m []string
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			slices.Reverse(m)
+			return m
+		}
+		m = append(m, p)
+	}
+}
+
+// keepMade ends the use of the folders that were made for a batch: after an error they go again, if nothing else is in them; otherwise
+// they are given to the user who called sudo.
+func keepMade(made []string, failed error) error {
+	if failed != nil {
+		for _, p := range slices.Backward(made) {
+			_ = os.Remove(p)
+		}
+		return failed
+	}
+	_, err := handOver(func(uid, gid int) error {
+		for _, p := range made {
+			if err := os.Lchown(p, uid, gid); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("give the folder to the user who called sudo: %w", err)
+	}
+	return nil
+}
+
+// link points "latest" at this run. It is made under another name and renamed, so that there is always one; where it cannot be made
+// (a file system without links) there is none.
+func (f *folder) link() {
+	newest.Lock()
+	defer newest.Unlock()
+	if f.made.Before(newest.made) {
+		return // of runs that were made at once, another is newer
+	}
+	newest.made = f.made
+	tmp := ".latest-" + f.name
+	if err := f.parent.Symlink(f.name, tmp); err != nil {
+		return
+	}
+	_, _ = handOver(func(uid, gid int) error { return f.parent.Lchown(tmp, uid, gid) })
+	if err := f.parent.Rename(tmp, "latest"); err != nil {
+		_ = f.parent.Remove(tmp)
+	}
+}
+
+// handOver calls give with the user who called sudo; given is false where there is none.
+func handOver(give func(uid, gid int) error) (given bool, err error) {
+	if os.Geteuid() != 0 {
+		return false, nil
+	}
+	uid, uerr := strconv.Atoi(os.Getenv("SUDO_UID"))
+	gid, gerr := strconv.Atoi(os.Getenv("SUDO_GID"))
+	if uerr != nil || gerr != nil || uid <= 0 || gid < 0 {
+		return false, nil
+	}
+	if err := give(uid, gid); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false, err
+	}
+	return true, nil
+}

@@ -1,0 +1,277 @@
+//go:build lab
+
+package cli
+
+import (
+	"context"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// knobs reads every setting below /proc/sys/net, of the namespace that the calling thread is in.
+func knobs() (map[string]string, error) {
+	all := map[string]string{}
+	err := filepath.WalkDir("/proc/sys/net", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		switch d.Name() {
+		case "nf_conntrack_count": // a counter that moves by itself
+			return nil
+		case "flush": // write only
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		all[path] = string(b)
+		return nil
+	})
+	return all, err
+}
+
+// TestHostUntouched catches a run that changes the machine: a setting, a link, an address, a rule, a mount, a file in /run or in the
+// folder for temporary files.
+func TestHostUntouched(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("ip"), labtest.Command("iptables-save"))
+	look := func() (map[string]string, machine) {
+		t.Helper()
+		all, err := knobs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range [][]string{{"ip", "-o", "address"}, {"ip", "route", "show", "table", "all"}, {"ip", "neighbour"}, {"ip", "netns"}, {"iptables-save"}} {
+			out, errs, code := runCommand(t, exec.Command(c[0], c[1:]...))
+			if code != 0 {
+				t.Fatalf("%v: got exit code %d, want 0: %s", c, code, errs)
+			}
+			all[strings.Join(c, " ")] = comments(out)
+		}
+		return all, lookAtMachine(t)
+	}
+	tmp := t.TempDir()
+	settings, things := look()
+	_, _, stderr, code := settled(t, func(dir string) *exec.Cmd {
+		cmd := in(dir, "run", "exp1", "--profile=fast")
+		cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+		return cmd
+	})
+	if code != 0 {
+		t.Errorf("exit code: got %d, want 0\n%s", code, stderr)
+	}
+	settings2, things2 := look()
+	delete(settings, "ip neighbour") // the machine's own traffic ages these
+	delete(settings2, "ip neighbour")
+	if diff := cmp.Diff(settings, settings2); diff != "" {
+		t.Errorf("the machine's settings (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(things, things2); diff != "" {
+		t.Errorf("the machine's links, mounts and /run (-before +after):\n%s", diff)
+	}
+	wantFiles(t, tmp)
+}
+
+// comments drops the lines of iptables-save that hold the time and the counters of chains.
+func comments(s string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(s) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		head, _, _ := strings.Cut(line, " [")
+		kept.WriteString(strings.TrimSpace(head) + "\n")
+	}
+	return kept.String()
+}
+
+// TestKnobsSee is the negative control of TestHostUntouched: in a lab's namespace the same look sees one setting that was changed.
+func TestKnobsSee(t *testing.T) {
+	labtest.Need(t, labtest.Root)
+	l, err := lab.New(context.Background(), lab.Topology{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	look := func() (all map[string]string) {
+		t.Helper()
+		if err := l.Client.Do(func() (err error) { all, err = knobs(); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := look()
+	if _, err := l.Client.Set("net.ipv4.tcp_sack", "0", "test"); err != nil {
+		t.Fatal(err)
+	}
+	after := look()
+	const path = "/proc/sys/net/ipv4/tcp_sack"
+	if before[path] != "1\n" || after[path] != "0\n" {
+		t.Errorf("tcp_sack: got %q, then %q, want 1, then 0", before[path], after[path])
+	}
+	maps.DeleteFunc(after, func(k, v string) bool { return before[k] == v })
+	if len(after) != 1 {
+		t.Errorf("settings that changed: got %v, want tcp_sack alone", after)
+	}
+}
+
+// TestHandOver catches a file that a student cannot delete after sudo: everything that a run makes belongs to the user who called sudo,
+// the folders on the way to it and the link included.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, out, top string }{{"default folder", "tcplab-runs", "tcplab-runs"}, {"nested folder", "a/b/runs", "a"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir, _, stderr, code := settled(t, func(dir string) *exec.Cmd {
+				cmd := in(dir, "run", "exp1", "--profile=fast", "--out="+tt.out, "--events="+filepath.Join(dir, "events"))
+				cmd.Env = append(os.Environ(), "SUDO_UID=65534", "SUDO_GID=65533")
+				return cmd
+			})
+			if code != 0 {
+				t.Fatalf("exit code: got %d, want 0\n%s", code, stderr)
+			}
+			seen := 0
+			for _, root := range []string{tt.top, "events"} {
+				err := filepath.WalkDir(filepath.Join(dir, root), func(path string, d fs.DirEntry, err error) error {
+					if err != nil {
+						return err
+					}
+					info, err := d.Info() // of the link itself
+					if err != nil {
+						return err
+					}
+					seen++
+					if st := info.Sys().(*syscall.Stat_t); st.Uid != 65534 || st.Gid != 65533 {
+						t.Errorf("%s: got owner %d:%d, want 65534:65533", path, st.Uid, st.Gid)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if seen < 10 { // out, latest, folder, six files, events
+				t.Errorf("files: got %d, want 10 or more", seen)
+			}
+		})
+	}
+}
+
+// TestHandOverSparesOthers catches a folder that was there before being taken from its owner.
+func TestHandOverSparesOthers(t *testing.T) {
+	t.Parallel()
+	dir, _, stderr, code := settled(t, func(dir string) *exec.Cmd {
+		if err := os.Mkdir(filepath.Join(dir, "tcplab-runs"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := in(dir, "run", "exp1", "--profile=fast")
+		cmd.Env = append(os.Environ(), "SUDO_UID=65534", "SUDO_GID=65533")
+		return cmd
+	})
+	if code != 0 {
+		t.Fatalf("exit code: got %d, want 0\n%s", code, stderr)
+	}
+	st, err := os.Stat(filepath.Join(dir, "tcplab-runs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := st.Sys().(*syscall.Stat_t).Uid; uid != 0 {
+		t.Errorf("tcplab-runs, which was there before: got owner %d, want 0", uid)
+	}
+}
+
+// TestFullDisk catches half a result under the name of a whole one, and a full disk that is called anything else. The disk is a tmpfs in
+// a mount namespace of its own; its sizes end the writing at different files.
+func TestFullDisk(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("unshare"))
+	t.Parallel()
+	for _, size := range []string{"4k", "24k", "56k"} {
+		t.Run(size, func(t *testing.T) {
+			t.Parallel()
+			dir := openFolder(t)
+			cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=`+size+` tmpfs "$0" || exit 99
+				tcplab run exp1 --profile=fast --out="$0"/runs >"$0".out; code=$?
+				find "$0" -name result.json >"$0".found
+				exit $code`, filepath.Join(dir, "disk"))
+			if err := os.Mkdir(filepath.Join(dir, "disk"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			_, stderr, code := runCommand(t, cmd)
+			if code != explain.ExitInternal {
+				t.Errorf("exit code: got %d, want %d", code, explain.ExitInternal)
+			}
+			wantParts(t, "stderr", stderr, "no space left on device", "make room", explain.DiskFull)
+			if found := readFile(t, dir, "disk.found"); len(found) > 0 {
+				t.Errorf("result.json: got %s, want none", found)
+			}
+		})
+	}
+}
+
+// TestTimeout catches a run that is given up and still judged: exit code 5, with everything that was seen until then.
+func TestTimeout(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	dir := openFolder(t)
+	stdout, stderr, code := runCommand(t, in(dir, "run", "exp1", "--profile=fast", "--timeout=1500ms"))
+	if code != explain.ExitInconclusive {
+		t.Errorf("exit code: got %d, want %d\n%s", code, explain.ExitInconclusive, stderr)
+	}
+	wantParts(t, "stdout", stdout, "INCONCLUSIVE exp1-syn-loss")
+	r := readResult(t, readFile(t, dir, "tcplab-runs", "latest", "result.json"))
+	for _, c := range r.Checks {
+		if c.ID == "errno" && (c.Verdict != result.Inconclusive || c.Code != explain.CutShort) {
+			t.Errorf("connect(), which was not waited for: got %s (%s), want inconclusive (%s)", c.Verdict, c.Code, explain.CutShort)
+		}
+	}
+	if r.Verdict != result.Inconclusive || len(r.Packets) != 2 {
+		t.Errorf("result: got %s with %d packets, want inconclusive with 2", r.Verdict, len(r.Packets))
+	}
+}
+
+// TestRefusedLate catches a knob that only a lab can judge: the folder made for the run must go again, and the exit code say whose
+// mistake it was.
+func TestRefusedLate(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	dir := openFolder(t)
+	stdout, stderr, code := runCommand(t, in(dir, "run", "exp1", "--profile=fast", "--set=client.net.ipv4.tcp_congestion_control=nosuch", "--out=a/b"))
+	if code != explain.ExitUsage || stdout != "" {
+		t.Errorf("got exit code %d and %q on stdout, want 2 and nothing", code, stdout)
+	}
+	wantParts(t, "stderr", stderr, "tcp_congestion_control", "nosuch")
+	wantFiles(t, dir)
+}
+
+// TestDoctor catches a doctor that finds fault with a machine on which everything else here runs, or leaves its lab behind.
+func TestDoctor(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	stdout, stderr, code := runCommand(t, in(openFolder(t), "doctor"))
+	if code != 0 || stderr != "" {
+		t.Errorf("doctor: got exit code %d and %q on stderr, want 0 and nothing", code, stderr)
+	}
+	wantParts(t, "doctor", stdout, "kernel", "iptables", "inet_diag", "capture", "experiments can run here")
+	stdout, _, code = runCommand(t, in(openFolder(t), "doctor", "--json"))
+	doc, err := oneJSON([]byte(stdout))
+	if code != 0 || err != nil || doc["schema"] != "tcplab.doctor/v1" {
+		t.Errorf("doctor --json: got exit code %d, %v, schema %v, want 0 and tcplab.doctor/v1", code, err, doc["schema"])
+	}
+}

@@ -1,0 +1,309 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/sysctl"
+)
+
+// choice is which experiments with which parameters: what run, predict and their like share.
+type choice struct {
+	profile string
+	set     []string
+	params  map[string]*string
+}
+
+// flags adds the flags of every parameter in the catalogue.
+func (c *choice) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.profile, "profile", "textbook", "textbook (the classic numbers), kernel (this kernel's defaults) or fast (smallest honest values)")
+	cmd.Flags().StringArrayVar(&c.set, "set", nil, "set a sysctl in the lab: client.net.ipv4.tcp_sack=0; also server. and both.; may be repeated")
+	c.params = map[string]*string{}
+	for _, x := range experiments.All() {
+		for _, q := range x.Params {
+			if c.params[q.Flag] == nil {
+				c.params[q.Flag] = cmd.Flags().String(q.Flag, "", q.Doc)
+			}
+		}
+	}
+	_ = cmd.RegisterFlagCompletionFunc("profile", cobra.FixedCompletions([]string{"textbook", "kernel", "fast"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// plans resolves the names and decides the parameters. Nothing is touched.
+func (c *choice) plans(cmd *cobra.Command, names []string) ([]*experiments.Experiment, []experiments.Plan, error) {
+	profile, err := experiments.ParseProfile(c.profile)
+	if err != nil {
+		return nil, nil, usage(explain.ValueOutOfRange, err)
+	}
+	given := map[string]string{}
+	for flag, v := range c.params {
+		if cmd.Flags().Changed(flag) {
+			given[flag] = *v
+			if *v == "" {
+				return nil, nil, usage(explain.ValueOutOfRange, fmt.Errorf("--%s: want a value", flag))
+			}
+		}
+	}
+	var xs []*experiments.Experiment
+	var plans []experiments.Plan
+	for _, name := range names {
+		x, err := find(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := x.Plan(profile, given, c.set)
+		if errors.Is(err, sysctl.ErrUnknown) {
+			return nil, nil, usage(explain.UnknownKnob, err)
+		}
+		if err != nil {
+			return nil, nil, usage(explain.ValueOutOfRange, err)
+		}
+		xs, plans = append(xs, x), append(plans, p)
+	}
+	return xs, plans, nil
+}
+
+// find resolves an experiment, with a suggestion where there is none.
+func find(name string) (*experiments.Experiment, error) {
+	x, err := experiments.Find(name)
+	var unknown *experiments.UnknownError
+	if errors.As(err, &unknown) {
+		if s := closest(name, unknown.Known); s != "" {
+			return nil, usage(explain.UnknownExperiment, fmt.Errorf("%w; did you mean %s?", err, s))
+		}
+	}
+	if err != nil {
+		return nil, usage(explain.UnknownExperiment, err)
+	}
+	return x, nil
+}
+
+// someExperiment wants at least one name.
+func someExperiment(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usage(explain.UnknownExperiment, fmt.Errorf("%s: want the name of an experiment, such as exp1-syn-loss", cmd.CommandPath()))
+	}
+	return nil
+}
+
+func completeExperiments(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, x := range experiments.All() {
+		names = append(names, x.Name+"\t"+x.Summary)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// runFlags are the flags of run alone.
+type runFlags struct {
+	choice
+	out      string
+	events   string
+	json     bool
+	dryRun   bool
+	keep     bool
+	repeat   int
+	parallel int
+	timeout  time.Duration
+}
+
+func (a *app) runCmd() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run EXPERIMENT...",
+		Short: "run experiments in a lab of their own (root)",
+		Long: `Run builds a client and a server in network namespaces, breaks what the experiment breaks, captures at both ends, and compares
+what the kernel does with what was predicted beforehand. A unique prefix of a name will do: exp1.
+
+Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.pcapng, junit.xml and ladder.txt.`,
+		Example: `  sudo tcplab run exp1-syn-loss --syn-retries=2
+  sudo tcplab run exp1 --profile=kernel
+  sudo tcplab run exp1 --profile=fast --repeat=20 --parallel=20
+  tcplab run exp1 --dry-run`,
+		Args:              someExperiment,
+		ValidArgsFunction: completeExperiments,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.run(cmd, f, args) },
+	}
+	f.flags(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.out, "out", "tcplab-runs", "folder in which the folder of each run is made")
+	fl.StringVar(&f.events, "events", "", "also write events while running, as NDJSON, to this file (- for standard output)")
+	fl.BoolVar(&f.json, "json", false, "print the result as one JSON document and nothing else to standard output")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print the ip, sysctl, iptables and tcpdump commands that do the same, and touch nothing")
+	fl.BoolVar(&f.keep, "keep", false, "keep the lab after the run, until Enter or a signal, and say how to enter it")
+	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
+	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000")
+	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
+	_ = cmd.MarkFlagDirname("out")
+	return cmd
+}
+
+// check refuses what cannot be meant, before anything is touched.
+func (f *runFlags) check(timeoutGiven bool) error {
+	switch {
+	case f.repeat < 1 || f.repeat > 100000:
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--repeat=%d: want 1 to 100000", f.repeat))
+	case f.parallel < 1 || f.parallel > 1000:
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--parallel=%d: want 1 to 1000", f.parallel))
+	case f.timeout < 0 || timeoutGiven && f.timeout == 0:
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--timeout=%v: want a positive time, such as 30s", f.timeout))
+	case f.json && f.events == "-":
+		return usage(explain.ValueOutOfRange, errors.New("--json and --events=- both want standard output; give --events a file"))
+	case f.json && f.dryRun:
+		return usage(explain.ValueOutOfRange, errors.New("--dry-run prints shell commands: leave --json away"))
+	case f.keep && (f.repeat > 1 || f.parallel > 1):
+		return usage(explain.ValueOutOfRange, errors.New("--keep holds one lab: leave --repeat and --parallel away"))
+	}
+	return nil
+}
+
+func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
+	if err := f.check(cmd.Flags().Changed("timeout")); err != nil {
+		return err
+	}
+	xs, plans, err := f.plans(cmd, names)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		for i, x := range xs {
+			if _, err := fmt.Fprintf(a.out, "# %s by hand (needs root; touches nothing now)\n%s\n", x.Name, strings.Join(x.Script(plans[i]), "\n")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	events, closeEvents, err := a.openEvents(f.events)
+	if err != nil {
+		return err
+	}
+	defer closeEvents()
+	var jobs []job
+	for i, x := range xs {
+		for range f.repeat {
+			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1})
+		}
+	}
+	b := &batch{app: a, flags: f, jobs: jobs, events: events}
+	if err := b.do(cmd.Context()); err != nil {
+		a.partial = slices.DeleteFunc(b.results, func(r *result.Result) bool { return r == nil })
+		return err
+	}
+	return b.finish()
+}
+
+// openEvents opens the target of --events; nil for none.
+func (a *app) openEvents(name string) (io.Writer, func(), error) {
+	switch name {
+	case "":
+		return nil, func() {}, nil
+	case "-":
+		return &locked{w: a.out}, func() {}, nil
+	}
+	f, err := openLater(name)
+	if err != nil {
+		return nil, nil, usage(explain.OutputNotWritable, fmt.Errorf("--events: %w", err))
+	}
+	return &locked{w: f}, f.close, nil
+}
+
+// laterFile is a file that is emptied when it is first written to: a run that is refused leaves what was there, and nothing new.
+type laterFile struct {
+	f       *os.File
+	created bool
+	began   bool
+}
+
+func openLater(name string) (*laterFile, error) {
+	_, err := os.Stat(name)
+	l := &laterFile{created: errors.Is(err, fs.ErrNotExist)}
+	if l.f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Write empties the file the first time. Something that cannot be emptied, such as a pipe, is written to as it is.
+func (l *laterFile) Write(p []byte) (int, error) {
+	if !l.began {
+		l.began = true
+		_ = l.f.Truncate(0)
+		_, _ = handOver(func(uid, gid int) error { return l.f.Chown(uid, gid) })
+	}
+	return l.f.Write(p)
+}
+
+func (l *laterFile) close() {
+	l.f.Close()
+	if l.created && !l.began {
+		_ = os.Remove(l.f.Name())
+	}
+}
+
+// finish prints what belongs to all runs together and sets the exit code: the worst of them.
+func (b *batch) finish() error {
+	a := b.app
+	codes := []int{a.code} // something that was left behind, or 0
+	for _, r := range b.results {
+		codes = append(codes, r.Verdict.ExitCode())
+	}
+	a.code = explain.Worst(codes...)
+	if b.flags.json {
+		if len(b.results) == 1 {
+			return report.JSON(a.out, b.results[0])
+		}
+		return writeJSON(a.out, map[string]any{"schema": "tcplab.results/v1", "results": b.results})
+	}
+	if len(b.results) > 1 {
+		_, err := fmt.Fprintln(a.out, a.plain(summary(b.results)))
+		return err
+	}
+	return a.unprinted
+}
+
+// summary is one line about many runs: verdicts, and how far the packets were from their ticks.
+func summary(rs []*result.Result) string {
+	count := map[result.Verdict]int{}
+	var off []time.Duration
+	for _, r := range rs {
+		count[r.Verdict]++
+		for _, e := range r.Events {
+			if e.OffTick != nil {
+				off = append(off, e.OffTick.Duration())
+			}
+		}
+	}
+	s := fmt.Sprintf("%d runs: %d pass, %d fail, %d inconclusive", len(rs), count[result.Pass], count[result.Fail], count[result.Inconclusive])
+	if n := count[result.Error] + count[result.Unable] + count[result.Skip]; n > 0 {
+		s += fmt.Sprintf(", %d other", n)
+	}
+	if len(off) > 0 {
+		sort.Slice(off, func(i, j int) bool { return off[i] < off[j] })
+		s += fmt.Sprintf("; after the predicted tick: median %d µs, p99 %d µs, max %d µs (%d packets)", off[len(off)/2].Microseconds(),
+			off[len(off)*99/100].Microseconds(), slices.Max(off).Microseconds(), len(off))
+	}
+	return s
+}
+
+// interrupted reports the signal that ended the context, if one did.
+func interrupted(ctx context.Context) error {
+	var sig *signalError
+	if errors.As(context.Cause(ctx), &sig) {
+		return sig
+	}
+	return ctx.Err()
+}
