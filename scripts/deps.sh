@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that tcplab's targets need, and only those that are missing.
+#
+#   scripts/deps.sh run      what a run needs: iptables, and ip for looking around
+#   scripts/deps.sh report   the above, and tshark and tcpdump to read the captures
+#   scripts/deps.sh test     the above, and what the tests call
+#
+# It needs root or sudo only when something is missing. Go is not installed here: the version that go.mod names is newer than
+# most distributions' packages.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # where iptables lives; not in every user's PATH
+
+say() { echo "deps: $*" >&2; }
+
+# Lines of "what:package". What is a command, or a file when it begins with a slash.
+wanted() {
+	echo iptables:iptables
+	echo ip:iproute2
+	[[ $1 == run ]] && return
+	echo tcpdump:tcpdump
+	echo tshark:tshark
+	[[ $1 == report ]] && return
+	echo make:make
+	echo git:git
+	echo curl:curl
+	echo gcc:gcc # the race detector
+	echo /usr/include/stdlib.h:libc6-dev
+	echo unshare:util-linux
+	echo ethtool:ethtool # the commands of --dry-run, which a test types in
+	echo python3:python3-minimal
+	echo sysctl:procps
+	echo shellcheck:shellcheck
+	echo vagrant:vagrant
+}
+
+missing() {
+	local line what
+	while read -r line; do
+		what=${line%%:*}
+		if [[ $what == /* ]]; then
+			[[ -e $what ]] || echo "${line##*:}"
+		else
+			command -v "$what" >/dev/null || echo "${line##*:}"
+		fi
+	done < <(wanted "$1")
+}
+
+as_root() {
+	if [[ $EUID -eq 0 ]]; then
+		env DEBIAN_FRONTEND=noninteractive "$@"
+	else
+		sudo env DEBIAN_FRONTEND=noninteractive "$@"
+	fi
+}
+
+# The lists are fresh when one of them was written within a day.
+lists_fresh() {
+	[[ -n $(find /var/lib/apt/lists -maxdepth 1 -name '*Release' -mmin -1440 -print -quit 2>/dev/null) ]]
+}
+
+# Another apt may hold the lock: install waits for it, update does not and is tried again.
+update() {
+	local try
+	for try in 1 2 3 4 5; do
+		say "apt-get update"
+		as_root apt-get -qq -o Acquire::Retries=3 update </dev/null && return
+		[[ $try -lt 5 ]] && sleep $((try * 5))
+	done
+	say "apt-get update: still failing; going on with the lists that are there"
+}
+
+install() {
+	as_root apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+		-o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install "$@" </dev/null >"$log" 2>&1 || {
+		cat "$log" >&2
+		return 1
+	}
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+check_go() {
+	local want found
+	want=$(awk '$1 == "go" { print $2 }' "$root/go.mod")
+	if ! command -v go >/dev/null; then
+		say "go: not found; go.mod wants Go $want or later: https://go.dev/doc/install"
+		return 1
+	fi
+	# With GOTOOLCHAIN=auto, Go 1.21 and later fetch the wanted version themselves; asking for the module does that.
+	if ! found=$(cd "$root" && go list -m 2>&1); then
+		say "go: want Go $want or later; $found"
+		say "go: install it as https://go.dev/doc/install says, or unset GOTOOLCHAIN if that forbids fetching it"
+		return 1
+	fi
+}
+
+main() {
+	local set=${1:-} packages
+	case $set in
+	run | report | test) ;;
+	*)
+		echo "usage: scripts/deps.sh run|report|test" >&2
+		exit 2
+		;;
+	esac
+	check_go
+	mapfile -t packages < <(missing "$set")
+	if [[ ${#packages[@]} -eq 0 ]]; then
+		say "$set: everything is there"
+		return
+	fi
+	say "$set: missing: ${packages[*]}"
+	if ! command -v apt-get >/dev/null; then
+		say "want apt-get (Debian, Ubuntu), found none; install these with your own package manager: ${packages[*]}"
+		exit 1
+	fi
+	if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then
+		say "want root or sudo to install them, found neither; as root run: apt-get install ${packages[*]}"
+		exit 1
+	fi
+	lists_fresh || update
+	# wireshark-common asks whether every user may capture. No: tcplab captures by itself, and tshark only reads.
+	if [[ " ${packages[*]} " == *" tshark "* ]]; then
+		as_root debconf-set-selections <<<"wireshark-common wireshark-common/install-setuid boolean false"
+	fi
+	if ! install "${packages[@]}"; then
+		say "install: trying once more with new lists"
+		update
+		install "${packages[@]}"
+	fi
+	mapfile -t packages < <(missing "$set")
+	if [[ ${#packages[@]} -gt 0 ]]; then
+		say "installed, but still not found: ${packages[*]}"
+		exit 1
+	fi
+	say "$set: everything is there now"
+}
+
+main "$@"
