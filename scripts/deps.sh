@@ -14,7 +14,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # where iptables lives; not in every 
 
 say() { echo "deps: $*" >&2; }
 
-# Lines of "what:package". What is a command, or a file when it begins with a slash.
+# Lines of "what:package". What is a command, a file when it begins with a slash, or something that must succeed after a "!".
 wanted() {
 	echo iptables:iptables
 	echo ip:iproute2
@@ -29,7 +29,7 @@ wanted() {
 	echo /usr/include/stdlib.h:libc6-dev
 	echo unshare:util-linux
 	echo ethtool:ethtool # the commands of --dry-run, which a test types in
-	echo python3:python3-minimal
+	echo '!python3 -c "import http.server":python3' # python3-minimal has no http.server
 	echo sysctl:procps
 	echo shellcheck:shellcheck
 	echo vagrant:vagrant
@@ -39,7 +39,9 @@ missing() {
 	local line what
 	while read -r line; do
 		what=${line%%:*}
-		if [[ $what == /* ]]; then
+		if [[ $what == !* ]]; then
+			bash -c "${what#!}" >/dev/null 2>&1 || echo "${line##*:}"
+		elif [[ $what == /* ]]; then
 			[[ -e $what ]] || echo "${line##*:}"
 		else
 			command -v "$what" >/dev/null || echo "${line##*:}"
