@@ -17,8 +17,9 @@ import (
 )
 
 // Allowance is how long after the last instant that the timer wheel can reach an event may still come, without a stall on record. One
-// jiffy, because a processor whose tick comes a moment before the jiffies counter is moved on runs its timers at the next tick
-// (run_local_timers compares jiffies, which another processor counts in tick_do_update_jiffies64); and 5 ms for softirq and wake-up
+// jiffy, because packets were seen to come exactly one late on a machine without stalls. The likely reason, read in the source and not
+// traced: a processor whose tick comes a moment before the jiffies counter is moved on runs its timers at the next tick
+// (run_local_timers compares jiffies, which another processor counts in tick_do_update_jiffies64). And 5 ms for softirq and wake-up
 // latency.
 func Allowance(jiffy time.Duration) time.Duration { return jiffy + 5*time.Millisecond }
 
