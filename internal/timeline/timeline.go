@@ -9,43 +9,6 @@ package timeline
 
 import "time"
 
-// What names a kind of event, in the protocol's words. The names appear in JSON and are stable.
-type What string
-
-// The kinds of event on the wire. A host "does" the event: it sends the segment.
-const (
-	SYN               What = "syn"                // first SYN of a connection
-	SYNRetransmission What = "syn-retransmission" // the same SYN again: same ISN, N counts from 1
-	SYNACK            What = "syn-ack"
-	SYNACKAgain       What = "syn-ack-retransmission"
-	ACK               What = "ack"  // no data, nothing new: an acknowledgement only
-	Data              What = "data" // carries payload seen for the first time
-	DataAgain         What = "data-retransmission"
-	FIN               What = "fin"
-	FINAgain          What = "fin-retransmission"
-	RST               What = "rst"
-	ICMP              What = "icmp-error"
-	ConnectError      What = "connect-error" // not on the wire: connect(2) returns with Event.Errno
-	Connected         What = "connected"     // not on the wire: connect(2) returns 0
-)
-
-// OnWire reports whether the event is a packet, as against something a program or a socket sees.
-func (w What) OnWire() bool { return w != ConnectError && w != Connected }
-
-var words = map[What]string{
-	SYN: "SYN", SYNRetransmission: "SYN again", SYNACK: "SYN-ACK", SYNACKAgain: "SYN-ACK again", ACK: "ACK",
-	Data: "data", DataAgain: "data again", FIN: "FIN", FINAgain: "FIN again", RST: "RST", ICMP: "ICMP error",
-	ConnectError: "connect() fails", Connected: "connect() succeeds",
-}
-
-// Words is the reader's word for a kind of event: "SYN again". A kind that this version does not know keeps its own name.
-func (w What) Words() string {
-	if s, ok := words[w]; ok {
-		return s
-	}
-	return string(w)
-}
-
 // Bound says when an event may come, as offsets from the first packet of the experiment.
 type Bound struct {
 	// At is the nominal time: the formula without the timer wheel. Never later than Earliest on a kernel with a wheel; before 4.8 a
@@ -55,11 +18,14 @@ type Bound struct {
 	// at the start (or over the one phase that was known). Zero in an observed event.
 	Earliest, Latest time.Duration
 	// Tick is the jiffy in which the timer fires, counted from the jiffy of the first packet: exact where the phase of jiffies at
-	// the start was known, 0 where it was not.
+	// the start was known, 0 where it was not, or where no timer rules the event.
 	Tick int64
 	// TickLast is the last jiffy that the rounding of milliseconds leaves open where Tick is known. Zero or Tick: there is only one.
 	TickLast int64
-	// GapEarliest and GapLatest bound the time since the event before, over the same phases. Zero for the first event.
+	// After is how long after the start of its jiffy an event with a Tick comes: the time on the link, where a packet must cross it
+	// before the event can happen. Zero: at once.
+	After time.Duration
+	// GapEarliest and GapLatest bound the time since the event before in the same Chain, over the same phases. Zero for the first.
 	GapEarliest, GapLatest time.Duration
 }
 
@@ -72,17 +38,30 @@ type Event struct {
 	Host string // "client" or "server"
 	What What
 	N    int // which repetition, from 1; 0 for the first of its kind
-	// Errno is the symbolic error of a ConnectError ("ETIMEDOUT"), empty elsewhere.
+	// RelSeq, RelAck and Len are the sequence number and the acknowledgement relative to the initial ones, and the bytes of data. In a
+	// predicted event they are compared where Exact is set.
+	RelSeq, RelAck uint32
+	Len            int
+	Exact          bool
+	// Errno is the symbolic error of a ConnectError or SocketError ("ETIMEDOUT"), empty elsewhere.
 	Errno string
 	// Why is the formula behind a predicted event, in words and numbers; empty in an observed one.
 	Why string
-	// Maybe marks a predicted event that a correct kernel may also leave out: its threshold falls inside the timer wheel's window.
+	// Maybe marks a predicted event that a correct kernel may also leave out: its threshold falls inside the timer wheel's window, or
+	// the kernel is free to merge it with another.
 	Maybe bool
+	// Chain names the timer that a predicted event belongs to: its gap counts from the event before in the same chain. Empty: the
+	// host's retransmission timer.
+	Chain string
+	// Since is the last instant at which a state was still seen, of an observed event that ends one (RequestGone) and that only looks
+	// from time to time can show: it happened between Since and At. Zero: At is exact.
+	Since time.Duration
 }
 
 // Timeline is a sequence of events in time order, with what became of the call that started it.
 type Timeline struct {
 	Events []Event
-	// Outcome is how the client's connect(2) ended; nil where it has not ended, or where there was none.
+	// Outcome is how the call that the experiment is about ended: the client's connect(2), or its connection; nil where it has not
+	// ended, or where there was none.
 	Outcome *Event
 }

@@ -1,0 +1,259 @@
+package oracle
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// happening is an event in one world. Of its Bound, a mechanism fills in At, the nominal time by the formula, which is the same in every
+// world, and After.
+type happening struct {
+	timeline.Event
+	at time.Duration // instant in this world
+	// jiffy is the jiffy at whose start, and After later, it comes: of the timer that fires, or that made the packet that it answers. 0:
+	// no timer rules it, but a call or the answer to one, at the instant at.
+	jiffy   int64
+	late    time.Duration // how much later than at it may come, for what is not a timer's: an application's, a link's
+	outcome bool          // it is how the experiment's call ended
+}
+
+// sweep plays the worlds of a start, or of every start where it is nil, and joins them: each event with the window of the instants at
+// which it comes, and with its tick, or the few that are left open, where the start is known. An event that is absent from some world
+// may be absent (Maybe). longest is the longest delay of a timer, in jiffies.
+//
+// With a start the windows are those of every start, too: a Bound carries both.
+//
+// A jiffy is counted by one processor, and another may look at the counter a moment before: a timer may be armed in what is still the
+// jiffy before, or already the next. So the worlds of a known start are those of its neighbours as well.
+func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happening) timeline.Timeline {
+	all := newGather(f)
+	for j := range period(f, uint64(longest)) {
+		for _, phase := range []int64{0, all.tick - 1} {
+			all.variants(world{jiffies: j + 1<<40, phase: phase}, 0, play) // far from zero: a neighbour's counter must not wrap
+		}
+	}
+	out := all.timeline()
+	if start == nil {
+		return out
+	}
+	one := newGather(f)
+	for _, shift := range []int64{0, -1, 1} {
+		one.variants(world{jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}, shift, play)
+	}
+	return one.ticks(out)
+}
+
+// gather joins the worlds that it has seen.
+type gather struct {
+	facts  kernel.Facts
+	tick   int64
+	worlds int
+	order  []key
+	seen   map[key]*joint
+}
+
+// key tells the events of a timeline apart.
+type key struct {
+	host, what string
+	n          int
+	seq        uint32
+	nth        int // of those that are otherwise the same
+	outcome    bool
+}
+
+// joint is one event over many worlds.
+type joint struct {
+	event            timeline.Event
+	timed            bool // a timer's
+	worlds           int
+	early, late      time.Duration
+	gapEarly, gapLat time.Duration
+	gaps             int
+	tick, tickLast   int64
+}
+
+func newGather(f kernel.Facts) *gather {
+	return &gather{facts: f, tick: f.Jiffy().Nanoseconds(), seen: map[key]*joint{}}
+}
+
+// variants plays a world in all the ways that make a difference to it.
+func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
+	w.facts, w.tick = g.facts, g.tick
+	var asked world
+	run := func(early bool, grain, slip int64) {
+		v := w
+		v.early, v.grain, v.slip = early, grain, slip
+		g.add(play(&v), shift)
+		asked.sawEarly, asked.sawGrain, asked.sawSlip = asked.sawEarly || v.sawEarly, asked.sawGrain || v.sawGrain, asked.sawSlip || v.sawSlip
+	}
+	run(false, 0, 0)
+	pick := func(asked bool, values ...int64) []int64 {
+		if asked {
+			return values
+		}
+		return values[:1]
+	}
+	for _, early := range pick(asked.sawEarly, 0, 1) {
+		for _, grain := range pick(asked.sawGrain, 0, millisecond/2, millisecond-1) {
+			for _, slip := range pick(asked.sawSlip, 0, -1, 1) {
+				if early != 0 || grain != 0 || slip != 0 {
+					run(early != 0, grain, slip)
+				}
+			}
+		}
+	}
+}
+
+// add takes one world in. shift is how far its counter of jiffies is from the one that ticks are counted by.
+func (g *gather) add(world []happening, shift int64) {
+	g.worlds++
+	nth := map[key]int{}
+	last := map[string]time.Duration{}
+	for _, h := range world {
+		k := key{host: h.Host, what: string(h.What), n: h.N, outcome: h.outcome}
+		if h.Exact {
+			k.seq = h.RelSeq
+		}
+		k.nth = nth[k]
+		nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome}]++
+		j := g.seen[k]
+		if j == nil {
+			j = &joint{event: h.Event, early: h.at, late: h.at + h.late, tick: h.jiffy + shift, tickLast: h.jiffy + shift, timed: h.jiffy != 0}
+			g.seen[k] = j
+			g.order = append(g.order, k)
+		}
+		j.worlds++
+		j.early, j.late = min(j.early, h.at), max(j.late, h.at+h.late)
+		j.tick, j.tickLast = min(j.tick, h.jiffy+shift), max(j.tickLast, h.jiffy+shift)
+		j.event.At = min(j.event.At, h.At)
+		chain := h.Host + " " + h.Chain
+		if before, ok := last[chain]; ok && h.jiffy != 0 {
+			gap := h.at - before
+			if j.gaps == 0 {
+				j.gapEarly, j.gapLat = gap, gap
+			}
+			j.gaps++
+			j.gapEarly, j.gapLat = min(j.gapEarly, gap), max(j.gapLat, gap)
+		}
+		last[chain] = h.at
+	}
+}
+
+// timeline is the events with their windows.
+func (g *gather) timeline() timeline.Timeline {
+	var out timeline.Timeline
+	for _, k := range g.sorted() {
+		j := g.seen[k]
+		e := j.windowed(g)
+		if j.worlds < g.worlds && !k.outcome {
+			e.Maybe = true
+		}
+		if k.outcome {
+			out.Outcome = joinOutcome(out.Outcome, e)
+			continue
+		}
+		out.Events = append(out.Events, e)
+	}
+	return out
+}
+
+// windowed is the event with its windows. On a wheel, nothing comes before its nominal time.
+func (j *joint) windowed(g *gather) timeline.Event {
+	e := j.event
+	e.Earliest, e.Latest = j.early, j.late
+	e.GapEarliest, e.GapLatest = j.gapEarly, j.gapLat
+	if g.facts.Wheel {
+		e.At = min(e.At, e.Earliest)
+	}
+	return e
+}
+
+// sorted lists the keys in the order of time.
+func (g *gather) sorted() []key {
+	keys := slices.Clone(g.order)
+	slices.SortStableFunc(keys, func(a, b key) int { return cmp.Compare(g.seen[a].early, g.seen[b].early) })
+	return keys
+}
+
+// joinOutcome joins two endings that differ in their repetition or errno: the first is the one that is named.
+func joinOutcome(have *timeline.Event, e timeline.Event) *timeline.Event {
+	if have == nil {
+		return &e
+	}
+	have.Earliest, have.Latest = min(have.Earliest, e.Earliest), max(have.Latest, e.Latest)
+	have.GapEarliest, have.GapLatest = min(have.GapEarliest, e.GapEarliest), max(have.GapLatest, e.GapLatest)
+	return have
+}
+
+// ticks gives the windows of all starts the ticks of the one that g knows, and leaves out what no world of that start has.
+func (g *gather) ticks(all timeline.Timeline) timeline.Timeline {
+	var out timeline.Timeline
+	windows := newIndex(all)
+	for _, k := range g.sorted() {
+		j := g.seen[k]
+		e := windows.take(k)
+		if e == nil { // comes in the middle of a jiffy only, and the sweep of all starts looks at its ends
+			own := j.windowed(g)
+			e = &own
+		}
+		e.Maybe = j.event.Maybe || j.worlds < g.worlds && !k.outcome
+		if j.timed {
+			e.Tick, e.TickLast = j.tick, j.tickLast
+		}
+		if k.outcome {
+			out.Outcome = joinTicks(out.Outcome, *e)
+			continue
+		}
+		out.Events = append(out.Events, *e)
+	}
+	return out
+}
+
+func joinTicks(have *timeline.Event, e timeline.Event) *timeline.Event {
+	if have == nil {
+		return &e
+	}
+	have.Tick, have.TickLast = min(have.Tick, e.Tick), max(have.TickLast, e.TickLast)
+	return joinOutcome(have, e)
+}
+
+// index finds the events of a timeline by their key.
+type index struct {
+	events  map[key]timeline.Event
+	outcome *timeline.Event
+}
+
+func newIndex(t timeline.Timeline) index {
+	x := index{events: map[key]timeline.Event{}, outcome: t.Outcome}
+	nth := map[key]int{}
+	for _, e := range t.Events {
+		k := key{host: e.Host, what: string(e.What), n: e.N}
+		if e.Exact {
+			k.seq = e.RelSeq
+		}
+		base := k
+		k.nth = nth[base]
+		nth[base]++
+		x.events[k] = e
+	}
+	return x
+}
+
+func (x index) take(k key) *timeline.Event {
+	if k.outcome {
+		if x.outcome == nil {
+			return nil
+		}
+		e := *x.outcome
+		return &e
+	}
+	e, ok := x.events[k]
+	if !ok {
+		return nil
+	}
+	return &e
+}
