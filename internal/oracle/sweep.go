@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,6 +20,12 @@ type happening struct {
 	jiffy   int64
 	late    time.Duration // how much later than at it may come, for what is not a timer's: an application's, a link's
 	outcome bool          // it is how the experiment's call ended
+	why     func() string // writes Event.Why, once for all worlds: see say
+}
+
+// say puts the formula behind an event off until somebody wants it: words cost more than a world.
+func say(format string, args ...any) func() string {
+	return func() string { return fmt.Sprintf(format, args...) }
 }
 
 // sweep plays the worlds of a start, or of every start where it is nil, and joins them: each event with the window of the instants at
@@ -123,6 +130,9 @@ func (g *gather) add(world []happening, shift int64) {
 		j := g.seen[k]
 		if j == nil {
 			j = &joint{event: h.Event, early: h.at, late: h.at + h.late, tick: h.jiffy + shift, tickLast: h.jiffy + shift, timed: h.jiffy != 0}
+			if h.why != nil {
+				j.event.Why = h.why()
+			}
 			g.seen[k] = j
 			g.order = append(g.order, k)
 		}

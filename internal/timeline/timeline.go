@@ -64,4 +64,9 @@ type Timeline struct {
 	// Outcome is how the call that the experiment is about ended: the client's connect(2), or its connection; nil where it has not
 	// ended, or where there was none.
 	Outcome *Event
+	// Alternatives are other timelines that a correct kernel may follow, each whole, where two things that fall into one instant can
+	// come in either order. This one is the usual. Empty in an observed timeline.
+	Alternatives []Timeline
+	// Why says what makes an alternative differ.
+	Why string
 }
