@@ -36,13 +36,16 @@ func init() {
 			{Flag: "syncnt", Doc: "TCP_SYNCNT of the client's socket, 1 to 127: overrides --syn-retries", SocketOption: "TCP_SYNCNT", Min: 1, Max: 127},
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
 		},
-		Faults:  []Fault{{Host: "server", Rule: lab.DropSYN(httpPort)}},
-		Listen:  lab.ListenOptions{Port: httpPort},
+		Setup: func(Options) Setup {
+			return Setup{Listen: []lab.ListenOptions{{Port: httpPort}}, Faults: []Fault{{Host: "server", Rule: lab.DropSYN(httpPort)}}}
+		},
 		Predict: predictSYNLoss,
 		Run:     runSYNLoss,
-		States:  map[string][]string{"client": {"SYN-SENT", "CLOSED"}, "server": {"LISTEN"}},
-		Rivals:  rivalsOfSYNLoss,
-		Story:   storyOfSYNLoss,
+		States: func(Env) map[string][]string {
+			return map[string][]string{"client": {"SYN-SENT", "CLOSED"}, "server": {"LISTEN"}}
+		},
+		Rivals: rivalsOfSYNLoss,
+		Story:  storyOfSYNLoss,
 	})
 }
 
@@ -58,8 +61,8 @@ func connectInput(e Env) (oracle.Connect, error) {
 	c.SYNRetries = int(read("net.ipv4.tcp_syn_retries"))
 	c.LinearTimeouts = int(read("net.ipv4.tcp_syn_linear_timeouts"))
 	c.RTOMax = time.Duration(read("net.ipv4.tcp_rto_max_ms")) * time.Millisecond
-	c.SYNCount = int(e.Options["syncnt"])
-	c.UserTimeout = time.Duration(e.Options["user-timeout"]) * time.Millisecond
+	c.SYNCount = int(e.Options.Number("syncnt"))
+	c.UserTimeout = time.Duration(e.Options.Number("user-timeout")) * time.Millisecond
 	return c, errors.Join(errs...)
 }
 
@@ -68,7 +71,7 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return c.Predict(e.Facts, e.Start)
+	return oracle.Near(e.Facts, e.Start, c.Predict)
 }
 
 func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
@@ -78,8 +81,8 @@ func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
 	}
 	err = c.Connect(ctx, l.Server.Port(httpPort), lab.DialOptions{
 		SocketOptions: lab.SocketOptions{
-			SYNCount:    int(e.Options["syncnt"]),
-			UserTimeout: time.Duration(e.Options["user-timeout"]) * time.Millisecond,
+			SYNCount:    int(e.Options.Number("syncnt")),
+			UserTimeout: time.Duration(e.Options.Number("user-timeout")) * time.Millisecond,
 		},
 		At: e.StartAt,
 	})

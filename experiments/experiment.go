@@ -8,6 +8,7 @@ package experiments
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -44,17 +45,32 @@ func ParseProfile(s string) (Profile, error) {
 	return "", fmt.Errorf("profile %q: want textbook, kernel or fast", s)
 }
 
-// Param is a typed parameter of an experiment: an integer that is a sysctl of one host, or an option of its client.
+// ParamKind is the form of an option's value.
+type ParamKind int
+
+// The kinds of option.
+const (
+	Number ParamKind = iota // a whole number from Min to Max
+	Choice                  // one of Choices
+	Time                    // a duration such as 20ms or 1.5s, from Min to Max nanoseconds
+	List                    // numbers from Min to Max with commas between them, or one of Choices
+)
+
+// Param is a typed parameter of an experiment: an integer that is a sysctl of one host, or an option that Setup, Predict and Run read.
 type Param struct {
 	Flag string // "syn-retries"
 	Doc  string // one line, with the unit
-	// Host and Sysctl name the knob that the parameter is; empty: it is an option that Run and Predict read by Env.Int.
+	// Host and Sysctl name the knob that the parameter is; empty: it is an option, in Env.Options.
 	Host, Sysctl string
 	// SocketOption is the option of the client's socket that the parameter is, by its kernel name ("TCP_SYNCNT"); empty: none.
 	SocketOption string
-	// Min and Max bound an option's value. A sysctl's bounds are in the catalogue.
+	// Kind is the form of an option, Min and Max bound it, Choices list the words that it takes. A sysctl's are in the catalogue.
+	Kind     ParamKind
 	Min, Max int64
-	// Textbook and Fast are the values under these profiles; empty: left alone. The kernel profile always leaves it alone.
+	Choices  []string
+	// Default is an option's value under every profile that has no value of its own; empty: it is not given. A knob's is the kernel's.
+	Default string
+	// Textbook and Fast are the values under these profiles; empty: left alone. The kernel profile always leaves a knob alone.
 	Textbook, Fast string
 	// Absent is the value that a kernel without the knob behaves as, so that asking for it there changes nothing; empty: the knob
 	// is required when a value is given.
@@ -69,21 +85,44 @@ type Fault struct {
 	Rule lab.Rule
 }
 
+// Setup is what stands before the first packet.
+type Setup struct {
+	// Listen are the servers, on the server's host. The first one is the one that inet_diag is asked about.
+	Listen []lab.ListenOptions
+	// Faults are the rules that are in place from the start. Run may make more.
+	Faults []Fault
+	// OneSided says why a packet that one end's capture shows may be missing from the other's, though no rule caught it ("the link is
+	// down"). Empty: it may not.
+	OneSided string
+}
+
+// Call is a call of the client's program after its first one, which Run makes at a time that is planned beforehand.
+type Call struct {
+	Name string
+	At   time.Duration // from the first call on; whole jiffies make a prediction exact (Env.Whole)
+}
+
 // Experiment is one entry of the catalogue.
 type Experiment struct {
 	Name     string // "exp1-syn-loss"
 	Summary  string // one line: "every SYN is lost on its way to the server"
 	Question string // what the reader is asked to wonder
 	Params   []Param
-	Faults   []Fault
-	Listen   lab.ListenOptions // the server; its Port is part of the experiment
 
-	// Predict computes what the kernel will do. It must be pure.
+	// Setup says what is built and broken for these options. It must be pure.
+	Setup func(Options) Setup
+	// Calls lists the calls of the client's program after the first, in order of time. Nil: there are none. It must be pure.
+	Calls func(Env) []Call
+	// Predict computes what the kernel will do: over every phase of jiffies where Env.Start is nil, and else exactly for it. It must
+	// be pure.
 	Predict func(Env) (timeline.Timeline, error)
-	// Run does it. An error means that the experiment could not be carried out; a connect(2) that fails is an observation, not an error.
+	// Run does it. An error means that the experiment could not be carried out; a call that fails is an observation, not an error.
 	Run func(context.Context, *lab.Lab, Env) error
-	// States are the TCP states that each host's socket must pass through, in order, as inet_diag names them.
-	States map[string][]string
+	// States are the TCP states that each host's socket must pass through, in order, as inet_diag names them. One in parentheses may
+	// be too short to be seen. Nil: they are not judged.
+	States func(Env) map[string][]string
+	// Checks are expectations beside the schedule, over a result that is complete but for its verdict. Nil: none.
+	Checks func(Env, *result.Result) []result.Check
 	// Rivals are other explanations, tested when the prediction was contradicted: what a differently set or different kernel does.
 	Rivals func(Env) []Rival
 	// Story tells what happened from the finished result, in sentences.
@@ -105,19 +144,82 @@ type Env struct {
 	Facts   kernel.Facts
 	// Sysctls are the effective values, by "client.net.ipv4.tcp_syn_retries". A knob that the kernel lacks is absent.
 	Sysctls map[string]string
-	// Options are the values of parameters that are not sysctls, by flag. Absent: not given.
-	Options map[string]int64
+	// Options are the values of parameters that are not sysctls.
+	Options Options
 	// Start is the phase of jiffies at the first packet; nil where it is not known.
 	Start *oracle.Start
-	// StartAt is the CLOCK_MONOTONIC time at which the client's first call is made. Zero: at once.
+	// StartAt is the CLOCK_MONOTONIC time at which the client's first call is made. A run has one; a prediction needs none.
 	StartAt time.Duration
+	// late is how much later than planned a call was made, by name, where that is known and matters.
+	late map[string]time.Duration
+	// asked collects the knobs that Int was asked for; nil: nobody wants to know.
+	asked map[string]bool
 }
+
+// Watched returns a copy of e that notes in asked which knobs are read from it: "client.net.ipv4.tcp_syn_retries".
+func (e Env) Watched(asked map[string]bool) Env {
+	e.asked = asked
+	return e
+}
+
+// Options are values of parameters, by flag.
+type Options map[string]string
+
+// Number is an option's value; 0 where it is not given. It was checked when the plan was made.
+func (o Options) Number(flag string) int64 {
+	n, _ := strconv.ParseInt(o[flag], 10, 64)
+	return n
+}
+
+// Duration is the value of an option of kind Time; 0 where it is not given.
+func (o Options) Duration(flag string) time.Duration {
+	d, _ := time.ParseDuration(o[flag])
+	return d
+}
+
+// List is the value of an option of kind List as numbers; nil where it is a word, or not given.
+func (o Options) List(flag string) []int64 {
+	var out []int64
+	for _, f := range strings.Split(o[flag], ",") {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return nil
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// Whole rounds a time up to whole jiffies: a call that is made so long after the first one finds the same phase.
+func (e Env) Whole(d time.Duration) time.Duration {
+	jiffy := e.Facts.Jiffy()
+	return (d + jiffy - 1) / jiffy * jiffy
+}
+
+// Moved returns a copy of e in which a call was made later than planned.
+func (e Env) Moved(call string, by time.Duration) Env {
+	c := e
+	c.late = map[string]time.Duration{call: by}
+	for name, d := range e.late {
+		if name != call {
+			c.late[name] = d
+		}
+	}
+	return c
+}
+
+// Call is when a call that was planned for an offset of the first one is made, as the client's own clock told where that differs by
+// more than a prediction leaves open.
+func (e Env) Call(name string, planned time.Duration) time.Duration { return planned + e.late[name] }
 
 // Int returns the effective value of an integer sysctl; ok is false where the kernel lacks the knob.
 func (e Env) Int(host, name string) (v int64, ok bool, err error) {
 	s, ok := e.Sysctls[host+"."+name]
 	if !ok {
 		return 0, false, nil
+	}
+	if e.asked != nil {
+		e.asked[host+"."+name] = true
 	}
 	v, err = strconv.ParseInt(s, 10, 64)
 	if err != nil {
@@ -150,14 +252,14 @@ type Setting struct {
 type Plan struct {
 	Profile  Profile
 	Settings []Setting
-	Options  map[string]int64
+	Options  Options
 	Params   []result.Param
 }
 
 // Plan decides the parameters: values given by flag, then the profile's, then --set assignments on top. A value out of range, an
 // unknown flag or an unknown knob is an error, and nothing was touched.
 func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Plan, error) {
-	plan := Plan{Profile: p, Options: map[string]int64{}}
+	plan := Plan{Profile: p, Options: Options{}}
 	for flag := range flags {
 		if _, ok := x.param(flag); !ok {
 			return Plan{}, fmt.Errorf("%s has no parameter --%s", x.Name, flag)
@@ -184,8 +286,7 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 		}
 		plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: value, From: from})
 		if q.Sysctl == "" {
-			n, _ := strconv.ParseInt(value, 10, 64) // checked above
-			plan.Options[q.Flag] = n
+			plan.Options[q.Flag] = value
 			continue
 		}
 		plan.Settings = append(plan.Settings, Setting{
@@ -223,13 +324,17 @@ func (p *Plan) assign(s string) error {
 }
 
 func (q Param) profileValue(p Profile) string {
+	v := ""
 	switch p {
 	case Textbook:
-		return q.Textbook
+		v = q.Textbook
 	case Fast:
-		return q.Fast
+		v = q.Fast
 	}
-	return ""
+	if v == "" && q.Sysctl == "" {
+		return q.Default
+	}
+	return v
 }
 
 func (q Param) check(value string) error {
@@ -243,11 +348,57 @@ func (q Param) check(value string) error {
 		}
 		return nil
 	}
+	if slices.Contains(q.Choices, value) {
+		return nil
+	}
+	switch q.Kind {
+	case Choice:
+		return fmt.Errorf("--%s=%s: want %s", q.Flag, value, or(q.Choices))
+	case Time:
+		d, err := time.ParseDuration(value)
+		if err != nil || int64(d) < q.Min || int64(d) > q.Max {
+			return fmt.Errorf("--%s=%s: want a time from %v to %v, such as 20ms or 1.5s", q.Flag, value, time.Duration(q.Min), time.Duration(q.Max))
+		}
+		return nil
+	case List:
+		for _, f := range strings.Split(value, ",") {
+			if n, err := strconv.ParseInt(f, 10, 64); err != nil || n < q.Min || n > q.Max {
+				return fmt.Errorf("--%s=%s: want whole numbers from %d to %d with commas between them%s", q.Flag, value, q.Min, q.Max, orWords(q.Choices))
+			}
+		}
+		return nil
+	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || n < q.Min || n > q.Max {
-		return fmt.Errorf("--%s=%s: want a whole number from %d to %d", q.Flag, value, q.Min, q.Max)
+		return fmt.Errorf("--%s=%s: want a whole number from %d to %d%s", q.Flag, value, q.Min, q.Max, orWords(q.Choices))
 	}
 	return nil
+}
+
+// or writes "a, b or c".
+func or(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+func orWords(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return ", or " + or(words)
+}
+
+// Defaults are the options of a plan without flags under the textbook profile.
+func (x *Experiment) Defaults() Options {
+	o := Options{}
+	for _, q := range x.Params {
+		if v := q.profileValue(Textbook); q.Sysctl == "" && v != "" {
+			o[q.Flag] = v
+		}
+	}
+	return o
 }
 
 func (x *Experiment) param(flag string) (Param, bool) {

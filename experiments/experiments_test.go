@@ -45,7 +45,7 @@ func env(t *testing.T) Env {
 	t.Helper()
 	return Env{Profile: Textbook, Facts: facts(t, "6.18"), Sysctls: map[string]string{
 		"client.net.ipv4.tcp_syn_retries": "2", "client.net.ipv4.tcp_syn_linear_timeouts": "0", "client.net.ipv4.tcp_rto_max_ms": "120000",
-	}, Options: map[string]int64{}}
+	}, Options: Options{}}
 }
 
 // TestCatalogue catches an entry that is not complete: every command walks the catalogue and trusts it.
@@ -60,7 +60,7 @@ func TestCatalogue(t *testing.T) {
 				t.Errorf("name %q: want expN-slug, once", x.Name)
 			}
 			names[x.Name] = true
-			if x.Summary == "" || x.Question == "" || x.Predict == nil || x.Run == nil || x.Story == nil || len(x.Faults) == 0 || len(x.States) == 0 {
+			if x.Summary == "" || x.Question == "" || x.Predict == nil || x.Run == nil || x.Story == nil || x.Setup == nil {
 				t.Error("want a summary, a question, Predict, Run, Story, a fault, states")
 			}
 			flags := map[string]bool{}
@@ -137,7 +137,7 @@ func TestPlan(t *testing.T) {
 		flags   map[string]string
 		set     []string
 		want    []string // "host name=value origin", optional ones with a question mark
-		options map[string]int64
+		options Options
 	}{
 		{"textbook", Textbook, nil, nil, []string{
 			"client tcp_syn_retries=5 textbook profile", "client tcp_syn_linear_timeouts=0 textbook profile?", "client tcp_rto_max_ms=120000 textbook profile?"}, nil},
@@ -152,7 +152,7 @@ func TestPlan(t *testing.T) {
 			"client tcp_syn_retries=4 --set"}, nil},
 		{"--set for both hosts, then for one", Kernel, nil, []string{"both.net.ipv4.tcp_syn_retries=4", "server.net.ipv4.tcp_syn_retries=3"}, []string{
 			"client tcp_syn_retries=4 --set", "server tcp_syn_retries=3 --set"}, nil},
-		{"options of the socket", Kernel, map[string]string{"syncnt": "127", "user-timeout": "1"}, nil, nil, map[string]int64{"syncnt": 127, "user-timeout": 1}},
+		{"options of the socket", Kernel, map[string]string{"syncnt": "127", "user-timeout": "1"}, nil, nil, Options{"syncnt": "127", "user-timeout": "1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, err := x.Plan(tt.profile, tt.flags, tt.set)
@@ -171,7 +171,7 @@ func TestPlan(t *testing.T) {
 				t.Errorf("settings (-want +got):\n%s", diff)
 			}
 			if tt.options == nil {
-				tt.options = map[string]int64{}
+				tt.options = Options{}
 			}
 			if diff := cmp.Diff(tt.options, p.Options); diff != "" || p.Profile != tt.profile {
 				t.Errorf("profile %s, options (-want +got):\n%s", p.Profile, diff)
@@ -292,7 +292,7 @@ func TestPredictDependsOnEveryParameter(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e.Options[q.Flag] = n
+				e.Options[q.Flag] = strconv.FormatInt(n, 10)
 			}
 			got, err := x.Predict(e)
 			if err != nil {

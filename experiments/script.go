@@ -10,6 +10,7 @@ import (
 // Script is the experiment as a person would do it by hand, one shell command a line. Unlike tcplab it needs names for the namespaces,
 // so its last lines take them away again. tcplab itself never runs it.
 func (x *Experiment) Script(p Plan) []string {
+	setup := x.Setup(p.Options)
 	in := func(host, cmd string) string { return "ip netns exec " + host + " " + cmd }
 	s := []string{
 		"ip netns add client && ip netns add server",
@@ -28,33 +29,33 @@ func (x *Experiment) Script(p Plan) []string {
 	for _, set := range p.Settings {
 		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
 	}
-	for _, f := range x.Faults {
+	for _, f := range setup.Faults {
 		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -A %s %s", f.Rule.TableName(), f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))))
 	}
 	server := lab.ServerAddr.Addr().String()
 	s = append(s,
-		in("server", fmt.Sprintf("python3 -m http.server --bind %s %d &", server, x.Listen.Port)),
+		in("server", fmt.Sprintf("python3 -m http.server --bind %s %d &", server, setup.Listen[0].Port)),
 		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
 		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
 		"sleep 1 # until both captures listen",
-		in("client", x.clientCommand(p, server)),
+		in("client", x.clientCommand(p, server, setup.Listen[0].Port)),
 	)
-	for _, f := range x.Faults {
+	for _, f := range setup.Faults {
 		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -vnL %s", f.Rule.TableName(), f.Rule.Chain)))
 	}
 	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
 }
 
 // clientCommand opens the connection: with curl, or with a line of Python where the plan sets socket options, which curl cannot.
-func (x *Experiment) clientCommand(p Plan, server string) string {
+func (x *Experiment) clientCommand(p Plan, server string, port uint16) string {
 	var set []string
 	for _, q := range x.Params {
 		if v, ok := p.Options[q.Flag]; ok && q.SocketOption != "" {
-			set = append(set, fmt.Sprintf("s.setsockopt(socket.IPPROTO_TCP, socket.%s, %d)", q.SocketOption, v))
+			set = append(set, fmt.Sprintf("s.setsockopt(socket.IPPROTO_TCP, socket.%s, %s)", q.SocketOption, v))
 		}
 	}
 	if len(set) == 0 {
-		return fmt.Sprintf("curl -sS http://%s:%d/", server, x.Listen.Port)
+		return fmt.Sprintf("curl -sS http://%s:%d/", server, port)
 	}
-	return fmt.Sprintf(`python3 -c 'import socket; s = socket.socket(); %s; s.connect(("%s", %d))'`, strings.Join(set, "; "), server, x.Listen.Port)
+	return fmt.Sprintf(`python3 -c 'import socket; s = socket.socket(); %s; s.connect(("%s", %d))'`, strings.Join(set, "; "), server, port)
 }

@@ -69,6 +69,8 @@ const (
 	Connecting = agent.Connecting // the first SYN was sent between Event.Before and Event.After
 	Connected  = agent.Connected  // connect(2) succeeded
 	Failed     = agent.Failed     // Event.Call failed with Event.Errno
+	Received   = agent.Received   // the peer sent Event.Bytes; 0: it has closed
+	Response   = agent.Response   // the answer to a request is complete
 )
 
 // SocketOptions are the options of a client's socket.

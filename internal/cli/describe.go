@@ -13,7 +13,7 @@ import (
 // Describe writes what an experiment asks, breaks and takes as parameters. The generated pages in docs/ hold the same text.
 func Describe(w io.Writer, x *experiments.Experiment) error {
 	fmt.Fprintf(w, "%s  %s\n\n%s\n\n", x.Name, x.Summary, wrap(x.Question, 96))
-	for _, f := range x.Faults {
+	for _, f := range x.Setup(x.Defaults()).Faults {
 		where := "after its capture, which still sees it"
 		if !f.Rule.AfterCapture() {
 			where = "before its capture, which never sees it"

@@ -128,12 +128,18 @@ var imports = map[string][]string{
 func TestNewExperiment(t *testing.T) {
 	x := &experiments.Experiment{
 		Name: "exp99-own-drop", Summary: "the client drops its own SYN", Question: "What does the client see?",
-		Faults: []experiments.Fault{{Host: "client", Rule: lab.Rule{Chain: "OUTPUT", ToPort: 9, Text: "TCP to :9"}}},
-		Listen: lab.ListenOptions{Port: 9},
+		Setup: func(experiments.Options) experiments.Setup {
+			return experiments.Setup{
+				Faults: []experiments.Fault{{Host: "client", Rule: lab.Rule{Chain: "OUTPUT", ToPort: 9, Text: "TCP to :9"}}},
+				Listen: []lab.ListenOptions{{Port: 9}},
+			}
+		},
 		Predict: func(e experiments.Env) (timeline.Timeline, error) {
 			return oracle.Connect{SYNRetries: 3}.Predict(e.Facts, nil)
 		},
-		States: map[string][]string{"client": {"SYN-SENT", "CLOSED"}},
+		States: func(experiments.Env) map[string][]string {
+			return map[string][]string{"client": {"SYN-SENT", "CLOSED"}}
+		},
 	}
 	page, err := experimentPage(x)
 	if err != nil {
@@ -159,7 +165,7 @@ func TestPicture(t *testing.T) {
 		{"server", "OUTPUT", "to the client", "OUTPUT"},
 	} {
 		t.Run(tt.host+" "+tt.chain, func(t *testing.T) {
-			x := &experiments.Experiment{Faults: []experiments.Fault{{Host: tt.host, Rule: lab.Rule{Chain: tt.chain, Text: "x"}}}}
+			x := experiments.Setup{Listen: []lab.ListenOptions{{}}, Faults: []experiments.Fault{{Host: tt.host, Rule: lab.Rule{Chain: tt.chain, Text: "x"}}}}
 			lines := strings.Split(picture(x), "\n")
 			i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, "✗") })
 			if i < 1 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -32,8 +33,9 @@ const hz = 250
 func experimentPage(x *experiments.Experiment) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s.\n\n**Question.** %s\n\n```console\n$ sudo tcplab run %s\n```\n\n", x.Name, sentence(x.Summary), x.Question, x.Name)
-	fmt.Fprintf(&b, "## Topology\n\n```text\n%s```\n\n", picture(x))
-	for _, f := range x.Faults {
+	setup := x.Setup(x.Defaults())
+	fmt.Fprintf(&b, "## Topology\n\n```text\n%s```\n\n", picture(setup))
+	for _, f := range setup.Faults {
 		fmt.Fprintf(&b, "Broken on purpose: the %s drops %s.\n\n```text\niptables -t %s -A %s %s\n```\n\n", f.Host, f.Rule.Text, f.Rule.TableName(),
 			f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))
 	}
@@ -52,7 +54,9 @@ func experimentPage(x *experiments.Experiment) (string, error) {
 			fmt.Fprintf(&b, "### Profile %s, Linux %s\n\n```console golden\n$ tcplab predict %s --profile=%s --kernel=%s --hz=%d\n%s```\n\n", p, v, x.Name, p, v, hz, text)
 		}
 	}
-	captures(&b, x)
+	if err := captures(&b, x, setup); err != nil {
+		return "", err
+	}
 	more, err := texts.ReadFile("texts/" + x.Name + ".md")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -70,16 +74,16 @@ const (
 )
 
 // picture draws the way of a packet in both directions, with a cross under each chain that drops.
-func picture(x *experiments.Experiment) string {
+func picture(setup experiments.Setup) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "client %s                                                   server %s\n\n", lab.ClientAddr.Addr(), lab.ServerAddr.Addr())
 	for _, to := range []string{"server", "client"} {
 		line := toClient
 		if to == "server" {
-			line = fmt.Sprintf(toServer, x.Listen.Port)
+			line = fmt.Sprintf(toServer, setup.Listen[0].Port)
 		}
 		b.WriteString(line + "\n")
-		for _, f := range x.Faults {
+		for _, f := range setup.Faults {
 			in := f.Rule.AfterCapture()
 			if in != (f.Host == to) {
 				continue
@@ -167,9 +171,9 @@ func predicted(x *experiments.Experiment, p experiments.Profile, version string)
 }
 
 // captures says what each end's file shows.
-func captures(b *strings.Builder, x *experiments.Experiment) {
+func captures(b *strings.Builder, x *experiments.Experiment, setup experiments.Setup) error {
 	b.WriteString("## Capture\n\nA run leaves one file for each end. A capture sits between the wire and netfilter.\n\n| what is lost | client.pcapng | server.pcapng |\n|---|---|---|\n")
-	for _, f := range x.Faults {
+	for _, f := range setup.Faults {
 		row := map[string]string{"client": "shows it leave", "server": "shows it leave"}
 		row[f.Host] = "shows it arrive, and the rule drops it after that"
 		if !f.Rule.AfterCapture() {
@@ -179,13 +183,33 @@ func captures(b *strings.Builder, x *experiments.Experiment) {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", f.Rule.Text, row["client"], row["server"])
 	}
 	b.WriteString("\nThe TCP states that each socket passes through, as inet_diag names them:\n\n| host | states |\n|---|---|\n")
-	hosts := make([]string, 0, len(x.States))
-	for h := range x.States {
-		hosts = append(hosts, h)
+	states, err := statesOf(x)
+	if err != nil {
+		return err
 	}
-	slices.Sort(hosts)
-	for _, h := range hosts {
-		fmt.Fprintf(b, "| %s | %s |\n", h, strings.Join(x.States[h], " → "))
+	for _, h := range slices.Sorted(maps.Keys(states)) {
+		fmt.Fprintf(b, "| %s | %s |\n", h, strings.Join(states[h], " → "))
 	}
 	b.WriteString("\n[The guide](../guide.md#the-captures-in-wireshark) shows how to open them.\n\n")
+	return nil
+}
+
+// statesOf are the states of an experiment under the textbook profile on the newest of the modelled kernels.
+func statesOf(x *experiments.Experiment) (map[string][]string, error) {
+	if x.States == nil {
+		return nil, nil
+	}
+	facts, err := model(modelled[len(modelled)-1])
+	if err != nil {
+		return nil, err
+	}
+	plan, err := x.Plan(experiments.Textbook, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	env, err := runner.Env(x, plan, facts)
+	if err != nil {
+		return nil, err
+	}
+	return x.States(env), nil
 }

@@ -3,7 +3,6 @@ package judge
 import (
 	"fmt"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/result"
@@ -20,14 +19,24 @@ func (p pair) at() time.Duration {
 	return p.want.At
 }
 
-// align pairs what was expected with what was seen, kind by kind (same host, same name, repetitions together), keeping the order and
+// chain is the timer that the pair belongs to.
+func (p pair) chain() string {
+	e := p.want
+	if e == nil {
+		e = p.got
+	}
+	return e.Host + " " + e.Chain
+}
+
+// align pairs what was expected with what was seen, kind by kind (same host, same family, repetitions together), keeping the order and
 // spending as little as possible: a second for each event left alone, the distance from its window for each pair. So one missing
 // packet in the middle stays one missing packet, and does not make all later ones late.
 func align(want, got []timeline.Event) []pair {
-	type kind struct{ host, what string }
-	kindOf := func(e timeline.Event) kind {
-		return kind{e.Host, strings.TrimSuffix(string(e.What), "-retransmission")}
+	type kind struct {
+		host   string
+		family timeline.What
 	}
+	kindOf := func(e timeline.Event) kind { return kind{e.Host, e.What.Family()} }
 	wants, gots := map[kind][]*timeline.Event{}, map[kind][]*timeline.Event{}
 	var kinds []kind
 	add := func(m map[kind][]*timeline.Event, e *timeline.Event) {
@@ -89,9 +98,41 @@ func alignKind(want, got []*timeline.Event) []pair {
 	return pairs
 }
 
-// distance is how far outside its window an event was seen.
+// otherKind is what it costs to pair two events of one family that are not of the same kind, or not of the same bytes: less than to leave
+// both alone, so that a packet that is misnamed is one contradiction, but more than to pair each with its like nearby.
+const otherKind = alone / 4
+
+// distance is how far outside its window an event was seen, and how far it is from being the same.
 func distance(want, got *timeline.Event) time.Duration {
-	return max(want.Earliest-got.At, got.At-want.Latest, 0)
+	d := max(want.Earliest-got.At, since(got)-want.Latest, 0)
+	if want.What != got.What {
+		d += otherKind
+	}
+	if want.Exact && otherBytes(want, got) != "" {
+		d += otherKind
+	}
+	return d
+}
+
+// since is the first instant at which an observed event may have come.
+func since(got *timeline.Event) time.Duration {
+	if got.Since != 0 {
+		return got.Since
+	}
+	return got.At
+}
+
+// otherBytes says in which number an event differs from an exact prediction, or "".
+func otherBytes(want, got *timeline.Event) string {
+	switch {
+	case want.RelSeq != got.RelSeq:
+		return fmt.Sprintf("seq=%d, not %d", got.RelSeq, want.RelSeq)
+	case want.Len != got.Len:
+		return fmt.Sprintf("len=%d, not %d", got.Len, want.Len)
+	case want.RelAck != got.RelAck:
+		return fmt.Sprintf("ack=%d, not %d", got.RelAck, want.RelAck)
+	}
+	return ""
 }
 
 // joined makes the result's event of a pair.
@@ -106,6 +147,10 @@ func joined(p *pair) result.Event {
 	if p.got != nil {
 		seen := result.Seconds(p.got.At)
 		e.Seen, e.SeenErr = &seen, p.got.Errno
+		if p.got.Since != 0 {
+			from := result.Seconds(p.got.Since)
+			e.Since = &from
+		}
 	}
 	return e
 }
@@ -116,6 +161,7 @@ func FromTimeline(t timeline.Event) result.Event {
 		At: result.Seconds(t.At), Late: result.Seconds(max(t.Late(), 0)), Earliest: result.Seconds(t.Earliest), Tick: t.Tick,
 		GapEarliest: result.Seconds(t.GapEarliest), GapLatest: result.Seconds(t.GapLatest),
 		Host: t.Host, What: string(t.What), N: t.N, Errno: t.Errno, Why: t.Why, Maybe: t.Maybe, Expected: true,
+		Chain: t.Chain, RelSeq: t.RelSeq, RelAck: t.RelAck, Len: t.Len, Exact: t.Exact,
 	}
 }
 

@@ -43,35 +43,78 @@ type Input struct {
 }
 
 // Schedule judges the events and the outcome. It returns them joined (expected and seen), and one check per expectation: the number
-// of packets, each packet's time and gap, the error and the time of connect(2).
-func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
-	j := &judgement{Input: in}
+// of packets, each packet's time and gap, the error and the time at which the call ended.
+//
+// Where what was seen contradicts the prediction and it has alternatives, each of which a correct kernel may follow, the first that
+// explains everything is taken; note says which. An alternative that explains only a part is no excuse.
+func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check, note string) {
+	events, outcome, checks = schedule(in)
+	if passes(checks) {
+		return events, outcome, checks, ""
+	}
+	for _, alt := range in.Want.Alternatives {
+		other := in
+		other.Want = alt
+		if e, o, c := schedule(other); passes(c) {
+			return e, o, c, alt.Why
+		}
+	}
+	return events, outcome, checks, ""
+}
+
+// passes reports whether nothing contradicts.
+func passes(checks []result.Check) bool {
+	return !slices.ContainsFunc(checks, func(c result.Check) bool { return c.Verdict != result.Pass && c.Verdict != result.Skip })
+}
+
+func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
+	j := &judgement{Input: in, slips: map[string]time.Duration{}}
 	pairs := align(in.Want.Events, in.Got.Events)
 	checks = append(checks, j.count(pairs))
-	var before *pair // what the next gap counts from; nil where that was not seen
+	before := map[string]*pair{} // what the next gap of a chain counts from; nil where that was not seen
 	for i := range pairs {
 		p := &pairs[i]
-		e, c := j.event(p, before)
+		e, c := j.event(p, before[p.chain()])
 		events = append(events, e)
 		if c != nil {
 			checks = append(checks, *c)
 		}
 		switch {
 		case p.got != nil:
-			before = p
+			before[p.chain()] = p
 		case !p.want.Maybe:
-			before = nil // one missing packet is one contradiction: the longer gap after it is not another
+			before[p.chain()] = nil // one missing packet is one contradiction: the longer gap after it is not another
 		}
 	}
-	outcome, more := j.outcome(before)
-	return events, outcome, append(checks, more...)
+	chain := ""
+	if in.Want.Outcome != nil {
+		chain = (&pair{want: in.Want.Outcome}).chain()
+	}
+	outcome, more := j.outcome(before[chain])
+	checks = append(checks, more...)
+	distinct(checks)
+	return events, outcome, checks
+}
+
+// distinct makes the identifiers of checks different from each other, as a list of test cases needs them.
+func distinct(checks []result.Check) {
+	used := map[string]int{}
+	for i := range checks {
+		id := checks[i].ID
+		used[id]++
+		if n := used[id]; n > 1 {
+			checks[i].ID = fmt.Sprintf("%s.%d", id, n)
+		}
+	}
 }
 
 type judgement struct {
 	Input
 	// slip is how long after its last tick the event before came, where that was a jiffy or more: the timer that it armed counts from
-	// there, and may land in a later bucket.
-	slip time.Duration
+	// there, and may land in a later bucket. slips keeps the same for each chain.
+	slip  time.Duration
+	slips map[string]time.Duration
+	chain string // of the event that is judged
 }
 
 // doubt says why this run can prove nothing about packets, or "".
@@ -144,6 +187,7 @@ func (j *judgement) onlyCut(pairs []pair) bool {
 // event judges one pair. The first packet is the origin of time, so it has no check of its own unless it is missing or unexpected.
 func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 	e := joined(p)
+	j.chain = p.chain()
 	c := result.Check{ID: id(e), Name: Title(e), Verdict: result.Pass}
 	switch {
 	case p.want == nil:
@@ -167,18 +211,46 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 		return e, nil
 	default:
 		c.Expected, c.Observed, c.Allowed = seconds(p.want.At), seconds(p.got.At), j.window(p.want.Bound)
+		if p.got.Since != 0 {
+			j.between(&c, p)
+			break
+		}
 		j.time(&c, p.want.Bound, p.got.At, &e)
 		if before != nil {
 			j.gap(&c, p.want.Bound, p.got.At-before.got.At, before)
 		}
-		if c.Verdict == result.Pass && p.want.What != p.got.What {
-			c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
-			c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
-		}
+		j.same(&c, p)
 	}
 	j.settle(&c)
 	e.Verdict = c.Verdict
 	return e, &c
+}
+
+// same judges that an event that came in its time is the one that was expected.
+func (j *judgement) same(c *result.Check, p *pair) {
+	switch {
+	case c.Verdict == result.Fail:
+	case p.want.What != p.got.What:
+		c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
+		c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
+	case p.want.Exact:
+		if d := otherBytes(p.want, p.got); d != "" {
+			c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "it carries "+d
+		}
+	}
+}
+
+// between judges the end of a state that only looks can show: it came between two of them, and one instant between must be right.
+func (j *judgement) between(c *result.Check, p *pair) {
+	c.Observed = fmt.Sprintf("between %.3f and %.3f s", p.got.Since.Seconds(), p.got.At.Seconds())
+	switch {
+	case p.got.At < p.want.Earliest:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "it was over before its time"
+	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.stalled(p.want.Bound, p.got.Since):
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
+	case p.got.Since > p.want.Latest+Allowance(j.Jiffy):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"
+	}
 }
 
 // time judges an absolute time against its bound, and against the exact tick where the phase of jiffies was known.
@@ -188,7 +260,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	late := seen - b.Latest
 	early := b.Earliest - seen
 	if exact {
-		d, open := seen-(*j.JiffyStart+time.Duration(b.Tick)*j.Jiffy), spread(b, j.Jiffy)
+		d, open := seen-(*j.JiffyStart+time.Duration(b.Tick)*j.Jiffy)-b.After, spread(b, j.Jiffy)
 		late = d - open
 		s := result.Seconds(d)
 		if late >= 0 {
@@ -222,14 +294,15 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	if late >= j.Jiffy {
 		j.slip = late
 	}
+	j.slips[j.chain] = j.slip
 }
 
 // excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
 // due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A
 // short stall does not excuse a long delay.
 func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
-	if j.slip > 0 {
-		due += j.slip + b.GapLatest/wheelShare
+	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
+		due += slip + b.GapLatest/wheelShare
 	}
 	until := due + Allowance(j.Jiffy)
 	stalls := slices.Clone(j.Stalls)
@@ -301,7 +374,7 @@ func (j *judgement) gap(c *result.Check, b timeline.Bound, gap time.Duration, be
 	}
 }
 
-// outcome judges how connect(2) ended: which error, and when.
+// outcome judges how the call ended: which error, and when.
 func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 	want, got := j.Want.Outcome, j.Got.Outcome
 	if want == nil && got == nil {
@@ -309,18 +382,19 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 	}
 	p := pair{want: want, got: got}
 	e := joined(&p)
-	errno := result.Check{ID: "errno", Name: "connect()", Expected: ending(want), Observed: ending(got), Verdict: result.Pass}
-	death := result.Check{ID: "death", Name: "end of connect()", Verdict: result.Pass, Expected: "not predicted", Observed: "never"}
+	call := callOf(want, got)
+	errno := result.Check{ID: "errno", Name: call, Expected: ending(want), Observed: ending(got), Verdict: result.Pass}
+	death := result.Check{ID: "death", Name: "end of " + call, Verdict: result.Pass, Expected: "not predicted", Observed: "never"}
 	if want != nil {
 		death.Expected, death.Allowed = seconds(want.At), j.window(want.Bound)
 	}
 	switch {
 	case got == nil && j.cut(want):
-		errno.Verdict, errno.Code, errno.Detail = result.Inconclusive, explain.CutShort, "the run ended before connect() was due to return"
+		errno.Verdict, errno.Code, errno.Detail = result.Inconclusive, explain.CutShort, "the run ended before "+call+" was due to return"
 		death.Verdict, death.Code, death.Detail = errno.Verdict, errno.Code, errno.Detail
 	case got == nil:
-		errno.Verdict, errno.Code, errno.Detail = result.Fail, explain.WrongErrno, "connect() never returned"
-		death.Verdict, death.Code, death.Detail = result.Fail, explain.DiedLate, "connect() never returned"
+		errno.Verdict, errno.Code, errno.Detail = result.Fail, explain.WrongErrno, call+" never returned"
+		death.Verdict, death.Code, death.Detail = result.Fail, explain.DiedLate, call+" never returned"
 	case want == nil || ending(want) != ending(got):
 		errno.Verdict, errno.Code, errno.Detail = result.Fail, explain.WrongErrno, "another ending than predicted"
 		if got.What == timeline.Connected {
@@ -345,13 +419,25 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 	return &e, []result.Check{errno, death}
 }
 
-// ending names how connect(2) ended.
+// callOf names the call whose end is judged.
+func callOf(events ...*timeline.Event) string {
+	for _, e := range events {
+		if e != nil && e.What.Family() == timeline.EndOfStream.Family() {
+			return "read()"
+		}
+	}
+	return "connect()"
+}
+
+// ending names how the call ended.
 func ending(e *timeline.Event) string {
 	switch {
 	case e == nil:
 		return "still waiting"
 	case e.What == timeline.Connected:
 		return "success"
+	case e.What == timeline.EndOfStream:
+		return "end of stream"
 	default:
 		return e.Errno
 	}
@@ -359,7 +445,7 @@ func ending(e *timeline.Event) string {
 
 func (j *judgement) window(b timeline.Bound) string {
 	if j.JiffyStart != nil && b.Tick > 0 {
-		tick := *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy
+		tick := *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy + b.After
 		return bounds(tick, tick+spread(b, j.Jiffy)+Allowance(j.Jiffy))
 	}
 	return bounds(b.Earliest, b.Latest+Allowance(j.Jiffy))
@@ -372,7 +458,7 @@ func spread(b timeline.Bound, jiffy time.Duration) time.Duration {
 
 // Of is the number of events that a model is tested on: packets and the end of connect(2).
 func Of(in Input) int {
-	events, outcome, _ := Schedule(in)
+	events, outcome, _, _ := Schedule(in)
 	if outcome != nil {
 		return len(events) + 1
 	}
@@ -382,7 +468,7 @@ func Of(in Input) int {
 // Fits counts the events that a model explains: seen where it expects them, and none where it does not.
 func Fits(in Input) int {
 	n := 0
-	events, outcome, _ := Schedule(in)
+	events, outcome, _, _ := Schedule(in)
 	if outcome != nil {
 		events = append(events, *outcome)
 	}

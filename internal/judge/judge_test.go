@@ -101,7 +101,7 @@ func all(fns ...func(*Input)) func(*Input) {
 
 // complaints are the checks that did not pass, "id verdict code", and the verdict of the run that they make.
 func complaints(in Input) (list []string, verdict result.Verdict) {
-	_, _, checks := Schedule(in)
+	_, _, checks, _ := Schedule(in)
 	r := result.Result{Checks: checks}
 	r.Judge()
 	for _, c := range checks {
@@ -137,7 +137,7 @@ func (c control) run(t *testing.T, exact bool) {
 // judge that fails everything.
 func TestPositiveControl(t *testing.T) {
 	for _, exact := range []bool{false, true} {
-		events, outcome, checks := Schedule(synLoss(exact))
+		events, outcome, checks, _ := Schedule(synLoss(exact))
 		if got, verdict := complaints(synLoss(exact)); verdict != result.Pass || len(got) > 0 {
 			t.Errorf("exact=%v: got %s with %q, want pass", exact, verdict, got)
 		}
@@ -296,7 +296,7 @@ func TestJoined(t *testing.T) {
 	in := synLoss(true)
 	insert(seen(timeline.SYNRetransmission, 3, 5*time.Second))(&in)
 	drop(1)(&in)
-	events, outcome, checks := Schedule(in)
+	events, outcome, checks, _ := Schedule(in)
 	sec := func(d time.Duration) *result.Seconds { s := result.Seconds(d); return &s }
 	var got []result.Event
 	for _, e := range append(events, *outcome) {

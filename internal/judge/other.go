@@ -6,11 +6,13 @@ import (
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // States judges the TCP states that a host's socket passed through. Looks are samples, so a state may be missed: that is inconclusive,
-// while a state that does not belong there is a contradiction. broken is why looking ended early, or nil; where nobody could look at all
-// (seen has nothing of the host), there is nothing to judge. cut says that observation ended before connect(2) did.
+// while a state that does not belong there is a contradiction. One in parentheses is too short to be counted on. broken is why looking
+// ended early, or nil; where nobody could look at all (seen has nothing of the host), there is nothing to judge. cut says that observation
+// ended before the experiment did.
 func States(host string, want []string, seen []result.State, broken error, cut bool) result.Check {
 	var got []string
 	for _, s := range seen {
@@ -25,22 +27,28 @@ func States(host string, want []string, seen []result.State, broken error, cut b
 	}
 	at, passed := 0, map[int]bool{}
 	for _, g := range got {
-		for at < len(want) && want[at] != g {
+		for at < len(want) && strings.Trim(want[at], "()") != g {
 			at++
 		}
-		passed[at] = true
 		if at == len(want) {
 			c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongState, g+" does not belong here"
 			return c
+		}
+		passed[at] = true
+	}
+	missed := ""
+	for i, w := range want {
+		if !passed[i] && !strings.HasPrefix(w, "(") {
+			missed = w
 		}
 	}
 	switch {
 	case broken != nil:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, broken.Error()
-	case len(passed) < len(want) && cut:
+	case missed != "" && cut:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CutShort, "observation ended before the connection did"
-	case len(passed) < len(want):
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, "inet_diag did not show every state"
+	case missed != "":
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, "inet_diag did not show "+missed
 	}
 	return c
 }
@@ -74,26 +82,31 @@ func Rule(r result.Rule, seen, lost int) result.Check {
 // SameISN judges that every repetition of a SYN is the same SYN: a new sequence number would be a new connection.
 func SameISN(packets []result.Packet) result.Check {
 	c := result.Check{ID: "isn", Name: "same SYN each time", Expected: "1 sequence number", Verdict: result.Pass}
-	isn := map[uint32]bool{}
+	isn, ports := map[[2]uint32]bool{}, map[int]bool{}
 	for _, p := range packets {
-		if p.From == "client" && strings.HasPrefix(p.What, "syn") && !strings.HasPrefix(p.What, "syn-ack") {
-			isn[p.Seq] = true
+		if p.From == "client" && timeline.What(p.What).Family() == timeline.SYN {
+			isn[[2]uint32{uint32(p.SrcPort), p.Seq}] = true
+			ports[p.SrcPort] = true
 		}
 	}
+	if len(ports) > 1 {
+		c.Expected = fmt.Sprintf("%d sequence numbers in %d connections", len(ports), len(ports))
+	}
 	c.Observed = fmt.Sprintf("%d sequence numbers", len(isn))
-	switch len(isn) {
-	case 1:
-		c.Observed = "1 sequence number"
-	case 0:
+	switch {
+	case len(isn) == 0:
 		c.Verdict, c.Detail = result.Skip, "no SYN was captured"
+	case len(isn) == 1:
+		c.Observed = "1 sequence number"
+	case len(isn) == len(ports):
 	default:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.ISNChanged, "a repeated SYN had another sequence number"
 	}
 	return c
 }
 
-// Arrivals judges that each packet that was sent was also seen at the other end's capture.
-func Arrivals(packets []result.Packet, lost int) result.Check {
+// Arrivals judges that each packet that was sent was also seen at the other end's capture. oneSided says why it need not be, or is empty.
+func Arrivals(packets []result.Packet, lost int, oneSided string) result.Check {
 	arrived := 0
 	for _, p := range packets {
 		if p.SentAt != nil && p.ArrivedAt != nil {
@@ -106,6 +119,8 @@ func Arrivals(packets []result.Packet, lost int) result.Check {
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
 	case len(packets) == 0:
 		c.Verdict, c.Detail = result.Skip, "no packet was captured"
+	case oneSided != "":
+		c.Verdict, c.Detail = result.Skip, oneSided
 	case arrived != len(packets):
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.CapturesDisagree, "a packet was seen at one end only"
 	}

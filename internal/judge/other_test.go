@@ -93,11 +93,11 @@ func TestSameISN(t *testing.T) {
 func TestArrivals(t *testing.T) {
 	at := new(result.Seconds)
 	both, sent, arrived := result.Packet{SentAt: at, ArrivedAt: at}, result.Packet{SentAt: at}, result.Packet{ArrivedAt: at}
-	expect(t, Arrivals([]result.Packet{both, both}, 0), result.Pass, "")
-	expect(t, Arrivals([]result.Packet{both, sent}, 0), result.Fail, explain.CapturesDisagree)
-	expect(t, Arrivals([]result.Packet{arrived, both}, 0), result.Fail, explain.CapturesDisagree)
-	expect(t, Arrivals([]result.Packet{both, sent}, 1), result.Inconclusive, explain.CaptureDrops)
-	expect(t, Arrivals(nil, 0), result.Skip, "")
+	expect(t, Arrivals([]result.Packet{both, both}, 0, ""), result.Pass, "")
+	expect(t, Arrivals([]result.Packet{both, sent}, 0, ""), result.Fail, explain.CapturesDisagree)
+	expect(t, Arrivals([]result.Packet{arrived, both}, 0, ""), result.Fail, explain.CapturesDisagree)
+	expect(t, Arrivals([]result.Packet{both, sent}, 1, ""), result.Inconclusive, explain.CaptureDrops)
+	expect(t, Arrivals(nil, 0, ""), result.Skip, "")
 }
 
 // TestOrphans catches foreign packets that go unmentioned.

@@ -29,35 +29,33 @@ func say(format string, args ...any) func() string {
 }
 
 // sweep plays the worlds of a start, or of every start where it is nil, and joins them: each event with the window of the instants at
-// which it comes, and with its tick, or the few that are left open, where the start is known. An event that is absent from some world
-// may be absent (Maybe). longest is the longest delay of a timer, in jiffies.
-//
-// With a start the windows are those of every start, too: a Bound carries both.
+// which it comes and, where the start is known, with its tick or the few that are left open. An event that is absent from some world may
+// be absent (Maybe). longest is the longest delay of a timer, in jiffies. Merge joins the windows of every start with the ticks of one.
 //
 // A jiffy is counted by one processor, and another may look at the counter a moment before: a timer may be armed in what is still the
 // jiffy before, or already the next. So the worlds of a known start are those of its neighbours as well.
 func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happening) timeline.Timeline {
-	all := newGather(f)
+	g := newGather(f)
+	if start != nil {
+		g.known = true
+		for _, shift := range []int64{0, -1, 1} {
+			g.variants(world{jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}, shift, play)
+		}
+		return g.timeline()
+	}
 	for j := range period(f, uint64(longest)) {
-		for _, phase := range []int64{0, all.tick - 1} {
-			all.variants(world{jiffies: j + 1<<40, phase: phase}, 0, play) // far from zero: a neighbour's counter must not wrap
+		for _, phase := range []int64{0, g.tick - 1} {
+			g.variants(world{jiffies: j + 1<<40, phase: phase}, 0, play) // far from zero: a neighbour's counter must not wrap
 		}
 	}
-	out := all.timeline()
-	if start == nil {
-		return out
-	}
-	one := newGather(f)
-	for _, shift := range []int64{0, -1, 1} {
-		one.variants(world{jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}, shift, play)
-	}
-	return one.ticks(out)
+	return g.timeline()
 }
 
 // gather joins the worlds that it has seen.
 type gather struct {
 	facts  kernel.Facts
 	tick   int64
+	known  bool // one start, whose ticks are counted
 	worlds int
 	order  []key
 	seen   map[key]*joint
@@ -179,6 +177,9 @@ func (j *joint) windowed(g *gather) timeline.Event {
 	if g.facts.Wheel {
 		e.At = min(e.At, e.Earliest)
 	}
+	if g.known && j.timed {
+		e.Tick, e.TickLast = j.tick, j.tickLast
+	}
 	return e
 }
 
@@ -196,74 +197,6 @@ func joinOutcome(have *timeline.Event, e timeline.Event) *timeline.Event {
 	}
 	have.Earliest, have.Latest = min(have.Earliest, e.Earliest), max(have.Latest, e.Latest)
 	have.GapEarliest, have.GapLatest = min(have.GapEarliest, e.GapEarliest), max(have.GapLatest, e.GapLatest)
-	return have
-}
-
-// ticks gives the windows of all starts the ticks of the one that g knows, and leaves out what no world of that start has.
-func (g *gather) ticks(all timeline.Timeline) timeline.Timeline {
-	var out timeline.Timeline
-	windows := newIndex(all)
-	for _, k := range g.sorted() {
-		j := g.seen[k]
-		e := windows.take(k)
-		if e == nil { // comes in the middle of a jiffy only, and the sweep of all starts looks at its ends
-			own := j.windowed(g)
-			e = &own
-		}
-		e.Maybe = j.event.Maybe || j.worlds < g.worlds && !k.outcome
-		if j.timed {
-			e.Tick, e.TickLast = j.tick, j.tickLast
-		}
-		if k.outcome {
-			out.Outcome = joinTicks(out.Outcome, *e)
-			continue
-		}
-		out.Events = append(out.Events, *e)
-	}
-	return out
-}
-
-func joinTicks(have *timeline.Event, e timeline.Event) *timeline.Event {
-	if have == nil {
-		return &e
-	}
 	have.Tick, have.TickLast = min(have.Tick, e.Tick), max(have.TickLast, e.TickLast)
-	return joinOutcome(have, e)
-}
-
-// index finds the events of a timeline by their key.
-type index struct {
-	events  map[key]timeline.Event
-	outcome *timeline.Event
-}
-
-func newIndex(t timeline.Timeline) index {
-	x := index{events: map[key]timeline.Event{}, outcome: t.Outcome}
-	nth := map[key]int{}
-	for _, e := range t.Events {
-		k := key{host: e.Host, what: string(e.What), n: e.N}
-		if e.Exact {
-			k.seq = e.RelSeq
-		}
-		base := k
-		k.nth = nth[base]
-		nth[base]++
-		x.events[k] = e
-	}
-	return x
-}
-
-func (x index) take(k key) *timeline.Event {
-	if k.outcome {
-		if x.outcome == nil {
-			return nil
-		}
-		e := *x.outcome
-		return &e
-	}
-	e, ok := x.events[k]
-	if !ok {
-		return nil
-	}
-	return &e
+	return have
 }

@@ -210,20 +210,29 @@ type Event struct {
 	Earliest Seconds `json:"earliest,omitempty"` // first instant that the timers can reach: At or a little after; before Linux 4.8 up to a jiffy before
 	Tick     int64   `json:"tick,omitempty"`     // exact jiffy, counted from the start's; 0 where the phase was not known
 	// GapEarliest and GapLatest bound the time since the event before.
-	GapEarliest Seconds  `json:"gap_earliest,omitempty"`
-	GapLatest   Seconds  `json:"gap_latest,omitempty"`
-	Host        string   `json:"host"`
-	What        string   `json:"what"` // "syn", "syn-retransmission", ..., "connect-error"
-	N           int      `json:"n,omitempty"`
-	Errno       string   `json:"errno,omitempty"`
-	Why         string   `json:"why,omitempty"`
-	Maybe       bool     `json:"maybe,omitempty"`
-	Seen        *Seconds `json:"seen,omitempty"`     // when it was seen; absent: it was not
-	OffTick     *Seconds `json:"off_tick,omitempty"` // seen minus the start of the predicted jiffy
-	Packet      int      `json:"packet,omitempty"`   // Packet.ID
-	Expected    bool     `json:"expected"`           // false: it was seen and nobody predicted it
-	Verdict     Verdict  `json:"verdict,omitempty"`  // absent in a prediction
-	SeenErr     string   `json:"seen_errno,omitempty"`
+	GapEarliest Seconds `json:"gap_earliest,omitempty"`
+	GapLatest   Seconds `json:"gap_latest,omitempty"`
+	Host        string  `json:"host"`
+	What        string  `json:"what"` // "syn", "syn-retransmission", ..., "connect-error"
+	N           int     `json:"n,omitempty"`
+	Errno       string  `json:"errno,omitempty"`
+	Why         string  `json:"why,omitempty"`
+	Maybe       bool    `json:"maybe,omitempty"`
+	// Chain names the timer that the event belongs to, where the host has more than one at work; a gap counts within it.
+	Chain string `json:"chain,omitempty"`
+	// RelSeq, RelAck and Len are predicted where Exact is set: relative numbers and bytes of data.
+	RelSeq uint32 `json:"rel_seq,omitempty"`
+	RelAck uint32 `json:"rel_ack,omitempty"`
+	Len    int    `json:"len,omitempty"`
+	Exact  bool   `json:"exact,omitempty"`
+	// Since is when a state was still seen whose end the event is: it came between Since and Seen.
+	Since    *Seconds `json:"since,omitempty"`
+	Seen     *Seconds `json:"seen,omitempty"`     // when it was seen; absent: it was not
+	OffTick  *Seconds `json:"off_tick,omitempty"` // seen minus the start of the predicted jiffy
+	Packet   int      `json:"packet,omitempty"`   // Packet.ID
+	Expected bool     `json:"expected"`           // false: it was seen and nobody predicted it
+	Verdict  Verdict  `json:"verdict,omitempty"`  // absent in a prediction
+	SeenErr  string   `json:"seen_errno,omitempty"`
 }
 
 // Packet is one packet, paired between the two captures.
@@ -239,6 +248,15 @@ type Packet struct {
 	Ack    uint32 `json:"ack,omitempty"`
 	RelAck uint32 `json:"rel_ack,omitempty"`
 	Len    int    `json:"len"` // TCP payload bytes
+	// SrcPort and DstPort tell connections apart.
+	SrcPort int `json:"src_port,omitempty"`
+	DstPort int `json:"dst_port,omitempty"`
+	Window  int `json:"window,omitempty"` // as in the header: not scaled
+	// SACK are the blocks of a selective acknowledgement, as relative numbers: [left, right).
+	SACK [][2]uint32 `json:"sack,omitempty"`
+	// FastOpen is the Fast Open option: "request" for an empty one, else the cookie in hexadecimal; empty: there is none.
+	FastOpen string `json:"fast_open,omitempty"`
+	Detail   string `json:"detail,omitempty"` // what the analyser has to say of it: "answers SYN again 2"
 	// SentAt and ArrivedAt are the times at the sender's and the receiver's capture point; absent: not seen there.
 	SentAt    *Seconds `json:"sent_at,omitempty"`
 	ArrivedAt *Seconds `json:"arrived_at,omitempty"`

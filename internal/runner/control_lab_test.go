@@ -54,6 +54,16 @@ func beside(x *experiments.Experiment, do func(ctx context.Context, l *lab.Lab, 
 	}
 }
 
+// faults makes x break something else than it says.
+func faults(x *experiments.Experiment, other ...experiments.Fault) {
+	honest := x.Setup
+	x.Setup = func(o experiments.Options) experiments.Setup {
+		s := honest(o)
+		s.Faults = other
+		return s
+	}
+}
+
 // lie changes what x predicts.
 func lie(x *experiments.Experiment, change func(*timeline.Timeline)) {
 	honest := x.Predict
@@ -91,7 +101,7 @@ func set(name, value string) func(context.Context, *lab.Lab, experiments.Env) er
 
 // withoutDrop is exp1 with no rule but those that add makes.
 func withoutDrop(x *experiments.Experiment, add string) {
-	x.Faults = nil
+	faults(x)
 	first(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error { return shell(ctx, l.Server, add) })
 }
 
@@ -118,9 +128,9 @@ func TestControls(t *testing.T) {
 		hypothesis string
 	}{
 		// The lab does something else than the experiment says.
-		{name: "no drop", spoil: func(x *experiments.Experiment) { x.Faults = nil }, want: result.Fail, code: explain.ConnectSucceeded},
+		{name: "no drop", spoil: func(x *experiments.Experiment) { faults(x) }, want: result.Fail, code: explain.ConnectSucceeded},
 		{name: "drop of another port", spoil: func(x *experiments.Experiment) {
-			x.Faults = []experiments.Fault{{Host: "server", Rule: lab.DropSYN(httpPort + 1)}}
+			faults(x, experiments.Fault{Host: "server", Rule: lab.DropSYN(httpPort + 1)})
 		}, want: result.Fail, code: explain.ConnectSucceeded},
 		{name: "drop of the first SYN only", spoil: func(x *experiments.Experiment) {
 			withoutDrop(x, "iptables -N once && iptables -A once -m limit --limit 1/hour --limit-burst 1 -j DROP && iptables -A INPUT -p tcp --syn -j once")
@@ -131,7 +141,7 @@ func TestControls(t *testing.T) {
 		{name: "drop on the way out", spoil: func(x *experiments.Experiment) {
 			r := lab.DropSYN(httpPort)
 			r.Chain = "OUTPUT"
-			x.Faults = []experiments.Fault{{Host: "client", Rule: r}}
+			faults(x, experiments.Fault{Host: "client", Rule: r})
 		}, want: result.Fail, code: explain.TooFewSYNs},
 		{name: "drop by a rule that nobody counts", spoil: func(x *experiments.Experiment) {
 			first(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
@@ -215,7 +225,9 @@ func TestControls(t *testing.T) {
 			lie(x, func(t *timeline.Timeline) { t.Events = t.Events[:1] })
 		}, want: result.Fail, code: explain.TooManySYNs},
 		{name: "another state", spoil: func(x *experiments.Experiment) {
-			x.States = map[string][]string{"client": {"SYN-SENT", "ESTABLISHED"}}
+			x.States = func(experiments.Env) map[string][]string {
+				return map[string][]string{"client": {"SYN-SENT", "ESTABLISHED"}}
+			}
 		}, want: result.Fail, code: explain.WrongState},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

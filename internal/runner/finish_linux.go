@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,38 +13,90 @@ import (
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
 )
 
 func monoNow() (time.Duration, error) { return kernel.MonotonicNow() }
 
-// anchor fixes the jiffy in which the first packet was sent, from the client's own clock readings around connect(2). Where that is the
-// jiffy that was planned, the prediction stands as it was made; where the machine was late, the same rules are applied to the jiffy
-// that it was; where the call took longer than a jiffy, the phase is not known. The capture has no say in it.
+// anchor fixes the jiffies in which the client's calls were made, from its own clock readings around each. Where they are the ones that
+// were planned, the prediction stands as it was made; where the machine was late, the same rules are applied to the jiffies that they
+// were; where a call took longer than a jiffy, the phase is not known. The capture has no say in it. The caller holds the lock.
 func (o *observer) anchor() error {
 	r := o.r
-	if r.clock == nil || r.start == nil || o.connecting == nil || r.anchored {
+	made := o.calls()
+	if len(made) == 0 || r.anchored == len(made) {
 		return nil
 	}
-	r.anchored = true
-	before, phase := r.clock.At(o.connecting.Before)
-	after, _ := r.clock.At(o.connecting.After)
-	switch {
-	case after > before+1: // forecast leaves one jiffy to either side open
-		r.start = nil
-		r.note(explain.PhaseUnknown, "Sending the first SYN took %v, longer than a jiffy, so its phase is not known: each packet is judged by its window, not by one tick.",
-			o.connecting.After-o.connecting.Before)
-	case before == r.start.Jiffies:
-		return nil
-	default:
-		r.note("", "The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same rules, for the jiffy in which it did.",
-			int64(before-r.start.Jiffies))
-		r.start = &oracle.Start{Jiffies: before, Phase: phase}
+	r.anchored = len(made)
+	start, env, why := r.env.Start, r.env, []string(nil)
+	if r.clock != nil && start != nil {
+		before, phase := r.clock.At(made[0].Before)
+		if before != start.Jiffies {
+			why = append(why, fmt.Sprintf("The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same "+
+				"rules, for the jiffy in which it did.", int64(before-start.Jiffies)))
+			start = &oracle.Start{Jiffies: before, Phase: phase}
+		}
 	}
-	t, err := forecast(r.Experiment, r.env, r.start)
+	jiffy := r.facts.Jiffy()
+	planned := r.planned()
+	for i, e := range made {
+		if took := e.After - e.Before; start != nil && took > jiffy { // forecast leaves one jiffy to either side open
+			why, start = append(why, fmt.Sprintf("A call of the client that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is "+
+				"judged by its window, not by one tick.", took)), nil
+		}
+		if i == 0 || i > len(planned) {
+			continue
+		}
+		c := planned[i-1]
+		if moved := e.Before - made[0].Before - c.At; moved > jiffy || moved < -jiffy {
+			moved = (moved + jiffy/2).Truncate(jiffy)
+			why = append(why, fmt.Sprintf("The client's call %q was made %v later than planned; what follows from it was worked out again, by the same rules, "+
+				"for when it was made.", c.Name, moved))
+			env = env.Moved(c.Name, moved)
+		}
+	}
+	return o.reckon(start, env, why)
+}
+
+// planned are the calls that follow the first.
+func (r *run) planned() []experiments.Call {
+	if r.Experiment.Calls == nil {
+		return nil
+	}
+	return r.Experiment.Calls(r.env)
+}
+
+// calls are the client's calls that sent something, in order, each with its clock readings.
+func (o *observer) calls() []lab.Event {
+	var out []lab.Event
+	for _, e := range o.events {
+		if e.Before != 0 && (len(out) == 0 || out[len(out)-1].Before != e.Before) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// reckon works the prediction out for where the calls really were, and notes why.
+func (o *observer) reckon(start *oracle.Start, env experiments.Env, why []string) error {
+	r := o.r
+	r.res.Notes = slices.Clone(r.res.Prediction.Notes)
+	for _, text := range why {
+		code := ""
+		if start == nil {
+			code = explain.PhaseUnknown
+		}
+		r.note(code, "%s", text)
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	t, err := forecast(r.Experiment, env, start)
 	if err != nil {
 		return err
 	}
-	r.want = t
+	r.want, r.start = t, start
 	return nil
 }
 
@@ -53,6 +106,7 @@ func (r *run) note(code, format string, a ...any) {
 
 // finish reads the counters, closes the captures and makes the final judgement.
 func (r *run) finish(ctx context.Context) error {
+	r.listRules(r.res)
 	gone := make([]error, len(r.rules))
 	for i, f := range r.rules {
 		r.res.Rules[i].Packets, r.res.Rules[i].Bytes, gone[i] = f.Count(ctx)
@@ -83,8 +137,14 @@ func (r *run) finish(ctx context.Context) error {
 	r.fillClock(v, wall)
 	in := v.judgeInput(r)
 	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
-	res.Events, res.Outcome, res.Checks = judge.Schedule(in)
+	var other string
+	if res.Events, res.Outcome, res.Checks, other = judge.Schedule(in); other != "" {
+		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
+	}
 	res.Checks = append(res.Checks, r.otherChecks(v, o, gone)...)
+	if r.Experiment.Checks != nil {
+		res.Checks = append(res.Checks, r.Experiment.Checks(r.env, res)...)
+	}
 	r.comment()
 	res.Judge()
 	if res.Verdict == result.Fail {
@@ -132,9 +192,13 @@ func (r *run) fillClock(v *view, wall wallClock) {
 // otherChecks are the expectations beside the schedule: states, rules, and that nothing else was on the wire.
 func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 	var out []result.Check
+	var states map[string][]string
+	if r.Experiment.States != nil {
+		states = r.Experiment.States(r.env)
+	}
 	for _, host := range []string{"client", "server"} {
-		if want, ok := r.Experiment.States[host]; ok {
-			out = append(out, judge.States(host, want, r.res.States, o.failed, o.ended == nil))
+		if want, ok := states[host]; ok {
+			out = append(out, judge.States(host, want, r.res.States, o.failed, !o.over()))
 		}
 	}
 	for i, f := range r.rules {
@@ -150,7 +214,7 @@ func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 		}
 		out = append(out, judge.Rule(r.res.Rules[i], caught, r.lostPackets()))
 	}
-	return append(out, judge.Arrivals(r.res.Packets, r.lostPackets()), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
+	return append(out, judge.Arrivals(r.res.Packets, r.lostPackets(), r.setup.OneSided), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
 }
 
 func (r *run) lostPackets() int {
@@ -167,22 +231,20 @@ func (r *run) comment() {
 	for _, p := range r.res.Packets {
 		repeats[p.From+p.What] = max(repeats[p.From+p.What], p.N)
 	}
-	next := 0
+	taken := map[int]bool{}
 	for i := range r.res.Events {
 		e := &r.res.Events[i]
-		if e.Seen == nil {
+		if e.Seen == nil || !timeline.What(e.What).OnWire() {
 			continue
 		}
-		for next < len(r.res.Packets) && r.res.Packets[next].At() < e.Seen.Duration() {
-			next++
+		for k := range r.res.Packets { // two may have the same stamp
+			p := &r.res.Packets[k]
+			if !taken[p.ID] && p.From == e.Host && p.At() == e.Seen.Duration() {
+				taken[p.ID], e.Packet = true, p.ID
+				p.Comment = remark(*e, *p, repeats[p.From+p.What])
+				break
+			}
 		}
-		if next == len(r.res.Packets) {
-			break
-		}
-		p := &r.res.Packets[next]
-		e.Packet = p.ID
-		p.Comment = remark(*e, *p, repeats[p.From+p.What])
-		next++
 	}
 }
 

@@ -27,8 +27,8 @@ type observer struct {
 	wake    chan struct{} // something new: packets, or a client's event
 
 	mu         sync.Mutex
-	connecting *lab.Event // the client's first SYN is under way
-	ended      *lab.Event // connect(2) has returned
+	connecting *lab.Event  // the client's first SYN is under way
+	events     []lab.Event // of the client, from then on
 	looks      []look
 	told       int    // events that the Watcher was told of
 	toldEnd    bool   // and whether of the end of connect(2)
@@ -65,7 +65,7 @@ func (o *observer) open() error {
 		o.diag[h.Name] = d
 	}
 	if d := o.diag["server"]; d != nil {
-		server := o.r.lab.Server.Port(o.r.Experiment.Listen.Port)
+		server := o.server()
 		o.failed = d.Try(server, o.r.lab.Client.Port(1))
 	}
 	return nil
@@ -84,20 +84,39 @@ func (o *observer) close() error {
 	return errors.Join(errs...)
 }
 
-// client is told every event of a client process, on the lab's goroutine.
-func (o *observer) client(_ string, e lab.Event) {
+// server is the address that inet_diag is asked about.
+func (o *observer) server() netip.AddrPort { return o.r.lab.Server.Port(o.r.setup.Listen[0].Port) }
+
+// client is told every event of a lab's process, on the lab's goroutine. What the server's side tells goes into the event stream only.
+func (o *observer) client(host string, e lab.Event) {
 	o.mu.Lock()
-	switch {
-	case o.gaveUp:
-	case e.Event == lab.Connecting && o.connecting == nil:
-		o.connecting = &e
-		o.r.expire.Reset(o.r.bound)
-	case o.ended == nil && (e.Event == lab.Connected || e.Event == lab.Failed && e.Call == "connect"):
-		o.ended = &e
+	if !o.gaveUp && host == "client" {
+		if e.Event == lab.Connecting && o.connecting == nil {
+			o.connecting = &e
+			o.r.expire.Reset(o.r.bound)
+		}
+		if o.connecting != nil {
+			o.events = append(o.events, e)
+		}
 	}
 	o.mu.Unlock()
-	o.log("client", e)
+	if host == "server" {
+		o.log("server", e)
+	} else {
+		o.log("client", e)
+	}
 	o.poke()
+}
+
+// local is the client's end of its newest connection.
+func (o *observer) local() netip.AddrPort {
+	local := o.connecting.Local
+	for _, e := range o.events {
+		if e.Event == lab.Connecting {
+			local = e.Local
+		}
+	}
+	return local
 }
 
 // giveUp ends the client's part in the observation.
@@ -178,7 +197,7 @@ func (o *observer) look() {
 	if o.connecting == nil || o.failed != nil {
 		return
 	}
-	local, remote := o.connecting.Local, o.r.lab.Server.Port(o.r.Experiment.Listen.Port)
+	local, remote := o.local(), o.server()
 	for host, pair := range map[string][2]netip.AddrPort{"client": {local, remote}, "server": {remote, local}} {
 		d := o.diag[host]
 		if d == nil {
@@ -212,7 +231,7 @@ func (o *observer) refresh() {
 	res := o.r.res
 	res.Packets, res.States = v.packets, v.states(o.looks)
 	in := v.judgeInput(o.r)
-	events, outcome, _ := judge.Schedule(in)
+	events, outcome, _, _ := judge.Schedule(in)
 	res.Events, res.Outcome = events, outcome
 	var seen []result.Event
 	for _, e := range events {
@@ -340,9 +359,19 @@ func (o *observer) write(kind string, v any) {
 // predicted has the time to show. It is part of the experiment, not a wait for something.
 const settleFor = 100 * time.Millisecond
 
+// settle waits until Run is over and the last thing that is predicted had its time: a server may go on long after its client.
 func (o *observer) settle(ctx context.Context) {
 	o.look()
-	t := time.NewTimer(settleFor)
+	wait := settleFor
+	o.mu.Lock()
+	if v := o.view(); v != nil {
+		if err := o.anchor(); err != nil {
+			o.failed = err
+		}
+		wait = max(wait, latest(o.r.want)+judge.Allowance(o.r.facts.Jiffy())+lookEvery-v.ended)
+	}
+	o.mu.Unlock()
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -351,14 +380,81 @@ func (o *observer) settle(ctx context.Context) {
 	o.look()
 }
 
-// outcome is how connect(2) ended, as an event. origin is the CLOCK_MONOTONIC time of the first packet.
-func outcomeOf(e *lab.Event, origin time.Duration) *timeline.Event {
-	if e == nil {
+// seen are the events that are not on the wire, of the kinds that are predicted. origin is the CLOCK_MONOTONIC time of the first packet.
+func (o *observer) seen(origin time.Duration) []timeline.Event {
+	wanted := map[timeline.What]bool{}
+	want := func(t timeline.Timeline) {
+		for _, e := range t.Events {
+			wanted[e.What.Family()] = !e.What.OnWire() || wanted[e.What.Family()]
+		}
+	}
+	want(o.r.want)
+	for _, alt := range o.r.want.Alternatives {
+		want(alt)
+	}
+	var out []timeline.Event
+	for _, e := range o.events {
+		if t := clientEvent(e, origin); t != nil && wanted[t.What.Family()] {
+			out = append(out, *t)
+		}
+	}
+	if wanted[timeline.RequestGone] {
+		out = append(out, o.requestsGone(origin)...)
+	}
+	return out
+}
+
+// requestsGone are the ends of half-open connections: a look that no longer shows SYN-RECV after one that did.
+func (o *observer) requestsGone(origin time.Duration) []timeline.Event {
+	var out []timeline.Event
+	var last look
+	for _, l := range o.looks {
+		if l.host != "server" {
+			continue
+		}
+		if last.State == "SYN-RECV" && (l.State == "LISTEN" || l.State == evidence.Closed) {
+			out = append(out, timeline.Event{Host: "server", What: timeline.RequestGone, Since: last.mono - origin, Bound: timeline.Bound{At: l.mono - origin}})
+		}
+		last = l
+	}
+	return out
+}
+
+// clientEvent is what a client's process told, as an event; nil for what is no event of a timeline.
+func clientEvent(e lab.Event, origin time.Duration) *timeline.Event {
+	t := &timeline.Event{Host: "client", Bound: timeline.Bound{At: e.At - origin}}
+	switch {
+	case e.Event == lab.Connected:
+		t.What = timeline.Connected
+	case e.Event == lab.Failed && e.Call == "connect":
+		t.What, t.Errno = timeline.ConnectError, e.Errno
+	case e.Event == lab.Failed:
+		t.What, t.Errno = timeline.SocketError, e.Errno
+	case e.Event == lab.Response:
+		t.What = timeline.Answered
+	case e.Event == lab.Received && e.Bytes == 0:
+		t.What = timeline.EndOfStream
+	default:
 		return nil
 	}
-	t := &timeline.Event{Host: "client", What: timeline.Connected, Bound: timeline.Bound{At: e.At - origin}}
-	if e.Event == lab.Failed {
-		t.What, t.Errno = timeline.ConnectError, e.Errno
-	}
 	return t
+}
+
+// outcome is how the call that the experiment is about ended; nil where it has not, or where none is predicted.
+func (o *observer) outcome(origin time.Duration) *timeline.Event {
+	want := o.r.want.Outcome
+	if want == nil {
+		return nil
+	}
+	for _, e := range o.events {
+		if t := clientEvent(e, origin); t != nil && t.What.Family() == want.What.Family() {
+			return t
+		}
+	}
+	return nil
+}
+
+// over reports whether the call that the experiment is about has ended, or the client's process has nothing left that it waits for.
+func (o *observer) over() bool {
+	return o.connecting != nil && (o.r.want.Outcome == nil || o.outcome(0) != nil)
 }

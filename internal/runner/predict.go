@@ -2,7 +2,7 @@ package runner
 
 import (
 	"fmt"
-	"time"
+	"sync"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
@@ -102,101 +102,85 @@ func notes(e experiments.Env) []result.Note {
 	return out
 }
 
-// merge gives the windows of all phases the ticks of the one phase that was known. Which packets come is the exact prediction's to say.
-func merge(window, exact timeline.Timeline, jiffy time.Duration) timeline.Timeline {
-	type key struct {
-		what timeline.What
-		n    int
+// forecast predicts with the windows of all phases in any case, and with ticks where the phase of jiffies at the start is known.
+func forecast(x *experiments.Experiment, e experiments.Env, start *oracle.Start) (timeline.Timeline, error) {
+	e.Start = nil
+	out, err := windows(x, e)
+	if err != nil || start == nil {
+		return out, err
 	}
-	bounds := map[key]timeline.Bound{}
-	for _, e := range window.Events {
-		bounds[key{e.What, e.N}] = e.Bound
+	e.Start = start
+	exact, err := x.Predict(e)
+	if err != nil {
+		return timeline.Timeline{}, err
 	}
-	if window.Outcome != nil {
-		bounds[key{window.Outcome.What, window.Outcome.N}] = window.Outcome.Bound
+	return oracle.Merge(out, exact), nil
+}
+
+// known are the windows that were worked out before: many runs of one experiment share them, and looking through every phase of jiffies
+// takes a while.
+var known sync.Map
+
+type question struct {
+	x   *experiments.Experiment
+	env string
+}
+
+// answer is what windows found, and the knobs that it stands on.
+type answer struct {
+	timeline timeline.Timeline
+	asked    map[string]bool
+}
+
+func windows(x *experiments.Experiment, e experiments.Env) (timeline.Timeline, error) {
+	a, err := ask(x, e)
+	return a.timeline, err
+}
+
+func ask(x *experiments.Experiment, e experiments.Env) (answer, error) {
+	e.StartAt, e.Start = 0, nil
+	key := question{x, fmt.Sprintf("%+v", e)} // maps print in the order of their keys
+	if a, ok := known.Load(key); ok {
+		return a.(answer), nil
 	}
-	one := func(e timeline.Event) timeline.Event {
-		b, ok := bounds[key{e.What, e.N}]
-		if !ok {
-			return e
+	a := answer{asked: map[string]bool{}}
+	var err error
+	if a.timeline, err = x.Predict(e.Watched(a.asked)); err == nil {
+		known.Store(key, a)
+	}
+	return a, err
+}
+
+// settings are the knobs that a prediction stands on, and those that the plan sets, with their values.
+func settings(x *experiments.Experiment, plan experiments.Plan, e experiments.Env) map[string]string {
+	out := map[string]string{}
+	if a, err := ask(x, e); err == nil {
+		for name := range a.asked {
+			out[name] = e.Sysctls[name]
 		}
-		b.Tick = e.Tick
-		b.TickLast = e.Tick + int64((e.Latest-e.Earliest+jiffy/2)/jiffy)
-		e.Bound = b
-		return e
 	}
-	out := timeline.Timeline{}
-	for _, e := range exact.Events {
-		out.Events = append(out.Events, one(e))
-	}
-	if exact.Outcome != nil {
-		o := one(*exact.Outcome)
-		out.Outcome = &o
+	for _, s := range plan.Settings {
+		if v, ok := e.Sysctls[s.Host+"."+s.Name]; ok {
+			out[s.Host+"."+s.Name] = v
+		}
 	}
 	return out
 }
 
-// forecast predicts with the windows of all phases in any case, and with ticks where the phase of jiffies at the start is known.
-//
-// A jiffy is counted by one processor, and another may look at the counter a moment before: the SYN's timer can be armed in what is
-// still the jiffy before, or already the next. Where that makes a difference, the ticks of all three are left open.
-func forecast(x *experiments.Experiment, e experiments.Env, start *oracle.Start) (timeline.Timeline, error) {
-	e.Start = nil
-	out, err := x.Predict(e)
-	if err != nil || start == nil {
-		return out, err
-	}
-	jiffy := e.Facts.Jiffy()
-	var near timeline.Timeline
-	for i, shift := range []int64{0, -1, 1} {
-		e.Start = &oracle.Start{Jiffies: start.Jiffies + uint64(shift), Phase: start.Phase}
-		exact, err := x.Predict(e)
-		if err != nil {
-			return timeline.Timeline{}, err
-		}
-		if i == 0 {
-			near = merge(out, exact, jiffy)
-			continue
-		}
-		widen(&near, exact, shift, jiffy)
-	}
-	return near, nil
-}
-
-// widen adds the ticks of a neighbouring start, shift jiffies away, to those of t. Where the neighbour predicts other packets, an
-// event that it lacks may stay away.
-func widen(t *timeline.Timeline, other timeline.Timeline, shift int64, jiffy time.Duration) {
-	one := func(e *timeline.Event, o timeline.Event) {
-		if e.Tick == 0 || o.Tick == 0 {
-			return
-		}
-		first := o.Tick + shift
-		last := first + int64((o.Latest-o.Earliest+jiffy/2)/jiffy)
-		e.Tick, e.TickLast = min(e.Tick, first), max(e.TickLast, last)
-	}
-	for i := range t.Events {
-		if i < len(other.Events) {
-			one(&t.Events[i], other.Events[i])
-		} else {
-			t.Events[i].Maybe = true
+// openness is how many ticks and absences a forecast leaves open: 0 where each event has one tick.
+func openness(t timeline.Timeline) int {
+	n := 0
+	one := func(e timeline.Event) {
+		n += int(max(e.TickLast-e.Tick, 0))
+		if e.Maybe {
+			n++
 		}
 	}
-	for i := len(t.Events); i < len(other.Events); i++ {
-		e := other.Events[i]
-		e.Maybe = true
-		t.Events = append(t.Events, e)
-	}
-	if t.Outcome != nil && other.Outcome != nil {
-		one(t.Outcome, *other.Outcome)
-	}
-}
-
-// sharp reports whether a forecast leaves one tick open for each event.
-func sharp(t timeline.Timeline) bool {
 	for _, e := range t.Events {
-		if e.Maybe || e.TickLast > e.Tick {
-			return false
-		}
+		one(e)
 	}
-	return t.Outcome == nil || t.Outcome.TickLast <= t.Outcome.Tick
+	if t.Outcome != nil {
+		one(*t.Outcome)
+	}
+	return n
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type run struct {
 	noise error         // why it is not known
 	lab   *lab.Lab
 	env   experiments.Env
+	setup experiments.Setup
 	res   *result.Result
 	obs   *observer
 	rules []*lab.Filter
@@ -40,10 +42,10 @@ type run struct {
 	wall  wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
-	// predict and, from the client's own clock readings, by anchor.
+	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls.
 	want     timeline.Timeline
 	start    *oracle.Start
-	anchored bool
+	anchored int
 
 	// expire gives the run up. It is set anew, to bound, when the client's first call is under way: its time counts from there.
 	expire *time.Timer
@@ -94,6 +96,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := lab.FindIPTables(); err != nil {
 		return unsupported(err)
 	}
+	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
 	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, Observe: r.obs.client})
 	if err != nil {
@@ -105,15 +108,15 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.readBack(); err != nil {
 		return err
 	}
-	for _, f := range r.Experiment.Faults {
-		rule, err := r.host(f.Host).Drop(ctx, f.Rule)
-		if err != nil {
+	for _, f := range r.setup.Faults {
+		if _, err := r.host(f.Host).Drop(ctx, f.Rule); err != nil {
 			return unsupported(err)
 		}
-		r.rules = append(r.rules, rule)
 	}
-	if _, err := r.lab.Server.Listen(ctx, r.Experiment.Listen); err != nil {
-		return err
+	for _, o := range r.setup.Listen {
+		if _, err := r.lab.Server.Listen(ctx, o); err != nil {
+			return err
+		}
 	}
 	if r.stall, err = stall.Watch(r.facts.Jiffy() / 2); err != nil {
 		return fmt.Errorf("watch for stalls: %w", err)
@@ -186,30 +189,34 @@ func didYouMean(name string) string {
 	return ""
 }
 
-// readBack takes the effective values from the lab: what the prediction stands on is what the kernel holds.
+// readBack takes the effective values from the lab, of every knob that the catalogue knows: what the prediction stands on is what the
+// kernel holds.
 func (r *run) readBack() error {
 	r.env = experiments.Env{Profile: r.Plan.Profile, Facts: r.facts, Sysctls: map[string]string{}, Options: r.Plan.Options}
-	read := func(host, name string) error {
-		h := r.host(host)
-		if !h.Has(name) {
-			return nil
-		}
-		v, err := h.Get(name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", host, err)
-		}
-		r.env.Sysctls[host+"."+name] = v
-		return nil
-	}
-	for _, q := range r.Experiment.Params {
-		if q.Sysctl != "" {
-			if err := read(q.Host, q.Sysctl); err != nil {
-				return err
-			}
-		}
+	names := map[string]bool{}
+	for _, k := range sysctl.All() {
+		names[k.Name] = true
 	}
 	for _, s := range r.Plan.Settings {
-		if err := read(s.Host, s.Name); err != nil {
+		names[s.Name] = true
+	}
+	for _, host := range []string{"client", "server"} {
+		h := r.host(host)
+		err := h.Do(func() error {
+			var fs sysctl.FS
+			for name := range names {
+				if !fs.Exists(name) {
+					continue
+				}
+				v, err := fs.Read(name)
+				if err != nil {
+					return fmt.Errorf("%s: %w", host, err)
+				}
+				r.env.Sysctls[host+"."+name] = v
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -222,15 +229,19 @@ const startIn = 100 * time.Millisecond
 // predict makes the prediction, with the exact ticks where the phase of jiffies is known: the first packet is put into the middle of
 // a jiffy that is chosen now, one from which neighbouring jiffies would lead to the same ticks if there is one near.
 func (r *run) predict() error {
-	var t timeline.Timeline
-	var err error
-	if r.clock == nil {
-		t, err = forecast(r.Experiment, r.env, nil)
-	} else {
-		t, err = r.choose()
-	}
+	t, err := windows(r.Experiment, r.env) // before the start is chosen: it takes a while
 	if err != nil {
 		return err
+	}
+	now, err := kernel.MonotonicNow()
+	if err != nil {
+		return err
+	}
+	r.env.StartAt = now + startIn
+	if r.clock != nil {
+		if t, err = r.choose(now); err != nil {
+			return err
+		}
 	}
 	r.want, r.start = t, r.env.Start
 	p := prediction(r.Experiment, r.Plan, r.env, t)
@@ -242,31 +253,29 @@ func (r *run) predict() error {
 	return nil
 }
 
-// choose picks the start.
-func (r *run) choose() (timeline.Timeline, error) {
-	const tries = 16 // two buckets of the wheel's first level
-	now, err := kernel.MonotonicNow()
-	if err != nil {
-		return timeline.Timeline{}, err
-	}
+// choose picks the start: of those in the next two buckets of the wheel's first level, the one that leaves the least open, as far as
+// there is time to look.
+func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
+	const tries = 16
 	soonest, _ := r.clock.At(now + startIn)
 	phase := r.clock.Jiffy * 2 / 5
-	var first timeline.Timeline
+	var best timeline.Timeline
+	least := -1
 	for i := range uint64(tries) {
 		start := &oracle.Start{Jiffies: soonest + i, Phase: phase}
 		t, err := forecast(r.Experiment, r.env, start)
 		if err != nil {
 			return t, err
 		}
-		if i == 0 || sharp(t) {
-			first = t
+		if n := openness(t); least < 0 || n < least {
+			least, best = n, t
 			r.env.Start, r.env.StartAt = start, r.clock.Start(start.Jiffies)+phase
 		}
-		if sharp(t) {
-			break
+		if spent, err := kernel.MonotonicNow(); err != nil || least == 0 || spent > now+startIn/2 {
+			return best, err
 		}
 	}
-	return first, nil
+	return best, nil
 }
 
 // head is the result as far as it is known before the first packet.
@@ -284,15 +293,26 @@ func (r *run) head(p *result.Prediction) *result.Result {
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		host := result.Host{Name: h.Name, Addr: h.Addr.String(), Iface: h.Iface, MAC: h.MAC.String()}
 		if h.Name == "server" {
-			host.Port = int(x.Listen.Port)
+			host.Port = int(r.setup.Listen[0].Port)
 		}
 		res.Hosts = append(res.Hosts, host)
 		res.Sysctls = append(res.Sysctls, r.settings(h)...)
 	}
-	for _, f := range r.rules {
-		res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), AfterCapture: f.AfterCapture()})
-	}
+	r.listRules(res)
 	return res
+}
+
+// listRules takes the rules of both hosts, those that Run made included. Rules are only ever added.
+func (r *run) listRules(res *result.Result) {
+	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
+		for _, f := range h.Rules() {
+			if slices.Contains(r.rules, f) {
+				continue
+			}
+			r.rules = append(r.rules, f)
+			res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), AfterCapture: f.AfterCapture()})
+		}
+	}
 }
 
 // settings lists what was set on a host: first what the experiment is about, then the baseline.
@@ -351,7 +371,7 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 			r.broken = cause
 		}
 	case err == nil && ctx.Err() == nil:
-		r.obs.settle(ctx)
+		r.obs.settle(bounded)
 	}
 	watched()
 	if ctx.Err() != nil {
@@ -373,15 +393,23 @@ const startWithin = 10 * time.Second
 
 // limit is when a run is given up that does not end by itself: well after the last instant that was predicted.
 func (r *run) limit() time.Duration {
-	var last time.Duration
-	p := r.res.Prediction
-	for _, e := range p.Events {
-		last = max(last, e.At.Duration()+e.Late.Duration())
-	}
-	if p.Outcome != nil {
-		last = max(last, p.Outcome.At.Duration()+p.Outcome.Late.Duration())
-	}
+	last := latest(r.want)
 	return last + last/4 + 5*time.Second
+}
+
+// latest is the last instant at which something is predicted.
+func latest(t timeline.Timeline) time.Duration {
+	var last time.Duration
+	for _, e := range t.Events {
+		last = max(last, e.Latest)
+	}
+	if t.Outcome != nil {
+		last = max(last, t.Outcome.Latest)
+	}
+	for _, alt := range t.Alternatives {
+		last = max(last, latest(alt))
+	}
+	return last
 }
 
 // wallClock is CLOCK_REALTIME less CLOCK_MONOTONIC. The two move together, but for a step of the former.

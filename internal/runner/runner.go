@@ -17,6 +17,7 @@ import (
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/sysctl"
 )
 
 // Options say what to run and how. Experiment and Plan are required; the rest works when zero.
@@ -67,19 +68,27 @@ type unable struct{ error }
 func (u unable) Is(target error) bool { return target == ErrUnable }
 func (u unable) Unwrap() error        { return u.error }
 
-// Env is what a prediction for this plan stands on where there is no lab: the settings of the plan over the kernel's own defaults, as
-// the catalogue knows them.
+// Env is what a prediction for this plan stands on where there is no lab: the settings of the plan over the baseline of a lab, and the
+// kernel's own defaults where the baseline leaves a knob alone, as the catalogue knows them.
 func Env(x *experiments.Experiment, plan experiments.Plan, facts kernel.Facts) (experiments.Env, error) {
 	e := experiments.Env{Profile: plan.Profile, Facts: facts, Sysctls: map[string]string{}, Options: plan.Options}
-	for _, q := range x.Params {
-		if q.Sysctl == "" || !hasKnob(q.Sysctl, facts) {
-			continue
+	has := func(name string) bool { return hasKnob(name, facts) }
+	for _, host := range []string{"client", "server"} {
+		for _, s := range sysctl.Baseline(has) {
+			if _, known := sysctl.Lookup(s.Name); known {
+				e.Sysctls[host+"."+s.Name] = s.Value
+			}
 		}
-		v, err := defaultOf(q.Sysctl, facts)
-		if err != nil {
-			return e, err
+		for _, name := range sysctl.ProfileKnobs() {
+			if !has(name) {
+				continue
+			}
+			v, err := defaultOf(name, facts)
+			if err != nil {
+				return e, err
+			}
+			e.Sysctls[host+"."+name] = v
 		}
-		e.Sysctls[q.Host+"."+q.Sysctl] = v
 	}
 	for _, s := range plan.Settings {
 		if hasKnob(s.Name, facts) {
@@ -103,7 +112,7 @@ func Predict(x *experiments.Experiment, plan experiments.Plan, e experiments.Env
 func prediction(x *experiments.Experiment, plan experiments.Plan, e experiments.Env, t timeline.Timeline) *result.Prediction {
 	p := &result.Prediction{
 		Schema: result.PredictionSchema, Experiment: x.Name, Profile: string(plan.Profile), Kernel: minor(e.Facts.Version), HZ: e.Facts.HZ,
-		Facts: facts(e.Facts), Params: params(x, plan, e), Sysctls: e.Sysctls, Notes: notes(e),
+		Facts: facts(e.Facts), Params: params(x, plan, e), Sysctls: settings(x, plan, e), Notes: notes(e),
 	}
 	for _, ev := range t.Events {
 		p.Events = append(p.Events, fromTimeline(ev))

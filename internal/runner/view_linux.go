@@ -2,6 +2,7 @@ package runner
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"sort"
@@ -23,6 +24,7 @@ type view struct {
 	orphans int     // packets of no connection of the experiment, or not TCP at all
 	ended   time.Duration
 	outcome *timeline.Event
+	offWire []timeline.Event // what a program or a look saw
 }
 
 // sight is one packet at its capture points: indices into the captures, -1 where it was not seen.
@@ -68,7 +70,7 @@ func (o *observer) view() *view {
 	for i, s := range v.sights {
 		v.packets = append(v.packets, o.packet(v, i, s, both))
 	}
-	v.outcome = outcomeOf(o.ended, v.origin)
+	v.outcome, v.offWire = o.outcome(v.origin), o.seen(v.origin)
 	if now, err := monoNow(); err == nil {
 		v.ended = now - v.origin
 	}
@@ -144,6 +146,7 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		return &t
 	}
 	p := result.Packet{ID: i + 1, From: s.from, To: s.to, Flags: s.segment.Flags.String(), Seq: s.segment.Seq, Ack: s.segment.Ack, Len: s.segment.Length,
+		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), FastOpen: fastOpen(s.segment),
 		SentAt: at(s.from, s.atSender), ArrivedAt: at(s.to, s.atTo)}
 	name, ok := both[s.from].names[s.atSender]
 	if !ok {
@@ -161,6 +164,17 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		p.Fate, p.Where = result.Dropped, place(f)
 	}
 	return p
+}
+
+// fastOpen is a segment's Fast Open option, in the result's form.
+func fastOpen(s pcapout.Segment) string {
+	switch {
+	case !s.Options.HasFastOpen:
+		return ""
+	case len(s.Options.FastOpen) == 0:
+		return "request"
+	}
+	return hex.EncodeToString(s.Options.FastOpen)
 }
 
 // catches returns the rule that drops a packet after its receiver's capture saw it, or nil.
@@ -181,8 +195,11 @@ func place(f *lab.Filter) string {
 func (v *view) timeline() timeline.Timeline {
 	t := timeline.Timeline{Outcome: v.outcome}
 	for _, p := range v.packets {
-		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.At()}, Host: p.From, What: timeline.What(p.What), N: p.N})
+		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.At()}, Host: p.From, What: timeline.What(p.What), N: p.N,
+			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len})
 	}
+	t.Events = append(t.Events, v.offWire...)
+	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return t
 }
 
@@ -203,7 +220,7 @@ func (r *run) stalls(origin time.Duration) []result.Stall {
 	for _, s := range r.stall.Stalls() {
 		out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: s.CPU})
 	}
-	if e := r.obs.ended; e != nil {
+	for _, e := range r.obs.events {
 		for _, s := range e.Stalls {
 			out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: -1, Process: "client"})
 		}
