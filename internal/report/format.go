@@ -74,11 +74,8 @@ func soonest(e result.Event) result.Seconds {
 
 // repeats reports whether the N of a kind counts repetitions of one thing, so that "1 of 2" makes sense.
 func repeats(what string) bool {
-	switch timeline.What(what) {
-	case timeline.SYNRetransmission, timeline.SYNACKAgain, timeline.DataAgain, timeline.FINAgain:
-		return true
-	}
-	return false
+	w := timeline.What(what)
+	return w.Again() || w == timeline.KeepaliveProbe || w == timeline.WindowProbe || w == timeline.DuplicateACK
 }
 
 // EventName is the short name of an event: "SYN", "SYN again 2", "connect() = ETIMEDOUT". It is not safe to print on a terminal
@@ -88,8 +85,12 @@ func EventName(e result.Event) string {
 	switch {
 	case e.What == string(timeline.ConnectError) && e.Errno != "":
 		return "connect() = " + e.Errno
+	case e.What == string(timeline.SocketError) && e.Errno != "":
+		return "read() = " + e.Errno
 	case e.What == string(timeline.Connected):
 		return "connect() = 0"
+	case e.What == string(timeline.EndOfStream):
+		return "read() = 0, the peer has closed"
 	case e.N > 0:
 		return fmt.Sprintf("%s %d", name, e.N)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/result"
-	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 type junitSuites struct {
@@ -171,7 +170,7 @@ func properties(r *result.Result) []junitProperty {
 // eventGaps maps a check's ID to the time between the event that it judges and the event before.
 func eventGaps(r *result.Result) map[string]time.Duration {
 	gaps := map[string]time.Duration{}
-	var last time.Duration
+	last := map[string]time.Duration{}
 	note := func(e result.Event) {
 		if e.Seen == nil {
 			return
@@ -181,15 +180,14 @@ func eventGaps(r *result.Result) map[string]time.Duration {
 		if e.N > 0 {
 			id = fmt.Sprintf("%s-%d", e.What, e.N)
 		}
-		gaps[id] = at - last
-		last = at
+		chain := e.Host + " " + e.Chain
+		gaps[id] = at - last[chain]
+		last[chain] = at
 	}
-	ended := false
 	for _, e := range r.Events {
 		note(e)
-		ended = ended || !timeline.What(e.What).OnWire()
 	}
-	if r.Outcome != nil && !ended {
+	if r.Outcome != nil {
 		note(*r.Outcome)
 	}
 	return gaps

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
@@ -142,7 +143,6 @@ func (p *pen) ladder(r *result.Result) {
 func (l *ladder) items() []item {
 	var out []item
 	named := map[int]bool{}
-	ended := false
 	add := func(e *result.Event) {
 		at := e.At.Duration()
 		if e.Seen != nil {
@@ -151,13 +151,12 @@ func (l *ladder) items() []item {
 		if pk := l.packetOf(*e); pk != nil {
 			named[pk.ID] = true
 		}
-		ended = ended || !timeline.What(e.What).OnWire()
 		out = append(out, item{at: at, event: e})
 	}
 	for i := range l.r.Events {
 		add(&l.r.Events[i])
 	}
-	if l.r.Outcome != nil && !ended {
+	if l.r.Outcome != nil {
 		add(l.r.Outcome)
 	}
 	for i := range l.r.Packets {
@@ -220,26 +219,40 @@ func (l *ladder) packetOf(e result.Event) *result.Packet {
 	return nil
 }
 
-// label is what an arrow carries: "SYN seq=0", "SYN again (1 of 2)", "6 bytes again (3 of 15)".
+// label is what an arrow carries: "SYN seq=0", "SYN again (1 of 2)", "6 bytes again, RTO (3 of 15)".
 func (l *ladder) label(host, what string, n int, pk *result.Packet) string {
-	name := timeline.What(what).Words()
-	if pk != nil && pk.Len > 0 && (what == string(timeline.Data) || what == string(timeline.DataAgain)) {
-		name = count(pk.Len, "byte")
-		if what == string(timeline.DataAgain) {
-			name += " again"
+	w := timeline.What(what)
+	name := w.Words()
+	if pk != nil && pk.Len > 0 && w.Family() == timeline.Data {
+		name = count(pk.Len, "byte") + strings.TrimPrefix(name, "data")
+		if w == timeline.TailLossProbe || w == timeline.FastRetransmit {
+			name = count(pk.Len, "byte") + ", " + w.Words()
 		}
 	}
-	switch total := l.totals[eventKey{host, what}]; {
-	case n > 0 && repeats(what) && n <= total:
-		return fmt.Sprintf("%s (%d of %d)", name, n, total)
-	case n > 0 && repeats(what):
-		return fmt.Sprintf("%s (%d)", name, n)
-	}
-	if pk != nil && what != string(timeline.ICMP) {
-		name += fmt.Sprintf(" seq=%d", pk.RelSeq)
-		if pk.RelAck > 0 || pk.Ack > 0 {
-			name += fmt.Sprintf(" ack=%d", pk.RelAck)
+	if total := l.totals[eventKey{host, what}]; n > 0 && repeats(what) {
+		name = fmt.Sprintf("%s (%d)", name, n)
+		if n <= total && w != timeline.DuplicateACK {
+			name = fmt.Sprintf("%s (%d of %d)", strings.TrimSuffix(name, fmt.Sprintf(" (%d)", n)), n, total)
 		}
+		if pk == nil || w.Family() == timeline.SYN || w.Family() == timeline.SYNACK || pk.Len == 0 && w != timeline.DuplicateACK {
+			return name
+		}
+	}
+	if pk == nil || w == timeline.ICMP {
+		return name
+	}
+	seq, ack := pk.RelSeq, pk.RelAck
+	if l.p.style.AbsoluteSeq {
+		seq, ack = pk.Seq, pk.Ack
+	}
+	if pk.Len > 0 || w.Family() != timeline.ACK {
+		name += fmt.Sprintf(" seq=%d", seq)
+	}
+	if strings.Contains(pk.Flags, "ACK") && (pk.Len == 0 || w.Family() == timeline.SYN) {
+		name += fmt.Sprintf(" ack=%d", ack)
+	}
+	for _, b := range pk.SACK {
+		name += fmt.Sprintf(" SACK %d-%d", b[0], b[1])
 	}
 	return name
 }

@@ -32,19 +32,22 @@ func (l *ladder) event(e result.Event, state string) {
 	}
 }
 
-// callText says how connect(2) ended, and how it should have ended where that differs.
+// callText says what a program or a socket saw, and how a call should have ended where that differs.
 func callText(e result.Event) string {
-	if e.What == string(timeline.Connected) {
-		return "connect() = 0"
+	seen := e
+	if e.SeenErr != "" {
+		seen.Errno = e.SeenErr
 	}
-	seen := e.SeenErr
-	if seen == "" {
-		seen = e.Errno
+	text := EventName(seen)
+	switch {
+	case timeline.What(e.What) == timeline.RequestGone && e.Since != nil:
+		text = e.Host + ": SYN-RECV is gone since " + seconds(e.Since.Duration()) + " at the earliest"
+	case timeline.What(e.What) == timeline.RequestGone:
+		text = e.Host + ": " + text
+	case wrongErrno(e):
+		text += ", not " + e.Errno
 	}
-	if wrongErrno(e) {
-		return "connect() = " + seen + ", not " + e.Errno
-	}
-	return "connect() = " + seen
+	return text
 }
 
 func wrongErrno(e result.Event) bool {
@@ -54,7 +57,7 @@ func wrongErrno(e result.Event) bool {
 // deviation is how far a seen event is from its nominal time, or from its tick. The first packet is the origin: it has none.
 func deviation(e result.Event) cell {
 	switch {
-	case !e.Expected || e.Seen == nil || e.At == 0 && *e.Seen == 0:
+	case !e.Expected || e.Seen == nil || e.Since != nil || e.At == 0 && *e.Seen == 0:
 		return cell{}
 	case e.OffTick != nil:
 		return cell{text: "tick " + signed(e.OffTick.Duration())}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -73,9 +74,9 @@ const leastFormula = 22
 
 func (p *pen) predictedEvents(pr result.Prediction) {
 	events := slices.Clone(pr.Events)
-	calls := slices.ContainsFunc(events, func(e result.Event) bool { return !timeline.What(e.What).OnWire() })
-	if pr.Outcome != nil && !calls {
+	if pr.Outcome != nil {
 		events = append(events, *pr.Outcome)
+		slices.SortStableFunc(events, func(a, b result.Event) int { return cmp.Compare(a.At, b.At) })
 	}
 	cols := []column{{title: "event"}, {title: "nominal", right: true}, {title: "window", right: true}, {title: "gap", right: true}, {title: "formula"}}
 	taken := 2 + columnGap*(len(cols)-1)

@@ -23,6 +23,8 @@ type Style struct {
 	// Width is the number of columns to stay within; 0 means 100, less than 60 counts as 60. A file name or a word of a command is
 	// never cut: only such a line may be longer.
 	Width int
+	// AbsoluteSeq shows sequence numbers as they are on the wire. The zero value shows them relative to the initial ones.
+	AbsoluteSeq bool
 	// Dir is the run's folder as the reader should see it. The zero value leaves out the lines that name files to open.
 	Dir string
 }

@@ -1,12 +1,14 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,12 +32,11 @@ type observer struct {
 	connecting *lab.Event  // the client's first SYN is under way
 	events     []lab.Event // of the client, from then on
 	looks      []look
-	told       int    // events that the Watcher was told of
-	toldEnd    bool   // and whether of the end of connect(2)
-	state      string // client state that the Watcher was told last
-	gaveUp     bool   // the run's time is up: what the client tells from now on does not count
-	failed     error  // of inet_diag; looking stops
-	unwritten  error  // the first event that could not be written
+	told       map[string]bool // events that the Watcher was told of
+	state      string          // client state that the Watcher was told last
+	gaveUp     bool            // the run's time is up: what the client tells from now on does not count
+	failed     error           // of inet_diag; looking stops
+	unwritten  error           // the first event that could not be written
 }
 
 // look is one sample, with its CLOCK_MONOTONIC time.
@@ -46,7 +47,7 @@ type look struct {
 }
 
 func newObserver(r *run) *observer {
-	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1)}
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}}
 }
 
 // open starts the captures and opens inet_diag at both ends.
@@ -233,20 +234,26 @@ func (o *observer) refresh() {
 	in := v.judgeInput(o.r)
 	events, outcome, _, _ := judge.Schedule(in)
 	res.Events, res.Outcome = events, outcome
-	var seen []result.Event
+	if outcome != nil {
+		events = append(slices.Clone(events), *outcome)
+	}
+	slices.SortStableFunc(events, func(a, b result.Event) int { return cmp.Compare(seenAt(a), seenAt(b)) })
 	for _, e := range events {
-		if e.Seen != nil {
-			seen = append(seen, e)
+		// What an event is called can change with what comes after it: it is told once, as it is named then.
+		if id := fmt.Sprintf("%s %v", e.Host, seenAt(e)); e.Seen != nil && !o.told[id] {
+			o.told[id] = true
+			o.tell(e)
 		}
 	}
-	for ; o.told < len(seen); o.told++ {
-		o.tell(seen[o.told])
-	}
-	if outcome != nil && outcome.Seen != nil && !o.toldEnd {
-		o.toldEnd = true
-		o.tell(*outcome)
-	}
 	o.status() // what was told is not awaited any more
+}
+
+// seenAt is when an event was seen, in nanoseconds; 0 where it was not.
+func seenAt(e result.Event) time.Duration {
+	if e.Seen == nil {
+		return 0
+	}
+	return e.Seen.Duration()
 }
 
 // tell passes one event on, with the client's state where it is new.
@@ -304,7 +311,7 @@ func (o *observer) next() *result.Event {
 			return e
 		}
 	}
-	if !o.toldEnd {
+	if e := o.r.res.Outcome; e == nil || e.Seen == nil {
 		return p.Outcome
 	}
 	return nil
