@@ -123,11 +123,11 @@ func (d *decoder) segment(ip []byte, p Packet) (Segment, error) {
 	if inner == layers.LayerTypeIPv4 {
 		src, _ = netip.AddrFromSlice(d.ip4.SrcIP)
 		dst, _ = netip.AddrFromSlice(d.ip4.DstIP)
-		s.IPID, s.TTL = d.ip4.Id, d.ip4.TTL
+		s.IPID, s.TTL, s.Size = d.ip4.Id, d.ip4.TTL, int(d.ip4.Length)
 	} else {
 		src, _ = netip.AddrFromSlice(d.ip6.SrcIP)
 		dst, _ = netip.AddrFromSlice(d.ip6.DstIP)
-		s.TTL = d.ip6.HopLimit
+		s.TTL, s.Size = d.ip6.HopLimit, len(d.ip6.Contents)+int(d.ip6.Length)
 	}
 	switch last {
 	case layers.LayerTypeTCP:

@@ -74,66 +74,68 @@ func TestDecode(t *testing.T) {
 		name string
 		link LinkType
 		data []byte
+		size int // of the IP packet, by its header
 		cut  int // bytes that the capture misses
 		want Segment
 	}{
-		{name: "SYN with every usual option", data: frame(t, ethIPv4, ipv4, synTCP), want: syn},
-		{name: "Ethernet by its number, not by the zero value", link: LinkEthernet, data: frame(t, ethIPv4, ipv4, synTCP), want: syn},
-		{name: "VLAN tag", data: frame(t, vlan4, ipv4, synTCP), want: syn},
-		{name: "raw IPv4", link: LinkRaw, data: frame(t, ipv4, synTCP), want: syn},
-		{name: "Linux cooked", link: LinkLinuxSLL, data: frame(t, "0004 0001 0006 020000000001 0000 0800", ipv4, synTCP), want: syn},
-		{name: "Linux cooked v2", link: LinkLinuxSLL2, data: frame(t, "0800 0000 00000002 0001 04 06 020000000001 0000", ipv4, synTCP), want: syn},
-		{name: "IPv6", data: frame(t, ethIPv6, ipv6, synTCP), want: syn6},
-		{name: "raw IPv6", link: LinkIPv6, data: frame(t, ipv6, synTCP), want: syn6},
-		{name: "payload", data: frame(t, ethIPv4, ipv4, data4, "68656c6c6f"), want: data},
-		{name: "Ethernet padding is no payload", data: append(frame(t, ethIPv4, ipv4, data4, "6865"), 0, 0, 0, 0),
+		{name: "SYN with every usual option", size: 60, data: frame(t, ethIPv4, ipv4, synTCP), want: syn},
+		{name: "Ethernet by its number, not by the zero value", size: 60, link: LinkEthernet, data: frame(t, ethIPv4, ipv4, synTCP), want: syn},
+		{name: "VLAN tag", size: 60, data: frame(t, vlan4, ipv4, synTCP), want: syn},
+		{name: "raw IPv4", size: 60, link: LinkRaw, data: frame(t, ipv4, synTCP), want: syn},
+		{name: "Linux cooked", size: 60, link: LinkLinuxSLL, data: frame(t, "0004 0001 0006 020000000001 0000 0800", ipv4, synTCP), want: syn},
+		{name: "Linux cooked v2", size: 60, link: LinkLinuxSLL2, data: frame(t, "0800 0000 00000002 0001 04 06 020000000001 0000", ipv4, synTCP), want: syn},
+		{name: "IPv6", size: 80, data: frame(t, ethIPv6, ipv6, synTCP), want: syn6},
+		{name: "raw IPv6", size: 80, link: LinkIPv6, data: frame(t, ipv6, synTCP), want: syn6},
+		{name: "payload", size: 45, data: frame(t, ethIPv4, ipv4, data4, "68656c6c6f"), want: data},
+		{name: "Ethernet padding is no payload", size: 42, data: append(frame(t, ethIPv4, ipv4, data4, "6865"), 0, 0, 0, 0),
 			want: with(data, func(s *Segment) { s.Length = 2 })},
-		{name: "payload cut by the snap length", data: frame(t, ethIPv4, ipv4, data4, "68656c6c6f"), cut: 4,
+		{name: "payload cut by the snap length", size: 45, data: frame(t, ethIPv4, ipv4, data4, "68656c6c6f"), cut: 4,
 			want: with(data, func(s *Segment) { s.Truncated = true })},
-		{name: "IPv6 payload cut by the snap length", data: frame(t, ethIPv6, ipv6, data4, "68656c6c6f"), cut: 4,
+		{name: "IPv6 payload cut by the snap length", size: 65, data: frame(t, ethIPv6, ipv6, data4, "68656c6c6f"), cut: 4,
 			want: with(data, func(s *Segment) { s.Src, s.Dst, s.IPID, s.Truncated = clientPort6, serverPort6, 0, true })},
-		{name: "total length 0 of a large offloaded packet", data: frame(t, ethIPv4, noLen, data4, strings.Repeat("61", 3000)),
+		{name: "total length 0 of a large offloaded packet", size: 3040, data: frame(t, ethIPv4, noLen, data4, strings.Repeat("61", 3000)),
 			want: with(data, func(s *Segment) { s.Length = 3000 })},
-		{name: "total length 0 above 65535", data: frame(t, ethIPv4, noLen, data4, strings.Repeat("61", 70000)),
+		{name: "total length 0 above 65535", size: 65535, data: frame(t, ethIPv4, noLen, data4, strings.Repeat("61", 70000)),
 			want: with(data, func(s *Segment) { s.Length = 70000 })},
-		{name: "IPv6 destination options", data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "3c 40", 1), "06 00 01 04 00000000", data4, "68656c6c6f"),
+		{name: "IPv6 destination options", size: 73, data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "3c 40", 1), "06 00 01 04 00000000", data4, "68656c6c6f"),
 			want: with(data, func(s *Segment) { s.Src, s.Dst, s.IPID = clientPort6, serverPort6, 0 })},
-		{name: "IPv6 hop-by-hop options", data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "00 40", 1), "06 00 01 04 00000000", data4, "68656c6c6f"),
+		{name: "IPv6 hop-by-hop options", size: 73, data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "00 40", 1), "06 00 01 04 00000000", data4, "68656c6c6f"),
 			want: with(data, func(s *Segment) { s.Src, s.Dst, s.IPID = clientPort6, serverPort6, 0 })},
-		{name: "all flags", data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 51ff 0003 0000 0000"),
+		{name: "all flags", size: 40, data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 51ff 0003 0000 0000"),
 			want: with(data, func(s *Segment) { s.Seq, s.Ack, s.Window, s.Length, s.Flags = 1, 2, 3, 0, 0x1ff })},
-		{name: "two SACK blocks", data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 a010 0003 0000 0000 0101 0512 0000000a 00000014 0000001e 00000028"),
+		{name: "two SACK blocks", size: 60, data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 a010 0003 0000 0000 0101 0512 0000000a 00000014 0000001e 00000028"),
 			want: with(data, func(s *Segment) {
 				s.Seq, s.Ack, s.Window, s.Length, s.Flags = 1, 2, 3, 0, ACK
 				s.Options.SACK = []SACKBlock{{10, 20}, {30, 40}}
 			})},
-		{name: "fast open cookie", data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 8002 0003 0000 0000 220a 0102030405060708 0101", "6869"),
+		{name: "fast open cookie", size: 54, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 8002 0003 0000 0000 220a 0102030405060708 0101", "6869"),
 			want: with(data, func(s *Segment) {
 				s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 2, SYN
 				s.Options.HasFastOpen, s.Options.FastOpen = true, []byte{1, 2, 3, 4, 5, 6, 7, 8}
 			})},
-		{name: "fast open cookie request", data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 6002 0003 0000 0000 2202 0101"),
+		{name: "fast open cookie request", size: 44, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 6002 0003 0000 0000 2202 0101"),
 			want: with(data, func(s *Segment) {
 				s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 0, SYN
 				s.Options.HasFastOpen = true
 			})},
-		{name: "experimental fast open", data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 7002 0003 0000 0000 fe08 f989 01020304"),
+		{name: "experimental fast open", size: 48, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 7002 0003 0000 0000 fe08 f989 01020304"),
 			want: with(data, func(s *Segment) {
 				s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 0, SYN
 				s.Options.HasFastOpen, s.Options.FastOpen = true, []byte{1, 2, 3, 4}
 			})},
-		{name: "another experiment in kind 254 and an MSS of wrong length", data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 8002 0003 0000 0000 fe04 abcd 0205 05b400 010101"),
+		{name: "another experiment in kind 254 and an MSS of wrong length", size: 52, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 8002 0003 0000 0000 fe04 abcd 0205 05b400 010101"),
 			want: with(data, func(s *Segment) { s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 0, SYN })},
-		{name: "ICMP fragmentation needed", data: frame(t, ethIPv4, icmp4h, "03 04 0000 0000 0578", "45 00 05dc 1234 4000 3f 06 0000 0a630001 0a630002", ports, "000003e8"),
+		{name: "ICMP fragmentation needed", size: 56, data: frame(t, ethIPv4, icmp4h, "03 04 0000 0000 0578", "45 00 05dc 1234 4000 3f 06 0000 0a630001 0a630002", ports, "000003e8"),
 			want: Segment{Time: stamp0, Outgoing: true, Src: netip.MustParseAddrPort("10.99.0.2:0"), Dst: netip.MustParseAddrPort("10.99.0.1:0"), IPID: 1, TTL: 63,
 				ICMP: &ICMP{Type: 3, Code: 4, MTU: 1400, Src: clientPort, Dst: serverPort, Seq: 1000}}},
-		{name: "ICMPv6 packet too big", data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "3a 40", 1), "02 00 0000 00000500", strings.Replace(ipv6, "LEN6", "05b4", 1), ports, "000003e8"),
+		{name: "ICMPv6 packet too big", size: 96, data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "3a 40", 1), "02 00 0000 00000500", strings.Replace(ipv6, "LEN6", "05b4", 1), ports, "000003e8"),
 			want: Segment{Time: stamp0, Outgoing: true, Src: netip.MustParseAddrPort("[fd00::1]:0"), Dst: netip.MustParseAddrPort("[fd00::2]:0"), TTL: 64,
 				ICMP: &ICMP{Type: 2, MTU: 1280, Src: clientPort6, Dst: serverPort6, Seq: 1000}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := packet(tt.data)
+			tt.want.Size = tt.size
 			p.Data = p.Data[:len(p.Data)-tt.cut]
 			got, err := Decode(tt.link, p)
 			if err != nil {

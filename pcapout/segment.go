@@ -51,6 +51,10 @@ type Segment struct {
 	Length  int
 	Options Options
 
+	// Size is the IP packet in bytes, with its headers and also where the capture is cut short, as iptables' match "length" counts it. Of
+	// an ICMP error it is the error's own.
+	Size int
+
 	IPID      uint16 // identification; 0 for IPv6
 	TTL       uint8  // TTL or hop limit
 	Truncated bool   // the capture holds less than the IP packet
