@@ -123,11 +123,13 @@ func TestTelnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.ask(Request{Op: Receive})
+	p.want(Calling, "")
 	if e := p.want(Received, ""); e.Data != "answer" || e.Bytes != 6 {
 		t.Errorf("received: got %+v, want answer", e)
 	}
 	s.Close()
 	p.ask(Request{Op: Receive})
+	p.want(Calling, "")
 	if e := p.want(Received, ""); e.Bytes != 0 || e.Data != "" {
 		t.Errorf("end of stream: got %+v, want no data", e)
 	}
@@ -155,6 +157,7 @@ func TestGet(t *testing.T) {
 		status int
 	}{{"/page", 200}, {"/other", 404}} {
 		p.ask(Request{Op: Get, Data: tt.path})
+		p.want(Sent, "")
 		if e := p.want(Response, ""); e.Status != tt.status || e.Bytes != 300_000 {
 			t.Errorf("%s: got %d with %d bytes, want %d with 300000", tt.path, e.Status, e.Bytes, tt.status)
 		}
@@ -237,6 +240,22 @@ func TestOptions(t *testing.T) {
 		}
 		if got := timer(t, n, e.Local); got != "02" {
 			t.Errorf("timer of the idle socket in /proc/net/tcp: got %s, want 02, keepalive", got)
+		}
+	})
+	t.Run("every other one, read back", func(t *testing.T) {
+		l := listen(t, n)
+		p := inside(t, n)
+		all := Options{SYNCount: 3, KeepAlive: true, KeepIdle: 9 * time.Second, KeepInterval: 8 * time.Second, KeepCount: 7, NoQuickAck: true, MaxSeg: 600,
+			ReceiveBuffer: 50_000, SendBuffer: 60_000, RTOMin: 50 * time.Millisecond, RTOMax: 2 * time.Second}
+		p.ask(Request{Op: Connect, To: netip.MustParseAddrPort(l.Addr().String()), Options: all})
+		p.want(Connecting, "")
+		p.want(Connected, "")
+	})
+	t.Run("changed by the kernel", func(t *testing.T) {
+		p := inside(t, n)
+		p.ask(Request{Op: Connect, To: lost, Options: Options{ReceiveBuffer: 1 << 30}}) // cut to net.core.rmem_max
+		if e := p.want(Failed, ""); !strings.Contains(e.Text, "SO_RCVBUF=1073741824: it reads back as") {
+			t.Errorf("got %+v, want an error that names the option", e)
 		}
 	})
 	t.Run("refused by the kernel", func(t *testing.T) {

@@ -22,11 +22,14 @@ type Op string
 
 // The requests.
 const (
-	Connect Op = "connect" // open a connection; answered by Connecting, then Connected or Failed
-	Send    Op = "send"    // write Data; answered by Sent or Failed
-	Receive Op = "receive" // read what the peer sends next; answered by Received or Failed
-	Get     Op = "get"     // HTTP GET of Data (a path), reads the whole answer; answered by Response or Failed
-	Close   Op = "close"   // close the socket; answered by Closed
+	Connect     Op = "connect"      // open a connection; answered by Connecting, then Connected or Failed
+	ConnectSend Op = "connect-send" // TCP Fast Open: connect and send Data in one call; answered by Connecting, Connected, then Sent, or Failed
+	Send        Op = "send"         // write Data; answered by Sent or Failed
+	Write       Op = "write"        // write Segments times Size bytes; answered by Sent or Failed
+	Receive     Op = "receive"      // read what the peer sends next; answered by Calling, then Received, Quiet or Failed
+	Get         Op = "get"          // HTTP GET of Data (a path), reads the whole answer; answered by Sent, then Response, or Failed
+	Shutdown    Op = "shutdown"     // shutdown(SHUT_WR): no more data, a FIN; answered by ShutDown or Failed
+	Close       Op = "close"        // close the socket, the process stays; answered by Closed
 )
 
 // Request is one line to the agent.
@@ -34,17 +37,31 @@ type Request struct {
 	Op      Op             `json:"op"`
 	To      netip.AddrPort `json:"to,omitzero"`
 	Options Options        `json:"options,omitzero"`
-	// At is the CLOCK_MONOTONIC time to start at; zero or past: at once.
-	At   time.Duration `json:"at,omitempty"`
-	Data string        `json:"data,omitempty"`
+	// At is the CLOCK_MONOTONIC time of the system call; zero or past: at once.
+	At time.Duration `json:"at,omitempty"`
+	// Until is the CLOCK_MONOTONIC time at which Receive stops waiting; zero: never.
+	Until    time.Duration `json:"until,omitempty"`
+	Data     string        `json:"data,omitempty"`
+	Segments int           `json:"segments,omitempty"`
+	Size     int           `json:"size,omitempty"`
 }
 
-// Options are the socket options of a connection. The zero value is what a plain C client gets: nothing set, keepalive off.
+// Options are the socket options of a connection. The zero value is what a plain C client gets: nothing set, keepalive off. Each is read
+// back, and one that the kernel changed is an error.
 type Options struct {
-	SYNCount    int           `json:"syn_count,omitempty"`    // TCP_SYNCNT, 1..127; 0: not set
-	UserTimeout time.Duration `json:"user_timeout,omitempty"` // TCP_USER_TIMEOUT, whole milliseconds; 0: not set
-	KeepAlive   bool          `json:"keepalive,omitempty"`    // SO_KEEPALIVE
-	NoDelay     bool          `json:"nodelay,omitempty"`      // TCP_NODELAY
+	SYNCount      int           `json:"syn_count,omitempty"`      // TCP_SYNCNT, 1..127; 0: not set
+	UserTimeout   time.Duration `json:"user_timeout,omitempty"`   // TCP_USER_TIMEOUT, whole milliseconds; 0: not set
+	KeepAlive     bool          `json:"keepalive,omitempty"`      // SO_KEEPALIVE
+	KeepIdle      time.Duration `json:"keep_idle,omitempty"`      // TCP_KEEPIDLE, whole seconds; 0: tcp_keepalive_time rules
+	KeepInterval  time.Duration `json:"keep_interval,omitempty"`  // TCP_KEEPINTVL, whole seconds; 0: tcp_keepalive_intvl rules
+	KeepCount     int           `json:"keep_count,omitempty"`     // TCP_KEEPCNT, 1..127; 0: tcp_keepalive_probes rules
+	NoDelay       bool          `json:"nodelay,omitempty"`        // TCP_NODELAY: Nagle's algorithm off
+	NoQuickAck    bool          `json:"no_quickack,omitempty"`    // TCP_QUICKACK=0: acknowledge late from the start, the third ACK included
+	MaxSeg        int           `json:"maxseg,omitempty"`         // TCP_MAXSEG in bytes, options included: 88..32767; 0: the link's
+	ReceiveBuffer int           `json:"receive_buffer,omitempty"` // SO_RCVBUF in bytes, which the kernel doubles; 0: tcp_rmem rules
+	SendBuffer    int           `json:"send_buffer,omitempty"`    // SO_SNDBUF in bytes, which the kernel doubles; 0: tcp_wmem rules
+	RTOMin        time.Duration `json:"rto_min,omitempty"`        // TCP_RTO_MIN_US, whole microseconds, which the kernel rounds up to jiffies; 0: tcp_rto_min_us rules
+	RTOMax        time.Duration `json:"rto_max,omitempty"`        // TCP_RTO_MAX_MS, 1 s..120 s, whole milliseconds; 0: tcp_rto_max_ms rules
 }
 
 // Kind is what an Event reports.
@@ -53,13 +70,22 @@ type Kind string
 // The events.
 const (
 	Ready      Kind = "ready"      // the agent runs
-	Connecting Kind = "connecting" // the first SYN was sent between Before and After
+	Connecting Kind = "connecting" // the first SYN was sent between Before and After; Bytes: the data that the kernel took for it (Fast Open)
 	Connected  Kind = "connected"  // the handshake is done
-	Sent       Kind = "sent"
-	Response   Kind = "response" // HTTP: Status and Bytes
-	Received   Kind = "received" // telnet-like: Data came from the peer; empty: the peer closed
-	Failed     Kind = "failed"   // Call failed with Errno
-	Closed     Kind = "closed"
+	Calling    Kind = "calling"    // Call blocks from Before on; what ended it comes in an event of its own
+	Sent       Kind = "sent"       // Bytes were written; the first of them by a call between Before and After, all of them in Calls calls
+	Response   Kind = "response"   // HTTP: Status and Bytes; At is when the last byte was read
+	Received   Kind = "received"   // Data came from the peer; no Bytes: the peer closed. At is when poll(2) returned
+	Quiet      Kind = "quiet"      // nothing came until Request.Until
+	Failed     Kind = "failed"     // Call failed with Errno
+	ShutDown   Kind = "shut-down"  // shutdown(2) was called between Before and After
+	Closed     Kind = "closed"     // close(2) was called between Before and After; both are zero where there was no socket
+)
+
+// The events of the server, which lives in the parent's process and tells them in the same form. Received and Sent it tells too, without
+// Data, and Closed with all the Bytes that the connection brought.
+const (
+	Accepted Kind = "accepted" // accept(2) returned a connection from Remote at At
 )
 
 // Event is one line from the agent. Times are CLOCK_MONOTONIC.
@@ -69,16 +95,18 @@ type Event struct {
 	Before time.Duration  `json:"before,omitempty"`
 	After  time.Duration  `json:"after,omitempty"`
 	Local  netip.AddrPort `json:"local,omitzero"`
-	Call   string         `json:"call,omitempty"`  // "connect", "write"
+	Remote netip.AddrPort `json:"remote,omitzero"` // in a server's events
+	Call   string         `json:"call,omitempty"`  // "connect", "sendto", "write", "read", "shutdown", "close"
 	Errno  string         `json:"errno,omitempty"` // "ETIMEDOUT"
 	Text   string         `json:"text,omitempty"`  // the error in words
 	Status int            `json:"status,omitempty"`
 	Bytes  int            `json:"bytes,omitempty"`
+	Calls  int            `json:"calls,omitempty"`
 	Data   string         `json:"data,omitempty"`
-	// Stalls are the times in which this process did not run although it was due, in Connected and Failed: what it tells of them may be
-	// late by as much.
+	// Stalls are the times in which this process did not run although it was due, in Connected, Received, Response, Quiet and Failed: what
+	// it tells of them may be late by as much.
 	Stalls []Stall `json:"stalls,omitempty"`
-	// KeepAlive is SO_KEEPALIVE as the kernel reports it, in Connecting.
+	// KeepAlive is SO_KEEPALIVE as the kernel reports it, in Connecting and Accepted.
 	KeepAlive bool `json:"keepalive,omitempty"`
 }
 

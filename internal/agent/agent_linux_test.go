@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // program is an agent started as its parent does: the same binary under another name.
@@ -162,4 +164,44 @@ func TestOutOfOrder(t *testing.T) {
 	}
 	p.ask(Request{Op: Close})
 	p.want(Closed, "")
+}
+
+// TestName catches an errno under a name that the kernel's source does not have.
+func TestName(t *testing.T) {
+	for errno, want := range map[unix.Errno]string{unix.EOPNOTSUPP: "EOPNOTSUPP", unix.ETIMEDOUT: "ETIMEDOUT", unix.EAGAIN: "EAGAIN"} {
+		if got := name(errno); got != want {
+			t.Errorf("%d: got %s, want %s", int(errno), got, want)
+		}
+	}
+}
+
+// TestWhole catches a time that setsockopt(2) would be given cut off, or as none.
+func TestWhole(t *testing.T) {
+	for _, bad := range []Options{
+		{UserTimeout: time.Microsecond}, {KeepIdle: 1500 * time.Millisecond}, {KeepInterval: time.Millisecond}, {RTOMin: time.Nanosecond},
+		{RTOMax: time.Microsecond}, {KeepIdle: -time.Second},
+	} {
+		if err := bad.whole(); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("%+v: got %v, want EINVAL", bad, err)
+		}
+	}
+	good := Options{UserTimeout: time.Millisecond, KeepIdle: time.Second, KeepInterval: time.Minute, RTOMin: time.Microsecond, RTOMax: time.Second}
+	if err := good.whole(); err != nil {
+		t.Errorf("got %v, want no error", err)
+	}
+}
+
+// TestNumbered catches pieces of another size, or that cannot be told apart.
+func TestNumbered(t *testing.T) {
+	for _, tt := range []struct {
+		n, size int
+		want    string
+	}{{2, 5, "[1][1[2][2"}, {3, 1, "[[["}, {1, 3, "[1]"}} {
+		if got := string(numbered(tt.n, tt.size)); got != tt.want {
+			t.Errorf("%d of %d: got %q, want %q", tt.n, tt.size, got, tt.want)
+		}
+	}
+	if got := numbered(100, 1448); len(got) != 144_800 || string(got[99*1448:99*1448+5]) != "[100]" {
+		t.Errorf("100 of 1448: got %d bytes, the last piece begins with %q", len(got), got[99*1448:99*1448+5])
+	}
 }
