@@ -91,6 +91,8 @@ type Setup struct {
 	Listen []lab.ListenOptions
 	// Faults are the rules that are in place from the start. Run may make more.
 	Faults []Fault
+	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
+	NoNeighbours bool
 	// OneSided says why a packet that one end's capture shows may be missing from the other's, though no rule caught it ("the link is
 	// down"). Empty: it may not.
 	OneSided string

@@ -30,7 +30,9 @@ func (x *Experiment) Script(p Plan) []string {
 		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
 	}
 	for _, f := range setup.Faults {
-		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -A %s %s", f.Rule.TableName(), f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))))
+		for _, spec := range f.Rule.Specs() {
+			s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -A %s %s", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))))
+		}
 	}
 	server := lab.ServerAddr.Addr().String()
 	s = append(s,

@@ -17,7 +17,8 @@ import (
 	"github.com/tcplab/tcplab/internal/agent"
 )
 
-// Client is a TCP client in a process of its own on a host, at most one connection at a time.
+// Client is a TCP client in a process of its own on a host, at most one connection at a time. It does one thing after the other: a verb whose
+// context ends is still under way in the process, and all that is left to do then is Close.
 type Client struct {
 	host   *Host
 	cmd    *exec.Cmd
@@ -71,9 +72,7 @@ func (c *Client) read(stdout io.Reader) {
 			c.err = fmt.Errorf("%s: client process said %q: %w", c.host.Name, in.Text(), err)
 			continue
 		}
-		if c.host.observe != nil {
-			c.host.observe(c.host.Name, e)
-		}
+		c.host.observe(c.host.Name, e)
 		c.events <- e
 	}
 	if err := c.cmd.Wait(); err != nil {
@@ -97,11 +96,8 @@ func (c *Client) wait(ctx context.Context, kinds ...agent.Kind) (Event, error) {
 					return e, nil
 				}
 			}
-			switch {
-			case e.Event == agent.Failed && e.Call == "connect" && e.Errno != "":
-				return e, &ConnectError{Errno: e.Errno, At: e.At, Text: e.Text}
-			case e.Event == agent.Failed:
-				return e, fmt.Errorf("%s: %s: %s", c.host.Name, e.Call, e.Text)
+			if e.Event == agent.Failed {
+				return e, fmt.Errorf("%s: %w", c.host.Name, &CallError{Call: e.Call, Errno: e.Errno, At: e.At, Text: e.Text})
 			}
 		}
 	}
@@ -118,40 +114,67 @@ func (c *Client) ask(q agent.Request) error {
 	return nil
 }
 
-// Connect opens a connection and waits until connect(2) has returned, however long the kernel takes. Its failure is a *ConnectError.
+// do asks for something and waits for the event that answers it.
+func (c *Client) do(ctx context.Context, q agent.Request, answer ...agent.Kind) (Event, error) {
+	if err := c.ask(q); err != nil {
+		return Event{}, err
+	}
+	return c.wait(ctx, answer...)
+}
+
+// Connect opens a connection and waits until connect(2) has returned, however long the kernel takes. Its failure wraps a *ConnectError.
 func (c *Client) Connect(ctx context.Context, to netip.AddrPort, o DialOptions) error {
-	if err := c.ask(agent.Request{Op: agent.Connect, To: to, Options: o.SocketOptions, At: o.At}); err != nil {
-		return err
-	}
-	_, err := c.wait(ctx, agent.Connected)
+	_, err := c.do(ctx, agent.Request{Op: agent.Connect, To: to, Options: o.SocketOptions, At: o.At}, agent.Connected)
 	return err
 }
 
-// Get is the curl-like client: one HTTP GET over the open connection. It returns the status and the length of the body in bytes.
-func (c *Client) Get(ctx context.Context, path string) (status, bytes int, err error) {
-	if err := c.ask(agent.Request{Op: agent.Get, Data: path}); err != nil {
-		return 0, 0, err
-	}
-	e, err := c.wait(ctx, agent.Response)
-	return e.Status, e.Bytes, err
+// ConnectSend opens a connection with TCP Fast Open: one sendto(MSG_FASTOPEN), and, where the kernel took only a part of text with the
+// SYN, or none because it has no cookie yet, write(2) for the rest as soon as the connection is open. Connecting tells how much went with
+// the SYN. It returns Sent. A failure wraps a *CallError: Call is "sendto" and Errno EOPNOTSUPP where tcp_fastopen is off at this end, and
+// Call is "connect" where the connection did not come about.
+func (c *Client) ConnectSend(ctx context.Context, to netip.AddrPort, text string, o DialOptions) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.ConnectSend, To: to, Data: text, Options: o.SocketOptions, At: o.At}, agent.Sent)
 }
 
-// Send is the telnet-like client: it writes text over the open connection and returns when the kernel has taken it.
-func (c *Client) Send(ctx context.Context, text string) error {
-	if err := c.ask(agent.Request{Op: agent.Send, Data: text}); err != nil {
-		return err
-	}
-	_, err := c.wait(ctx, agent.Sent)
-	return err
+// Get is the curl-like client: one HTTP GET over the open connection, sent at a CLOCK_MONOTONIC time (0: at once). It returns Response,
+// with the status and the length of the body in bytes. Sent is told when the request has been written.
+func (c *Client) Get(ctx context.Context, path string, at time.Duration) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Get, Data: path, At: at}, agent.Response)
 }
 
-// Receive returns what the peer sends next; empty: the peer closed.
-func (c *Client) Receive(ctx context.Context) (string, error) {
-	if err := c.ask(agent.Request{Op: agent.Receive}); err != nil {
-		return "", err
+// Send is the telnet-like client: it writes text over the open connection, at a CLOCK_MONOTONIC time (0: at once), and returns Sent when
+// the kernel has taken all of it. Sending on a connection that has ended fails with a *CallError of "write".
+func (c *Client) Send(ctx context.Context, text string, at time.Duration) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Send, Data: text, At: at}, agent.Sent)
+}
+
+// Write sends that many segments' worth of size bytes each, in one write(2) where the send buffer has the room (SendBuffer; Sent.Calls
+// tells). Each is filled with its number. It is the kernel that cuts segments: size is best the connection's MSS.
+func (c *Client) Write(ctx context.Context, segments, size int, at time.Duration) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Write, Segments: segments, Size: size, At: at}, agent.Sent)
+}
+
+// Receive waits for what the peer sends next and returns Received; without Bytes, the peer has closed. On a connection that dies it fails
+// with a *CallError of "read" with the kernel's errno (ETIMEDOUT, ECONNRESET, EHOSTUNREACH) and the time at which poll(2) told of it. Its
+// error wraps ErrQuiet where nothing came until o.Until.
+func (c *Client) Receive(ctx context.Context, o ReceiveOptions) (Event, error) {
+	e, err := c.do(ctx, agent.Request{Op: agent.Receive, At: o.At, Until: o.Until}, agent.Received, agent.Quiet)
+	if err == nil && e.Event == agent.Quiet {
+		err = fmt.Errorf("%s: read: %w", c.host.Name, ErrQuiet)
 	}
-	e, err := c.wait(ctx, agent.Received)
-	return e.Data, err
+	return e, err
+}
+
+// Shutdown ends the sending direction, at a CLOCK_MONOTONIC time (0: at once): shutdown(SHUT_WR), a FIN after what is still to be sent.
+// It returns ShutDown. The connection can still receive.
+func (c *Client) Shutdown(ctx context.Context, at time.Duration) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Shutdown, At: at}, agent.ShutDown)
+}
+
+// Hangup closes the socket, at a CLOCK_MONOTONIC time (0: at once), and keeps the process, which may connect again. It returns Closed. The
+// kernel sends a FIN, or a RST where data was left unread.
+func (c *Client) Hangup(ctx context.Context, at time.Duration) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Close, At: at}, agent.Closed)
 }
 
 // Close ends the process, if it still runs, and waits for it.

@@ -3,17 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
-
-	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/tcplab/tcplab/pcapout"
 	"github.com/tcplab/tcplab/sysctl"
@@ -84,114 +77,6 @@ func (h *Host) Changes() []Change {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]Change(nil), h.changes...)
-}
-
-// Filter is a live rule.
-type Filter struct {
-	Rule
-	Host  string
-	h     *Host
-	index int // among the rules of its chain
-}
-
-// command finds iptables once per process: finding out its version costs a process of its own.
-var command = sync.OnceValues(func() (*iptables.IPTables, error) {
-	ipt, err := iptables.New()
-	// An ordinary Debian user's PATH has /usr/bin and not /usr/sbin, where iptables is.
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		beside, isBin := strings.CutSuffix(filepath.Clean(dir), "/bin")
-		if isBin && errors.Is(err, exec.ErrNotFound) {
-			if path, lerr := exec.LookPath(beside + "/sbin/iptables"); lerr == nil {
-				ipt, err = iptables.New(iptables.Path(path))
-			}
-		}
-	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return nil, ErrNoIPTables
-	}
-	if err != nil {
-		return nil, fmt.Errorf("iptables: %w", err)
-	}
-	return ipt, nil
-})
-
-// FindIPTables reports whether the iptables program can be run at all; an error wraps ErrNoIPTables where it is missing.
-func FindIPTables() error {
-	_, err := command()
-	return err
-}
-
-// patience is how long an iptables command may take: it needs a millisecond, and waits for nobody, because its lock is its own.
-const patience = 10 * time.Second
-
-// bounded runs fn on the namespace's thread, and ends the programs that fn waits for when the context ends or patience does. Whatever
-// else was started on this host ends with them: a lab whose iptables hangs is over.
-func (h *Host) bounded(ctx context.Context, fn func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- h.ns.Do(fn) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		h.ns.KillChildren()
-		return errors.Join(context.Cause(ctx), <-done)
-	}
-}
-
-// Drop appends the rule to its chain on this host. The lab's namespace takes it down. An error wraps ErrNoIPTables where the program is
-// missing and ErrUnsupported where the program or the kernel refuses the rule.
-func (h *Host) Drop(ctx context.Context, r Rule) (*Filter, error) {
-	ipt, err := command()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", h.Name, err)
-	}
-	err = h.bounded(ctx, func() error { return ipt.Append(r.TableName(), r.Chain, r.Spec()...) })
-	if refused := new(iptables.Error); errors.As(err, &refused) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: iptables -t %s -A %s %s: %w", h.Name, r.TableName(), r.Chain, strings.Join(r.Spec(), " "), err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	f := &Filter{Rule: r, Host: h.Name, h: h}
-	for _, other := range h.rules {
-		if other.TableName() == f.TableName() && other.Chain == f.Chain {
-			f.index++
-		}
-	}
-	h.rules = append(h.rules, f)
-	return f, nil
-}
-
-// Count reads the rule's counters: packets and bytes that it dropped so far.
-func (f *Filter) Count(ctx context.Context) (packets, bytes uint64, err error) {
-	ipt, err := command()
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", f.Host, err)
-	}
-	var stats []iptables.Stat
-	err = f.h.bounded(ctx, func() (err error) {
-		stats, err = ipt.StructuredStats(f.TableName(), f.Chain)
-		return err
-	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: read counters of %s %s: %w", f.Host, f.TableName(), f.Chain, err)
-	}
-	// The namespace is ours alone, so the chain holds our rules in the order in which they were appended.
-	if f.index >= len(stats) {
-		return 0, 0, fmt.Errorf("%s: rule %d of %s %s is gone: the chain has %d", f.Host, f.index+1, f.TableName(), f.Chain, len(stats))
-	}
-	return stats[f.index].Packets, stats[f.index].Bytes, nil
-}
-
-// Rules lists the live rules of this host, in the order in which they were made.
-func (h *Host) Rules() []*Filter {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return append([]*Filter(nil), h.rules...)
 }
 
 // Capture starts to record what crosses this host's link, on the wire side of netfilter. Close ends it; the lab's Close does too.

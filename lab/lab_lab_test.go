@@ -286,8 +286,8 @@ func oneOfMany(ctx context.Context, i int) (err error) {
 	if err := c.Connect(ctx, l.Server.Port(8080), DialOptions{}); err != nil {
 		return err
 	}
-	if status, n, err := c.Get(ctx, "/"+value); err != nil || status != 200 || n != len("tcplab: you asked for /\n")+len(value) {
-		return fmt.Errorf("get: got %d, %d bytes, %w", status, n, err)
+	if e, err := c.Get(ctx, "/"+value, 0); err != nil || e.Status != 200 || e.Bytes != len("tcplab: you asked for /\n")+len(value) {
+		return fmt.Errorf("get: got %+v, %w", e, err)
 	}
 	packets, _, err := f.Count(ctx)
 	if got, gerr := l.Client.Get("net.ipv4.tcp_syn_retries"); err != nil || gerr != nil || packets != 0 || got != value {

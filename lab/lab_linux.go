@@ -37,9 +37,13 @@ type Host struct {
 	MAC   net.HardwareAddr
 
 	ns      *netns.Namespace
-	observe func(host string, e Event)
+	peer    *Host // who has a permanent neighbour entry here; nil: nobody
+	prefix  netip.Prefix
+	observe func(host string, e Event) // never nil
 
+	chains  sync.Mutex // one change or look of the iptables chains at a time
 	mu      sync.Mutex
+	window  int // InitialWindow; 0: not set
 	rules   []*Filter
 	closers []func() error // in the order they were opened
 	changes []Change
@@ -49,14 +53,28 @@ type Host struct {
 // nothing is left. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; without, the error wraps fs.ErrPermission.
 func New(ctx context.Context, t Topology) (*Lab, error) {
 	t = t.withDefaults()
+	observe := inTurn(t.Observe)
 	l := &Lab{
-		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: t.Observe},
-		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: t.Observe},
+		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client},
+		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server},
 	}
 	if err := l.build(ctx, t); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// inTurn makes a function that several goroutines call one that is called by one at a time.
+func inTurn(observe func(string, Event)) func(string, Event) {
+	if observe == nil {
+		return func(string, Event) {}
+	}
+	var turn sync.Mutex
+	return func(host string, e Event) {
+		turn.Lock()
+		defer turn.Unlock()
+		observe(host, e)
+	}
 }
 
 func (l *Lab) hosts() []*Host { return []*Host{l.Client, l.Server} }
@@ -98,9 +116,11 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 	if err := l.Client.ns.Do(func() error { return l.link() }); err != nil {
 		return fmt.Errorf("link client to server: %w", permission(err))
 	}
-	prefix := map[string]netip.Prefix{"client": t.Client, "server": t.Server}
 	err = l.each(func(h, peer *Host) error {
-		return h.ns.Do(func() error { return h.up(prefix[h.Name], peer) })
+		if !t.NoNeighbours {
+			h.peer = peer
+		}
+		return h.ns.Do(h.configure)
 	})
 	if err != nil {
 		return err
@@ -151,8 +171,8 @@ func (l *Lab) link() error {
 	})
 }
 
-// up configures one end, on the namespace's thread.
-func (h *Host) up(addr netip.Prefix, peer *Host) error {
+// configure sets one end up, on the namespace's thread.
+func (h *Host) configure() error {
 	return withRoute(func(nl *netlink.Handle) error {
 		lo, err := nl.LinkByName("lo")
 		if err != nil {
@@ -169,21 +189,29 @@ func (h *Host) up(addr netip.Prefix, peer *Host) error {
 			return err
 		}
 		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
-			IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen()),
+			IP: h.Addr.AsSlice(), Mask: net.CIDRMask(h.prefix.Bits(), h.Addr.BitLen()),
 		}}); err != nil {
-			return fmt.Errorf("add address %s: %w", addr, err)
+			return fmt.Errorf("add address %s: %w", h.prefix, err)
 		}
-		if err := nl.LinkSetUp(eth); err != nil {
-			return fmt.Errorf("set %s up: %w", Iface, err)
-		}
-		// An ARP request that a drop rule or a cut link leaves unanswered would end connect() with EHOSTUNREACH after 3 s.
-		if err := nl.NeighSet(&netlink.Neigh{
-			LinkIndex: eth.Attrs().Index, IP: peer.Addr.AsSlice(), HardwareAddr: peer.MAC, State: netlink.NUD_PERMANENT,
-		}); err != nil {
-			return fmt.Errorf("add permanent neighbour %s: %w", peer.Addr, err)
-		}
-		return nil
+		return h.up(nl, eth)
 	})
+}
+
+// up sets the link up, with what the kernel forgets when it goes down: the neighbour.
+func (h *Host) up(nl *netlink.Handle, eth netlink.Link) error {
+	if err := nl.LinkSetUp(eth); err != nil {
+		return fmt.Errorf("set %s up: %w", Iface, err)
+	}
+	if h.peer == nil {
+		return nil
+	}
+	// An ARP request that a drop rule or a cut link leaves unanswered would end connect() with EHOSTUNREACH after 3 s.
+	if err := nl.NeighSet(&netlink.Neigh{
+		LinkIndex: eth.Attrs().Index, IP: h.peer.Addr.AsSlice(), HardwareAddr: h.peer.MAC, State: netlink.NUD_PERMANENT,
+	}); err != nil {
+		return fmt.Errorf("add permanent neighbour %s: %w", h.peer.Addr, err)
+	}
+	return nil
 }
 
 // withRoute opens a route socket in the calling thread's namespace.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 )
 
 // ErrPlatform is returned by New where there are no network namespaces.
@@ -20,6 +21,12 @@ type Host struct{ Addr netip.Addr }
 // Client is a TCP client on a host.
 type Client struct{}
 
+// Server is a listening TCP server on a host.
+type Server struct{ Addr netip.AddrPort }
+
+// Filter is a live rule.
+type Filter struct{ Rule }
+
 // New returns ErrPlatform.
 func New(context.Context, Topology) (*Lab, error) { return nil, ErrPlatform }
 
@@ -29,8 +36,67 @@ func (h *Host) Port(port uint16) netip.AddrPort { return netip.AddrPortFrom(h.Ad
 // Start returns ErrPlatform.
 func (h *Host) Start(context.Context) (*Client, error) { return nil, ErrPlatform }
 
+// Listen returns ErrPlatform.
+func (h *Host) Listen(context.Context, ListenOptions) (*Server, error) { return nil, ErrPlatform }
+
+// Drop returns ErrPlatform.
+func (h *Host) Drop(context.Context, Rule) (*Filter, error) { return nil, ErrPlatform }
+
+// SetLink returns ErrPlatform.
+func (h *Host) SetLink(context.Context, bool) error { return ErrPlatform }
+
+// InitialWindow returns ErrPlatform.
+func (h *Host) InitialWindow(int) error { return ErrPlatform }
+
+// FlushMetrics returns ErrPlatform.
+func (h *Host) FlushMetrics() error { return ErrPlatform }
+
+// Remove returns ErrPlatform.
+func (f *Filter) Remove(context.Context) error { return ErrPlatform }
+
+// Received is 0.
+func (s *Server) Received() int64 { return 0 }
+
+// Close does nothing.
+func (s *Server) Close() error { return nil }
+
 // Connect returns ErrPlatform.
 func (c *Client) Connect(context.Context, netip.AddrPort, DialOptions) error { return ErrPlatform }
+
+// ConnectSend returns ErrPlatform.
+func (c *Client) ConnectSend(context.Context, netip.AddrPort, string, DialOptions) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Get returns ErrPlatform.
+func (c *Client) Get(context.Context, string, time.Duration) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Send returns ErrPlatform.
+func (c *Client) Send(context.Context, string, time.Duration) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Write returns ErrPlatform.
+func (c *Client) Write(context.Context, int, int, time.Duration) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Receive returns ErrPlatform.
+func (c *Client) Receive(context.Context, ReceiveOptions) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Shutdown returns ErrPlatform.
+func (c *Client) Shutdown(context.Context, time.Duration) (Event, error) {
+	return Event{}, ErrPlatform
+}
+
+// Hangup returns ErrPlatform.
+func (c *Client) Hangup(context.Context, time.Duration) (Event, error) {
+	return Event{}, ErrPlatform
+}
 
 // Close does nothing.
 func (c *Client) Close() error { return nil }

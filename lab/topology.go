@@ -11,11 +11,9 @@ package lab
 import (
 	"errors"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/agent"
-	"github.com/tcplab/tcplab/pcapout"
 	"github.com/tcplab/tcplab/sysctl"
 )
 
@@ -38,8 +36,12 @@ type Topology struct {
 	// Baseline says what is set in both namespaces before the link comes up, given what this kernel has there: sysctl.Baseline.
 	// Zero: nothing is set.
 	Baseline func(exists func(name string) bool) []sysctl.Setting
-	// Observe is called for every event of a client process, on a goroutine of the lab's. Zero: nobody listens.
+	// Observe is called for every event of a client process and of a server, one at a time, on goroutines of the lab's. It must not call
+	// the lab. Zero: nobody listens.
 	Observe func(host string, e Event)
+	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
+	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
+	NoNeighbours bool
 }
 
 // ClientAddr and ServerAddr are the addresses of a Topology that names none.
@@ -61,16 +63,22 @@ func (t Topology) withDefaults() Topology {
 	return t
 }
 
-// Event is what a client process tells. Times are CLOCK_MONOTONIC.
+// Event is what a client process or a server tells. Times are CLOCK_MONOTONIC.
 type Event = agent.Event
 
 // What an Event tells.
 const (
-	Connecting = agent.Connecting // the first SYN was sent between Event.Before and Event.After
+	Connecting = agent.Connecting // the first SYN was sent between Event.Before and Event.After; Event.Bytes went with it (Fast Open)
 	Connected  = agent.Connected  // connect(2) succeeded
+	Calling    = agent.Calling    // Event.Call blocks from Event.Before on
+	Sent       = agent.Sent       // Event.Bytes were written, the first of them between Event.Before and Event.After, all in Event.Calls calls
+	Received   = agent.Received   // Event.Bytes came, or, without any, the peer's end of stream
+	Response   = agent.Response   // the whole HTTP answer is there: Event.Status, Event.Bytes
+	Quiet      = agent.Quiet      // nothing came until ReceiveOptions.Until
+	ShutDown   = agent.ShutDown   // shutdown(2) was called between Event.Before and Event.After
+	Closed     = agent.Closed     // close(2) was called between Event.Before and Event.After
+	Accepted   = agent.Accepted   // a server's accept(2) returned a connection from Event.Remote
 	Failed     = agent.Failed     // Event.Call failed with Event.Errno
-	Received   = agent.Received   // the peer sent Event.Bytes; 0: it has closed
-	Response   = agent.Response   // the answer to a request is complete
 )
 
 // SocketOptions are the options of a client's socket.
@@ -83,6 +91,17 @@ type DialOptions struct {
 	At time.Duration
 }
 
+// ReceiveOptions say when a client reads. The zero value reads at once, and waits for ever.
+type ReceiveOptions struct {
+	// At is the CLOCK_MONOTONIC time at which it starts to wait. Zero or past: at once.
+	At time.Duration
+	// Until is the CLOCK_MONOTONIC time at which it stops waiting: ErrQuiet. Zero: never.
+	Until time.Duration
+}
+
+// ErrQuiet is wrapped by the error of Receive where nothing came in its time. The connection is as it was.
+var ErrQuiet = errors.New("nothing came in the time given")
+
 // Change is one sysctl that was set.
 type Change struct {
 	Name string // "net.ipv4.tcp_syn_retries"
@@ -91,78 +110,61 @@ type Change struct {
 	Why  string
 }
 
-// Rule is an iptables rule that drops TCP segments.
-type Rule struct {
-	Table string // zero: "filter"
-	Chain string // "INPUT" or "OUTPUT"
-	// FromPort and ToPort are the ports it matches. Zero: any.
-	FromPort, ToPort uint16
-	// Mask and Flags: of the flags in Mask, exactly those in Flags are set. Zero: any flags.
-	Mask, Flags pcapout.Flags
-	Text        string // what it matches, in words: "TCP SYN to :8080"
-}
-
-// DropSYN drops the packets that open a connection to port, where they arrive.
-func DropSYN(port uint16) Rule {
-	return Rule{
-		Chain: "INPUT", ToPort: port, Mask: pcapout.FIN | pcapout.SYN | pcapout.RST | pcapout.ACK, Flags: pcapout.SYN,
-		Text: "TCP SYN to :" + strconv.Itoa(int(port)),
-	}
-}
-
-// AfterCapture reports whether the host's own capture still sees what the rule drops: a packet socket sits between the link and
-// netfilter, so it sees what INPUT drops and never what OUTPUT drops.
-func (r Rule) AfterCapture() bool { return r.Chain == "INPUT" || r.Chain == "PREROUTING" }
-
-// Spec returns the rule as iptables arguments after "-A CHAIN".
-func (r Rule) Spec() []string {
-	spec := []string{"-p", "tcp"}
-	if r.FromPort != 0 {
-		spec = append(spec, "--sport", strconv.Itoa(int(r.FromPort)))
-	}
-	if r.ToPort != 0 {
-		spec = append(spec, "--dport", strconv.Itoa(int(r.ToPort)))
-	}
-	if r.Mask != 0 {
-		spec = append(spec, "--tcp-flags", flagList(r.Mask), flagList(r.Flags))
-	}
-	return append(spec, "-j", "DROP")
-}
-
-func flagList(f pcapout.Flags) string {
-	if f == 0 {
-		return "NONE"
-	}
-	return f.String()
-}
-
-// Matches reports whether the rule catches a segment that passes its chain.
-func (r Rule) Matches(s pcapout.Segment) bool {
-	return s.ICMP == nil && (r.FromPort == 0 || r.FromPort == s.Src.Port()) && (r.ToPort == 0 || r.ToPort == s.Dst.Port()) &&
-		s.Flags&r.Mask == r.Flags
-}
-
-// TableName is Table, or its default.
-func (r Rule) TableName() string {
-	if r.Table == "" {
-		return "filter"
-	}
-	return r.Table
-}
-
-// ConnectError is how connect(2) failed.
-type ConnectError struct {
-	Errno string        // "ETIMEDOUT"
-	At    time.Duration // CLOCK_MONOTONIC
+// CallError is how a system call of a client failed.
+type CallError struct {
+	Call  string        // "connect", "sendto", "write", "read", "shutdown"
+	Errno string        // "ETIMEDOUT"; empty: not the kernel's error
+	At    time.Duration // CLOCK_MONOTONIC: when poll(2), or the call itself, returned
 	Text  string
 }
 
 // Error says which call failed and how.
-func (e *ConnectError) Error() string { return "connect: " + e.Errno + " (" + e.Text + ")" }
+func (e *CallError) Error() string {
+	if e.Errno == "" {
+		return e.Call + ": " + e.Text
+	}
+	return e.Call + ": " + e.Errno + " (" + e.Text + ")"
+}
 
-// ListenOptions say what a server does. The zero value is an HTTP server on port 8080 with keepalive off.
+// ConnectError is the CallError of a connect(2).
+type ConnectError = CallError
+
+// Service is what a server does with its connections.
+type Service string
+
+// The services.
+const (
+	HTTP Service = ""     // answers each GET with 200 and one line of text, in one write(2)
+	Echo Service = "echo" // sends back what comes
+	Sink Service = "sink" // reads and forgets
+	Hold Service = "hold" // never accepts: connections stay in the listener's queue
+)
+
+// CloseWhen says when a server closes a connection.
+type CloseWhen string
+
+// The occasions.
+const (
+	AfterFIN    CloseWhen = ""             // when it has read the peer's end of stream
+	AfterAnswer CloseWhen = "after-answer" // first, as soon as its first answer is written: HTTP, Echo
+)
+
+// ListenOptions say what a server does. The zero value is an HTTP server on port 8080 that closes when the client has closed, with
+// every socket option as the kernel has it: keepalive off, Nagle's algorithm on, no Fast Open.
 type ListenOptions struct {
-	Port      uint16 // zero: 8080
-	Echo      bool   // send back what comes, instead of HTTP
-	KeepAlive bool   // SO_KEEPALIVE on accepted connections, which is Go's habit and not the kernel's
+	Port    uint16  // zero: 8080
+	Service Service // zero: HTTP
+	// Close says when it closes a connection, and CloseDelay how long after that. Zero: after the peer's FIN, at once.
+	Close      CloseWhen
+	CloseDelay time.Duration
+	Backlog    int // of listen(2), 1 and up; zero: 4096, which the kernel cuts to net.core.somaxconn
+	// FastOpen is the length of the queue for Fast Open connections (TCP_FASTOPEN). Zero: off, unless tcp_fastopen has bit 0x400.
+	FastOpen  int
+	NoDelay   bool // TCP_NODELAY on accepted connections
+	KeepAlive bool // SO_KEEPALIVE on accepted connections
+	// KeepIdle, KeepInterval (whole seconds) and KeepCount are theirs too. Zero: the server's tcp_keepalive_* rule.
+	KeepIdle, KeepInterval time.Duration
+	KeepCount              int
+	// ReceiveBuffer is SO_RCVBUF of the listener, in bytes, which the kernel doubles. Zero: tcp_rmem rules.
+	ReceiveBuffer int
 }

@@ -136,8 +136,8 @@ func TestListen(t *testing.T) {
 	}{
 		{"HTTP", ListenOptions{}, 8080, ""},
 		{"HTTP with keepalive", ListenOptions{Port: 8081, KeepAlive: true}, 8081, "keepalive"},
-		{"echo", ListenOptions{Port: 7, Echo: true}, 7, ""},
-		{"echo with keepalive", ListenOptions{Port: 7, Echo: true, KeepAlive: true}, 7, "keepalive"},
+		{"echo", ListenOptions{Port: 7, Service: Echo}, 7, ""},
+		{"echo with keepalive", ListenOptions{Port: 7, Service: Echo, KeepAlive: true}, 7, "keepalive"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var mu sync.Mutex
@@ -160,7 +160,7 @@ func TestListen(t *testing.T) {
 			if err := c.Connect(t.Context(), s.Addr, DialOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			talk(t, c, tt.listen.Echo)
+			talk(t, c, tt.listen.Service == Echo)
 			mu.Lock()
 			local := connecting.Local
 			mu.Unlock()
@@ -181,9 +181,9 @@ func TestListen(t *testing.T) {
 				}
 			}
 			sample(t, l.Server, l.Client, tt.port, 0, evidence.Closed)
-			if tt.listen.Echo {
-				if data, err := c.Receive(t.Context()); err != nil || data != "" {
-					t.Errorf("after the server closed: got %q, %v, want the end of the stream", data, err)
+			if tt.listen.Service == Echo {
+				if e, err := c.Receive(t.Context(), ReceiveOptions{}); err != nil || e.Bytes != 0 {
+					t.Errorf("after the server closed: got %+v, %v, want the end of the stream", e, err)
 				}
 			}
 		})
@@ -194,16 +194,16 @@ func TestListen(t *testing.T) {
 func talk(t *testing.T, c *Client, echo bool) {
 	t.Helper()
 	if !echo {
-		if status, n, err := c.Get(t.Context(), "/page"); err != nil || status != 200 || n != len("tcplab: you asked for /page\n") {
-			t.Errorf("GET /page: got %d with %d bytes, %v, want 200 with %d", status, n, err, len("tcplab: you asked for /page\n"))
+		if e, err := c.Get(t.Context(), "/page", 0); err != nil || e.Status != 200 || e.Bytes != len("tcplab: you asked for /page\n") {
+			t.Errorf("GET /page: got %+v, %v, want 200 with %d bytes", e, err, len("tcplab: you asked for /page\n"))
 		}
 		return
 	}
-	if err := c.Send(t.Context(), "hello\r\n"); err != nil {
+	if _, err := c.Send(t.Context(), "hello\r\n", 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Receive(t.Context()); err != nil || got != "hello\r\n" {
-		t.Errorf("got %q, %v, want hello", got, err)
+	if e, err := c.Receive(t.Context(), ReceiveOptions{}); err != nil || e.Data != "hello\r\n" {
+		t.Errorf("got %+v, %v, want hello", e, err)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestConnectFails(t *testing.T) {
 	if err := c.Connect(t.Context(), l.Server.Port(1), DialOptions{}); !errors.As(err, &refused) || refused.Errno != "ECONNREFUSED" || refused.At == 0 {
 		t.Errorf("nobody listens: got %v, want ECONNREFUSED with its time", err)
 	}
-	if err := c.Send(t.Context(), "x"); err == nil || !strings.HasPrefix(err.Error(), "client: write: ") {
+	if _, err := c.Send(t.Context(), "x", 0); err == nil || !strings.HasPrefix(err.Error(), "client: write: ") {
 		t.Errorf("send without a connection: got %v, want an error of write", err)
 	}
 	if _, err := l.Server.Drop(t.Context(), DropSYN(8080)); err != nil {
@@ -250,7 +250,7 @@ func TestConnectFails(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	}
-	if err := c.Send(t.Context(), "x"); err == nil {
+	if _, err := c.Send(t.Context(), "x", 0); err == nil {
 		t.Error("send after close: got no error, want one")
 	}
 }
@@ -265,7 +265,7 @@ func TestClientDies(t *testing.T) {
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Receive(t.Context()); err == nil || !strings.Contains(fmt.Sprint(err), "client process") {
+	if _, err := c.Receive(t.Context(), ReceiveOptions{}); err == nil || !strings.Contains(fmt.Sprint(err), "client process") {
 		t.Errorf("got %v, want that the client process ended", err)
 	}
 }

@@ -18,8 +18,10 @@ func Describe(w io.Writer, x *experiments.Experiment) error {
 		if !f.Rule.AfterCapture() {
 			where = "before its capture, which never sees it"
 		}
-		fmt.Fprintf(w, "breaks   %s drops %s, %s\n", f.Host, f.Rule.Text, where)
-		fmt.Fprintf(w, "         iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))
+		fmt.Fprintf(w, "breaks   %s %s %s, %s\n", f.Host, f.Rule.Verb(), f.Rule.Text, where)
+		for _, spec := range f.Rule.Specs() {
+			fmt.Fprintf(w, "         iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))
+		}
 	}
 	fmt.Fprintf(w, "\nparameters (under textbook / fast; the kernel profile leaves the kernel's own defaults)\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -36,8 +36,11 @@ func experimentPage(x *experiments.Experiment) (string, error) {
 	setup := x.Setup(x.Defaults())
 	fmt.Fprintf(&b, "## Topology\n\n```text\n%s```\n\n", picture(setup))
 	for _, f := range setup.Faults {
-		fmt.Fprintf(&b, "Broken on purpose: the %s drops %s.\n\n```text\niptables -t %s -A %s %s\n```\n\n", f.Host, f.Rule.Text, f.Rule.TableName(),
-			f.Rule.Chain, strings.Join(f.Rule.Spec(), " "))
+		fmt.Fprintf(&b, "Broken on purpose: the %s %s %s.\n\n```text\n", f.Host, f.Rule.Verb(), f.Rule.Text)
+		for _, spec := range f.Rule.Specs() {
+			fmt.Fprintf(&b, "iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))
+		}
+		b.WriteString("```\n\n")
 	}
 	if err := parameters(&b, x); err != nil {
 		return "", err
@@ -93,7 +96,7 @@ func picture(setup experiments.Setup) string {
 				chain = "INPUT"
 			}
 			at := len([]rune(line[:strings.Index(line, chain)]))
-			fmt.Fprintf(&b, "%s✗ drops %s\n", strings.Repeat(" ", at), f.Rule.Text)
+			fmt.Fprintf(&b, "%s✗ %s %s\n", strings.Repeat(" ", at), f.Rule.Verb(), f.Rule.Text)
 		}
 	}
 	return b.String()

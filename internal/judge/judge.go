@@ -49,21 +49,21 @@ type Input struct {
 // explains everything is taken; note says which. An alternative that explains only a part is no excuse.
 func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check, note string) {
 	events, outcome, checks = schedule(in)
-	if passes(checks) {
+	if Passes(checks) {
 		return events, outcome, checks, ""
 	}
 	for _, alt := range in.Want.Alternatives {
 		other := in
 		other.Want = alt
-		if e, o, c := schedule(other); passes(c) {
+		if e, o, c := schedule(other); Passes(c) {
 			return e, o, c, alt.Why
 		}
 	}
 	return events, outcome, checks, ""
 }
 
-// passes reports whether nothing contradicts.
-func passes(checks []result.Check) bool {
+// Passes reports whether nothing contradicts.
+func Passes(checks []result.Check) bool {
 	return !slices.ContainsFunc(checks, func(c result.Check) bool { return c.Verdict != result.Pass && c.Verdict != result.Skip })
 }
 

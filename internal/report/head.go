@@ -141,7 +141,11 @@ func (p *pen) rules(rules []result.Rule) {
 		if r.AfterCapture {
 			where = "iptables " + chain(r) + ", after capture"
 		}
-		rows = append(rows, [2]string{r.Host + " drops " + r.Text, where})
+		verb := " drops "
+		if r.Reject != "" {
+			verb = " rejects "
+		}
+		rows = append(rows, [2]string{r.Host + verb + r.Text, where})
 	}
 	p.labelled("break", rows)
 }

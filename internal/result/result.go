@@ -159,9 +159,10 @@ type Sysctl struct {
 type Rule struct {
 	Host    string   `json:"host"`
 	Table   string   `json:"table"`
-	Chain   string   `json:"chain"` // "INPUT"
-	Text    string   `json:"text"`  // "TCP SYN to :8080"
-	Spec    []string `json:"spec"`  // arguments for iptables -A
+	Chain   string   `json:"chain"`            // "INPUT"
+	Text    string   `json:"text"`             // "TCP SYN to :8080"
+	Spec    []string `json:"spec"`             // arguments for iptables -A
+	Reject  string   `json:"reject,omitempty"` // what it answers with instead of being silent: "tcp-reset"
 	Packets uint64   `json:"packets"`
 	Bytes   uint64   `json:"bytes"`
 	// AfterCapture is true where the host's own capture still sees what the rule drops (INPUT), false where it does not (OUTPUT).

@@ -71,7 +71,8 @@ func (r *run) planned() []experiments.Call {
 func (o *observer) calls() []lab.Event {
 	var out []lab.Event
 	for _, e := range o.events {
-		if e.Before != 0 && (len(out) == 0 || out[len(out)-1].Before != e.Before) {
+		switch e.Event {
+		case lab.Connecting, lab.Sent, lab.ShutDown, lab.Closed:
 			out = append(out, e)
 		}
 	}
@@ -203,8 +204,8 @@ func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 	}
 	for i, f := range r.rules {
 		caught := 0
-		for _, s := range v.sights {
-			if s.atTo >= 0 && catches(r.rules, s) == f {
+		for _, by := range v.caught {
+			if by == f {
 				caught++
 			}
 		}

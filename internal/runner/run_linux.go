@@ -98,7 +98,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, Observe: r.obs.client})
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client})
 	if err != nil {
 		return unsupported(err)
 	}
@@ -310,7 +310,7 @@ func (r *run) listRules(res *result.Result) {
 				continue
 			}
 			r.rules = append(r.rules, f)
-			res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), AfterCapture: f.AfterCapture()})
+			res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), Reject: f.Reject, AfterCapture: f.AfterCapture()})
 		}
 	}
 }

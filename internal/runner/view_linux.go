@@ -20,8 +20,9 @@ import (
 type view struct {
 	origin  time.Duration // CLOCK_MONOTONIC time of the first packet at its sender
 	packets []result.Packet
-	sights  []sight // beside packets: where each was captured
-	orphans int     // packets of no connection of the experiment, or not TCP at all
+	sights  []sight       // beside packets: where each was captured
+	caught  []*lab.Filter // beside packets: the rule that dropped it behind a capture, or nil
+	orphans int           // packets of no connection of the experiment, or not TCP at all
 	ended   time.Duration
 	outcome *timeline.Event
 	offWire []timeline.Event // what a program or a look saw
@@ -67,6 +68,7 @@ func (o *observer) view() *view {
 	} else {
 		v.origin = o.r.wall.mono(firstSight(v.sights[0], both))
 	}
+	v.caught = o.r.catch(v.sights, both)
 	for i, s := range v.sights {
 		v.packets = append(v.packets, o.packet(v, i, s, both))
 	}
@@ -160,7 +162,7 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 	p.Fate = result.Delivered
 	if p.ArrivedAt == nil {
 		p.Fate = result.Lost
-	} else if f := catches(o.r.rules, s); f != nil {
+	} else if f := v.caught[i]; f != nil {
 		p.Fate, p.Where = result.Dropped, place(f)
 	}
 	return p
@@ -177,14 +179,40 @@ func fastOpen(s pcapout.Segment) string {
 	return hex.EncodeToString(s.Options.FastOpen)
 }
 
-// catches returns the rule that drops a packet after its receiver's capture saw it, or nil.
-func catches(rules []*lab.Filter, s sight) *lab.Filter {
-	for _, f := range rules {
-		if f.Host == s.to && f.AfterCapture() && f.Matches(s.segment) {
-			return f
+// hooks is the order in which an arriving packet meets the chains that a capture sits before.
+var hooks = map[string]int{"raw PREROUTING": 1, "mangle PREROUTING": 2, "mangle INPUT": 3, "filter INPUT": 4}
+
+// catch finds for each sight the rule that drops it after its receiver's capture saw it; nil for none. A rule that drops certain packets
+// only counts those that reach it, so each host's packets are led past its rules in the order of their arrival.
+func (r *run) catch(sights []sight, both map[string]*captured) []*lab.Filter {
+	rules := slices.DeleteFunc(slices.Clone(r.rules), func(f *lab.Filter) bool { return !f.AfterCapture() })
+	slices.SortStableFunc(rules, func(a, b *lab.Filter) int {
+		return cmp.Compare(hooks[a.TableName()+" "+a.Chain], hooks[b.TableName()+" "+b.Chain])
+	})
+	matchers := make([]func(pcapout.Segment) bool, len(rules))
+	for i, f := range rules {
+		matchers[i] = f.Matcher()
+	}
+	order := make([]int, len(sights))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sights[a].atTo, sights[b].atTo) })
+	out := make([]*lab.Filter, len(sights))
+	for _, i := range order {
+		s := sights[i]
+		if s.atTo < 0 {
+			continue
+		}
+		at := r.wall.mono(both[s.to].packets[s.atTo].Time)
+		for k, f := range rules {
+			if f.Host == s.to && at >= f.Made && (f.Removed == 0 || at < f.Removed) && matchers[k](s.segment) {
+				out[i] = f
+				break
+			}
 		}
 	}
-	return nil
+	return out
 }
 
 func place(f *lab.Filter) string {

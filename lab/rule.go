@@ -1,0 +1,202 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/tcplab/tcplab/pcapout"
+)
+
+// Rule is an iptables rule that drops or rejects packets.
+type Rule struct {
+	Table string // zero: "filter"; "raw", "mangle"
+	Chain string // "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING", as far as the table has it
+	// All makes it match every protocol, ICMP too. Zero: TCP only. It goes without ports and flags.
+	All bool
+	// From is the sender's address. Zero: any.
+	From netip.Addr
+	// FromPort and ToPort are the ports it matches. Zero: any.
+	FromPort, ToPort uint16
+	// Mask and Flags: of the flags in Mask, exactly those in Flags are set. Zero: any flags.
+	Mask, Flags pcapout.Flags
+	// MinLength is the least length in bytes of an IP packet that it matches. Zero: any. From DataLength on there are only data segments.
+	MinLength int
+	// Nth are the matching packets that it drops, counted from 1; the others pass. Each number counts once. Zero: all of them.
+	Nth []int
+	// Reject is what iptables answers with instead of being silent: "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable",
+	// "icmp-net-unreachable", "icmp-admin-prohibited". INPUT and OUTPUT of the table filter can. Zero: it drops.
+	Reject string
+	Text   string // what it matches, in words: "TCP SYN to :8080"
+}
+
+// DataLength is the least IP length in bytes that no TCP segment without data reaches: an IPv4 header of 20 bytes and the longest TCP
+// header, of 60, are 80. Rule.MinLength of 100 and of lab.DataLength catch segments with at least 68 bytes of data where timestamps are on.
+const DataLength = 100
+
+// segmentFlags are the flags that tell apart the segments of a handshake.
+const segmentFlags = pcapout.FIN | pcapout.SYN | pcapout.RST | pcapout.ACK
+
+// DropSYN drops the packets that open a connection to port, where they arrive.
+func DropSYN(port uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: port, Mask: segmentFlags, Flags: pcapout.SYN, Text: "TCP SYN to :" + number(port)}
+}
+
+// DropSYNACK drops the answers of port to those, where they arrive: at the client.
+func DropSYNACK(port uint16) Rule {
+	return Rule{Chain: "INPUT", FromPort: port, Mask: segmentFlags, Flags: pcapout.SYN | pcapout.ACK, Text: "TCP SYN-ACK from :" + number(port)}
+}
+
+// DropACK drops every segment to port with the ACK flag, where it arrives: all but the SYN.
+func DropACK(port uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: port, Mask: pcapout.ACK, Flags: pcapout.ACK, Text: "TCP with ACK to :" + number(port)}
+}
+
+// DropAllFrom drops every packet of a host, of any protocol, where it arrives.
+func DropAllFrom(host netip.Addr) Rule {
+	return Rule{Chain: "INPUT", All: true, From: host, Text: "everything from " + host.String()}
+}
+
+// DropData drops chosen data segments to port, once each, where they arrive: the k-th of those with DataLength bytes or more, from 1.
+// Repeats count like others. Without any k it drops all.
+func DropData(port uint16, k ...int) Rule {
+	text := "TCP data to :" + number(port)
+	if len(k) > 0 {
+		text += ", number" + plural(len(k))
+		for i, n := range k {
+			if i > 0 {
+				text += ","
+			}
+			text += " " + strconv.Itoa(n)
+		}
+	}
+	return Rule{Chain: "INPUT", ToPort: port, MinLength: DataLength, Nth: k, Text: text}
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+func number(port uint16) string { return strconv.Itoa(int(port)) }
+
+// TableName is Table, or its default.
+func (r Rule) TableName() string {
+	if r.Table == "" {
+		return "filter"
+	}
+	return r.Table
+}
+
+// AfterCapture reports whether the host's own capture still sees what the rule drops: a packet socket sits between the link and
+// netfilter, so it sees what INPUT and PREROUTING drop and never what OUTPUT and POSTROUTING drop.
+func (r Rule) AfterCapture() bool { return r.Chain == "INPUT" || r.Chain == "PREROUTING" }
+
+// nth is Nth in order, each once.
+func (r Rule) nth() []int {
+	k := slices.Clone(r.Nth)
+	slices.Sort(k)
+	return slices.Compact(k)
+}
+
+// every is a period of the statistic match that no experiment reaches: xt_statistic drops again after so many packets.
+const every = 1_000_000
+
+// Specs returns the rules as iptables arguments after "-A CHAIN": one, or one for each number in Nth. A later one counts only what the
+// earlier ones let through.
+func (r Rule) Specs() [][]string {
+	nth := r.nth()
+	if len(nth) == 0 {
+		return [][]string{append(r.match(), r.target()...)}
+	}
+	var specs [][]string
+	for i, k := range nth {
+		spec := append(r.match(), "-m", "statistic", "--mode", "nth", "--every", strconv.Itoa(every), "--packet", strconv.Itoa(k-1-i))
+		specs = append(specs, append(spec, r.target()...))
+	}
+	return specs
+}
+
+// Spec returns the first of Specs.
+func (r Rule) Spec() []string { return r.Specs()[0] }
+
+func (r Rule) match() []string {
+	var spec []string
+	if !r.All {
+		spec = append(spec, "-p", "tcp")
+	}
+	if r.From.IsValid() {
+		spec = append(spec, "-s", r.From.String())
+	}
+	if r.FromPort != 0 {
+		spec = append(spec, "--sport", number(r.FromPort))
+	}
+	if r.ToPort != 0 {
+		spec = append(spec, "--dport", number(r.ToPort))
+	}
+	if r.Mask != 0 {
+		spec = append(spec, "--tcp-flags", flagList(r.Mask), flagList(r.Flags))
+	}
+	if r.MinLength != 0 {
+		spec = append(spec, "-m", "length", "--length", strconv.Itoa(r.MinLength)+":65535")
+	}
+	return spec
+}
+
+func (r Rule) target() []string {
+	if r.Reject != "" {
+		return []string{"-j", "REJECT", "--reject-with", r.Reject}
+	}
+	return []string{"-j", "DROP"}
+}
+
+func flagList(f pcapout.Flags) string {
+	if f == 0 {
+		return "NONE"
+	}
+	return f.String()
+}
+
+// check says what in the rule iptables would not see: it takes a number below 1 for another packet.
+func (r Rule) check() error {
+	if k := r.nth(); len(k) > 0 && (k[0] < 1 || k[len(k)-1] >= every) {
+		return fmt.Errorf("rule for packets %v: want numbers from 1 to %d", r.Nth, every-1)
+	}
+	if r.All && (r.FromPort != 0 || r.ToPort != 0 || r.Mask != 0) {
+		return fmt.Errorf("rule for every protocol: got ports or flags, which only TCP has")
+	}
+	return nil
+}
+
+// Matches reports whether a segment that passes the rule's chain is one of those it counts. Without Nth those are the ones it drops;
+// with Nth, Matcher tells which of them it drops.
+func (r Rule) Matches(s pcapout.Segment) bool {
+	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < r.MinLength {
+		return false
+	}
+	return (r.FromPort == 0 || r.FromPort == s.Src.Port()) && (r.ToPort == 0 || r.ToPort == s.Dst.Port()) && s.Flags&r.Mask == r.Flags
+}
+
+// Verb is what the rule does, as a word: "drops" or "rejects".
+func (r Rule) Verb() string {
+	if r.Reject != "" {
+		return "rejects"
+	}
+	return "drops"
+}
+
+// Matcher returns a function that tells of each segment whether the rule drops it. Call it once for each segment that passes the rule's
+// chain, in their order: it counts, as the rule does.
+func (r Rule) Matcher() func(pcapout.Segment) bool {
+	nth, seen := r.nth(), 0
+	return func(s pcapout.Segment) bool {
+		if !r.Matches(s) {
+			return false
+		}
+		seen++
+		return len(nth) == 0 || slices.Contains(nth, seen)
+	}
+}

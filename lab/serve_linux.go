@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// served is one connection of a Server.
+type served struct {
+	s      *Server
+	file   *os.File
+	remote netip.AddrPort
+	bytes  int
+}
+
+func (c *served) say(e Event) {
+	e.Remote = c.remote
+	c.s.say(e)
+}
+
+// serve does what the server is for, then closes.
+func (c *served) serve() {
+	var err error
+	switch c.s.o.Service {
+	case Echo:
+		err = c.echo()
+	case Sink:
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 64<<10))
+	default:
+		err = c.http()
+	}
+	if errors.Is(err, os.ErrClosed) { // Server.Close
+		c.forget()
+		return
+	}
+	if d := c.s.o.CloseDelay; d > 0 {
+		later := time.NewTimer(d)
+		select {
+		case <-later.C:
+		case <-c.s.closed:
+		}
+		later.Stop()
+	}
+	before := mono()
+	_ = c.file.Close() // Server.Close may have been first
+	after := mono()
+	c.forget()
+	c.say(Event{Event: Closed, At: after, Before: before, After: after, Bytes: c.bytes})
+}
+
+func (c *served) forget() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	delete(c.s.conns, c.file)
+}
+
+// Read reads once and tells of it; io.EOF is the peer's end of stream.
+func (c *served) Read(p []byte) (int, error) {
+	n, err := c.file.Read(p)
+	at := mono()
+	switch {
+	case n > 0:
+		c.bytes += n
+		c.s.bytes.Add(int64(n))
+		c.say(Event{Event: Received, At: at, Bytes: n})
+	case err == io.EOF:
+		c.say(Event{Event: Received, At: at})
+	case err != nil:
+		c.failed("read", at, err)
+	}
+	return n, err
+}
+
+// write writes all of b and tells of it.
+func (c *served) write(b []byte) error {
+	before := mono()
+	n, err := c.file.Write(b)
+	after := mono()
+	if err != nil {
+		c.failed("write", after, err)
+		return err
+	}
+	c.say(Event{Event: Sent, At: after, Before: before, After: after, Bytes: n})
+	return nil
+}
+
+func (c *served) failed(call string, at time.Duration, err error) {
+	if errors.Is(err, os.ErrClosed) {
+		return // by Server.Close
+	}
+	e := Event{Event: Failed, At: at, Call: call, Text: err.Error()}
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		e.Errno, e.Text = unix.ErrnoName(errno), errno.Error()
+	}
+	c.say(e)
+}
+
+func (c *served) echo() error {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(b)
+		if err != nil {
+			return err
+		}
+		if err := c.write(b[:n]); err != nil || c.s.o.Close == AfterAnswer {
+			return err
+		}
+	}
+}
+
+// http answers one request after the other, each with one write(2): what is on the wire depends on TCP alone.
+func (c *served) http() error {
+	in := bufio.NewReader(c)
+	for {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return err // the peer has closed, or it does not speak HTTP
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return err
+		}
+		first := c.s.o.Close == AfterAnswer
+		if err := c.write(hello(req.URL.Path, first)); err != nil || first {
+			return err
+		}
+	}
+}
+
+// hello is the answer to a GET. Without a date: two runs are equal byte for byte.
+func hello(path string, last bool) []byte {
+	body := fmt.Sprintf("tcplab: you asked for %s\n", path)
+	connection := "keep-alive"
+	if last {
+		connection = "close"
+	}
+	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", len(body), connection, body)
+}
