@@ -35,18 +35,44 @@ func init() {
 				Sysctl: "net.ipv4.tcp_rto_max_ms", Textbook: "120000", Fast: "120000", Absent: "120000"},
 			{Flag: "syncnt", Doc: "TCP_SYNCNT of the client's socket, 1 to 127: overrides --syn-retries", SocketOption: "TCP_SYNCNT", Min: 1, Max: 127},
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
+			{Flag: "drop-at", Doc: "where the SYN is lost: server-input, client-output, link-down (the server's end of the link) or no-neighbour (nobody answers ARP)",
+				Kind: Choice, Choices: []string{atServerInput, atClientOutput, atLinkDown, atNoNeighbour}, Default: atServerInput},
 		},
-		Setup: func(Options) Setup {
-			return Setup{Listen: []lab.ListenOptions{{Port: httpPort}}, Faults: []Fault{{Host: "server", Rule: lab.DropSYN(httpPort)}}}
-		},
+		Setup:   setupSYNLoss,
 		Predict: predictSYNLoss,
 		Run:     runSYNLoss,
+		Checks:  checksOfSYNLoss,
 		States: func(Env) map[string][]string {
 			return map[string][]string{"client": {"SYN-SENT", "CLOSED"}, "server": {"LISTEN"}}
 		},
 		Rivals: rivalsOfSYNLoss,
 		Story:  storyOfSYNLoss,
 	})
+}
+
+// The places at which exp1 loses its SYNs.
+const (
+	atServerInput  = "server-input"
+	atClientOutput = "client-output"
+	atLinkDown     = "link-down"
+	atNoNeighbour  = "no-neighbour"
+)
+
+func setupSYNLoss(o Options) Setup {
+	s := Setup{Listen: []lab.ListenOptions{{Port: httpPort}}}
+	rule := lab.DropSYN(httpPort)
+	switch o["drop-at"] {
+	case atClientOutput:
+		rule.Chain = "OUTPUT"
+		s.Faults = []Fault{{Host: "client", Rule: rule}}
+	case atLinkDown:
+		s.LinkDown = "server"
+	case atNoNeighbour:
+		s.NoNeighbours = true
+	default:
+		s.Faults = []Fault{{Host: "server", Rule: rule}}
+	}
+	return s
 }
 
 // connectInput reads what the oracle needs from the effective settings.
@@ -71,13 +97,32 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return oracle.Near(e.Facts, e.Start, c.Predict)
+	at := e.Options["drop-at"]
+	if at == atNoNeighbour {
+		return oracle.NoNeighbour{Connect: c}.Predict(e.Facts, e.Start)
+	}
+	t, err := oracle.Near(e.Facts, e.Start, c.Predict)
+	if at == atClientOutput || at == atLinkDown { // TCP does not know that it sends into nothing, and no capture sees it
+		t.Events = nil
+	}
+	return t, err
 }
 
 func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
 	c, err := l.Client.Start(ctx)
 	if err != nil {
 		return err
+	}
+	switch e.Options["drop-at"] {
+	case atLinkDown:
+		if err := l.Server.SetLink(ctx, false); err != nil {
+			return err
+		}
+	case atNoNeighbour:
+		const nobody = "8" // do not reply for all local addresses
+		if _, err := l.Server.Set("net.ipv4.conf.all.arp_ignore", nobody, "nobody answers ARP"); err != nil {
+			return err
+		}
 	}
 	err = c.Connect(ctx, l.Server.Port(httpPort), lab.DialOptions{
 		SocketOptions: lab.SocketOptions{
@@ -91,6 +136,50 @@ func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
 		return err
 	}
 	return c.Close()
+}
+
+// checksOfSYNLoss count what no capture shows: SYNs that the client's OUTPUT chain drops, ARP requests that nobody answers.
+func checksOfSYNLoss(e Env, r *result.Result) []result.Check {
+	switch e.Options["drop-at"] {
+	case atClientOutput:
+		c, err := connectInput(e)
+		if err != nil || len(r.Rules) == 0 {
+			return nil
+		}
+		t, err := oracle.Near(e.Facts, e.Start, c.Predict)
+		if err != nil {
+			return nil
+		}
+		least, most := 0, 0
+		for _, x := range t.Events {
+			most++
+			if !x.Maybe {
+				least++
+			}
+		}
+		k := result.Check{ID: "dropped-syns", Name: "SYNs that OUTPUT dropped", Expected: fmt.Sprint(least), Observed: fmt.Sprint(r.Rules[0].Packets), Verdict: result.Pass}
+		if most > least {
+			k.Expected = fmt.Sprintf("%d to %d", least, most)
+		}
+		if n := int(r.Rules[0].Packets); n < least || n > most {
+			k.Verdict, k.Code, k.Detail = result.Fail, explain.RuleCounterOff, "the rule caught another number of SYNs than the client's timer sends"
+		}
+		return []result.Check{k}
+	case atNoNeighbour:
+		k := result.Check{ID: "arp", Name: "ARP requests without an answer", Expected: "at least 3", Verdict: result.Pass}
+		asked := 0
+		for _, c := range r.Captures {
+			if c.Host == "client" {
+				asked = c.ARP
+			}
+		}
+		k.Observed = fmt.Sprint(asked)
+		if asked < 3 {
+			k.Verdict, k.Code, k.Detail = result.Fail, explain.UnexpectedPacket, "an address counts as unreachable after three requests"
+		}
+		return []result.Check{k}
+	}
+	return nil
 }
 
 // rivalsOfSYNLoss are the usual reasons for another schedule: another number of retries, another first wait, linear timeouts.

@@ -70,6 +70,7 @@ var modules = map[string]map[string]string{
 		"internal/evidence": "constants and layouts of inet_diag and tcp_info",
 		"internal/kernel":   "uname, and clocks with their resolution",
 		"internal/netns":    "setns and unshare",
+		"internal/runner":   "errno and EtherType constants",
 		"internal/stall":    "pins a watcher to each CPU",
 		"lab":               "netlink families",
 		"pcapout":           "AF_PACKET sockets and their drop counters",

@@ -174,7 +174,8 @@ type Capture struct {
 	Host    string `json:"host"`
 	File    string `json:"file,omitempty"` // relative to the run's folder; empty when nothing was written
 	Packets int    `json:"packets"`
-	Dropped int    `json:"dropped"` // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
+	ARP     int    `json:"arp,omitempty"` // ARP packets among them
+	Dropped int    `json:"dropped"`       // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
 }
 
 // Clock ties capture times to jiffies.

@@ -23,7 +23,7 @@ func full() *Result {
 		Params: []Param{{"syn-retries", "2", "flag"}}, Hosts: []Host{{Name: "client", Addr: "10.99.0.1", Iface: "eth0", Port: 8080}},
 		Sysctls:  []Sysctl{{Host: "client", Name: "net.ipv4.tcp_syn_retries", Was: "6", Now: "2", Here: "6", Origin: "--syn-retries", Matters: true}},
 		Rules:    []Rule{{Host: "server", Table: "filter", Chain: "INPUT", Spec: []string{"-p", "tcp"}, Packets: 1<<64 - 1, AfterCapture: true}},
-		Captures: []Capture{{"client", "client.pcapng", 3, 0}},
+		Captures: []Capture{{Host: "client", File: "client.pcapng", Packets: 3}},
 		Clock:    Clock{Known: true, From: "/proc/timer_list", Tick: Seconds(4 * time.Millisecond), Start: 1<<63 + 1},
 		Prediction: &Prediction{Schema: PredictionSchema, Sysctls: map[string]string{"client.net.ipv4.tcp_syn_retries": "2"},
 			Events: []Event{{Host: "client", What: "syn", Expected: true}}},

@@ -86,7 +86,7 @@ func (d *doctor) lab(ctx context.Context) {
 		_, err := l.Server.Drop(ctx, lab.DropSYN(8080))
 		d.add("drop rule", err, "INPUT takes a rule", "the kernel needs CONFIG_NF_TABLES with CONFIG_NFT_COMPAT, or CONFIG_IP_NF_FILTER", explain.NoIptables)
 	}
-	src, err := openCapture(l.Client)
+	src, err := openCapture(l.Client, false)
 	d.add("capture", err, "AF_PACKET with the kernel's own nanosecond stamps", "the kernel needs CONFIG_PACKET; root or CAP_NET_RAW", explain.NoRawSocket)
 	if err == nil {
 		if err := src.Close(); err != nil {

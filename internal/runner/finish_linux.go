@@ -2,10 +2,13 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
@@ -162,7 +165,7 @@ func (r *run) finish(ctx context.Context) error {
 func (r *run) closeCaptures() (lost int, err error) {
 	for _, host := range []string{"client", "server"} {
 		src := r.obs.capture[host]
-		if err := src.Close(); err != nil && r.broken == nil {
+		if err := src.Close(); err != nil && r.broken == nil && !r.down(host, err) {
 			r.broken = fmt.Errorf("%s: %w: %w", host, errCapture, err)
 		}
 		st, err := src.Stats()
@@ -170,9 +173,20 @@ func (r *run) closeCaptures() (lost int, err error) {
 			return 0, fmt.Errorf("%s: capture: %w", host, err)
 		}
 		lost += int(st.Dropped)
-		r.res.Captures = append(r.res.Captures, result.Capture{Host: host, Packets: len(src.Packets()), Dropped: int(st.Dropped)})
+		arp := 0
+		for _, p := range src.Packets() {
+			if isARP(p) {
+				arp++
+			}
+		}
+		r.res.Captures = append(r.res.Captures, result.Capture{ARP: arp, Host: host, Packets: len(src.Packets()), Dropped: int(st.Dropped)})
 	}
 	return lost, nil
+}
+
+// down reports whether a capture ended because the experiment took that end of the link down.
+func (r *run) down(host string, err error) bool {
+	return r.setup.LinkDown == host && errors.Is(err, unix.ENETDOWN)
 }
 
 func (r *run) fillClock(v *view, wall wallClock) {

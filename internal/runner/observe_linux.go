@@ -53,7 +53,7 @@ func newObserver(r *run) *observer {
 // open starts the captures and opens inet_diag at both ends.
 func (o *observer) open() error {
 	for _, h := range []*lab.Host{o.r.lab.Client, o.r.lab.Server} {
-		src, err := openCapture(h)
+		src, err := openCapture(h, o.r.setup.NoNeighbours)
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (o *observer) watch(end context.CancelCauseFunc) (stop func()) {
 		wg.Go(func() { // wakes the loop for each batch of packets
 			for n := 0; ; {
 				batch, err := s.From(ctx, n)
-				if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) && !o.r.down(host, err) {
 					end(fmt.Errorf("%s: %w: %w", host, errCapture, err))
 				}
 				if err != nil {

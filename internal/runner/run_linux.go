@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/evidence"
 	"github.com/tcplab/tcplab/internal/explain"
@@ -452,9 +454,13 @@ func openDiag(h *lab.Host) (*evidence.Diag, error) {
 	return d, nil
 }
 
-// openCapture starts a capture on a host.
-func openCapture(h *lab.Host) (*pcapout.Source, error) {
-	src, err := h.Capture(pcapout.SourceOptions{})
+// openCapture starts a capture on a host, of ARP too where the experiment is about it.
+func openCapture(h *lab.Host, arp bool) (*pcapout.Source, error) {
+	var o pcapout.SourceOptions
+	if arp {
+		o.EtherTypes = []uint16{unix.ETH_P_IP, unix.ETH_P_IPV6, unix.ETH_P_ARP}
+	}
+	src, err := h.Capture(o)
 	if errors.Is(err, os.ErrPermission) {
 		return nil, unable{err}
 	}

@@ -53,8 +53,8 @@ func (o *observer) view() *view {
 	}
 	v := &view{}
 	for _, c := range both {
-		for _, bad := range c.bad {
-			if bad {
+		for i, bad := range c.bad {
+			if bad && !(o.r.setup.NoNeighbours && isARP(c.packets[i])) {
 				v.orphans++
 			}
 		}
@@ -77,6 +77,12 @@ func (o *observer) view() *view {
 		v.ended = now - v.origin
 	}
 	return v
+}
+
+// isARP reports whether an Ethernet frame carries ARP.
+func isARP(p pcapout.Packet) bool {
+	const ethertype, arp = 12, 0x0806
+	return len(p.Data) > ethertype+1 && int(p.Data[ethertype])<<8|int(p.Data[ethertype+1]) == arp
 }
 
 func decode(host string, packets []pcapout.Packet) *captured {
