@@ -113,12 +113,7 @@ func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
 	if err != nil {
 		return err
 	}
-	switch e.Options["drop-at"] {
-	case atLinkDown:
-		if err := l.Server.SetLink(ctx, false); err != nil {
-			return err
-		}
-	case atNoNeighbour:
+	if e.Options["drop-at"] == atNoNeighbour {
 		const nobody = "8" // do not reply for all local addresses
 		if _, err := l.Server.Set("net.ipv4.conf.all.arp_ignore", nobody, "nobody answers ARP"); err != nil {
 			return err

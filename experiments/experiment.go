@@ -93,7 +93,7 @@ type Setup struct {
 	Faults []Fault
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
 	NoNeighbours bool
-	// LinkDown is the host whose end of the link Run takes down, and with it its capture. Empty: none.
+	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none.
 	LinkDown string
 	// OneSided says why a packet that one end's capture shows may be missing from the other's, though no rule caught it ("the link is
 	// down"). Empty: it may not.

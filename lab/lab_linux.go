@@ -133,6 +133,11 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 // carries waits until the link is operational. The end that came up first has no carrier until its peer is up too, and the kernel gives
 // it its queue from a work queue (linkwatch_event): what is sent before is dropped without a word.
 func carries(ctx context.Context) error {
+	return awaitState(ctx, "up", func(s netlink.LinkOperState) bool { return s == netlink.OperUp })
+}
+
+// awaitState waits until the link's state is one that is wanted, in the calling thread's namespace.
+func awaitState(ctx context.Context, want string, wanted func(netlink.LinkOperState) bool) error {
 	const look, limit = 100 * time.Microsecond, 5 * time.Second
 	return withRoute(func(nl *netlink.Handle) error {
 		tick, late := time.NewTicker(look), time.After(limit)
@@ -142,14 +147,14 @@ func carries(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("find %s: %w", Iface, err)
 			}
-			if eth.Attrs().OperState == netlink.OperUp {
+			if wanted(eth.Attrs().OperState) {
 				return nil
 			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-late:
-				return fmt.Errorf("%s is %s %v after both ends were set up, want up", Iface, eth.Attrs().OperState, limit)
+				return fmt.Errorf("%s is %s %v after the links were set, want %s", Iface, eth.Attrs().OperState, limit, want)
 			case <-tick.C:
 			}
 		}

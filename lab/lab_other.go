@@ -45,6 +45,9 @@ func (h *Host) Drop(context.Context, Rule) (*Filter, error) { return nil, ErrPla
 // SetLink returns ErrPlatform.
 func (h *Host) SetLink(context.Context, bool) error { return ErrPlatform }
 
+// AwaitNoCarrier returns ErrPlatform.
+func (h *Host) AwaitNoCarrier(context.Context) error { return ErrPlatform }
+
 // InitialWindow returns ErrPlatform.
 func (h *Host) InitialWindow(int) error { return ErrPlatform }
 

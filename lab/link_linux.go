@@ -13,7 +13,8 @@ import (
 // of the link; up, SetLink puts back what the lab had made: the route, InitialWindow, the permanent neighbour. It returns when the link
 // carries packets again.
 //
-// With the veth, the other end loses its carrier meanwhile, and its packets vanish before its own capture sees them (noop_qdisc).
+// With the veth, the other end loses its carrier meanwhile. From the moment at which it knows (AwaitNoCarrier) its packets vanish before
+// its own capture sees them (noop_qdisc); until then they are captured as sent.
 func (h *Host) SetLink(ctx context.Context, up bool) error {
 	err := h.ns.Do(func() error {
 		return withRoute(func(nl *netlink.Handle) error {
@@ -44,6 +45,18 @@ func (h *Host) SetLink(ctx context.Context, up bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, permission(err))
+	}
+	return nil
+}
+
+// AwaitNoCarrier waits until this host's end of the link knows that the other one is down. The kernel tells it from a work queue, at most
+// once a second (linkwatch_event).
+func (h *Host) AwaitNoCarrier(ctx context.Context) error {
+	err := h.ns.Do(func() error {
+		return awaitState(ctx, "down", func(s netlink.LinkOperState) bool { return s != netlink.OperUp })
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", h.Name, err)
 	}
 	return nil
 }

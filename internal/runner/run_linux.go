@@ -129,7 +129,25 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.obs.open(); err != nil {
 		return err
 	}
+	if err := r.cut(ctx); err != nil {
+		return err
+	}
 	return r.predict()
+}
+
+// cut takes an end of the link down, and waits until the other one knows: up to a second, so it is done before the start is chosen.
+func (r *run) cut(ctx context.Context) error {
+	if r.setup.LinkDown == "" {
+		return nil
+	}
+	other := r.lab.Server
+	if r.setup.LinkDown == "server" {
+		other = r.lab.Client
+	}
+	if err := r.host(r.setup.LinkDown).SetLink(ctx, false); err != nil {
+		return err
+	}
+	return other.AwaitNoCarrier(ctx)
 }
 
 // close takes everything down, as far as it was built.
