@@ -23,11 +23,6 @@ type SYNACKLoss struct {
 	Server Server
 }
 
-const requestTimeoutMax = rtoMax // TCP_RTO_MAX: the request timer's, whatever tcp_rto_max_ms says (up to 6.18)
-
-// requestStart is TCP_TIMEOUT_INIT, the first value of the request timer.
-func requestStart(f kernel.Facts) time.Duration { return f.InitialRTO }
-
 // Predict returns what both ends send, the moments at which a half-open connection vanishes, and the end of connect(2). Where a repeated
 // SYN and the request timer fall into one tick, the timer is taken to be first: it is pinned to its CPU and runs from BASE_LOCAL, before
 // the client's (run_timer_softirq). The alternatives have the SYN first, once.
@@ -44,13 +39,13 @@ func (s SYNACKLoss) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 		s.Server.Host = "server"
 	}
 	r := newRule(s.Connect, f)
-	longest := max(int64(r.longest()), ceilJiffies(f, min(requestStart(f)<<min(s.Server.SYNACKRetries, 20), requestTimeoutMax)))
+	longest := max(int64(r.longest()), s.Server.longest(f))
 	_, last := r.nominal(1)
 	fires, _ := r.nominal(last + 2) // late timers end it earlier than the formula, never later
 	meetings := 0
 	play := func(first int) func(*world) []happening {
 		return func(w *world) []happening {
-			o := &open{SYNACKLoss: s, rule: r, w: w, fires: fires, last: last, synFirst: first}
+			o := &open{SYNACKLoss: s, rule: r, w: w, fires: fires, last: last, synFirst: first, request: request{server: s.Server, w: w}}
 			o.run()
 			meetings = max(meetings, o.meetings)
 			return o.out
@@ -69,16 +64,7 @@ func (s SYNACKLoss) validate(f kernel.Facts, start *Start) error {
 	if err := s.Connect.validate(f, start); err != nil {
 		return err
 	}
-	switch {
-	case s.Server.SYNACKRetries < 0 || s.Server.SYNACKRetries > 255:
-		return fmt.Errorf("listen: tcp_synack_retries=%d: the kernel takes 0..255", s.Server.SYNACKRetries)
-	case s.Server.InvalidRatelimit < 0:
-		return fmt.Errorf("listen: tcp_invalid_ratelimit of %v: want 0 ms or more", s.Server.InvalidRatelimit)
-	case !f.Version.AtLeast(4, 1):
-		// Before, one timer of the listener looked at a part of its table every 200 ms (inet_csk_reqsk_queue_prune).
-		return fmt.Errorf("listen: kernel %v has no timer for each half-open connection (since 4.1), which is not modelled", f.Version)
-	}
-	return nil
+	return s.Server.validate(f)
 }
 
 // open plays the two ends of one open in one world.
@@ -92,14 +78,10 @@ type open struct {
 	synFirst int // the meeting, from 1, at which the SYN is first; 0: none
 	meetings int // how often a repeated SYN and the request timer fell into one tick
 
-	// The request socket. armed is the jiffy in which its timer fires; 0: there is no request.
-	armed        int64
-	numTimeout   int // num_timeout: fires of the timer
-	answers      int
-	answered     int64 // last_oow_ack_time
-	hasAnswered  bool
-	nominalFire  time.Duration // of the timer, by the formula
-	nominalStart time.Duration
+	request
+	answers     int
+	answered    int64 // last_oow_ack_time
+	hasAnswered bool
 }
 
 // run plays the client's SYNs, and between them the fires of the request timer.
@@ -186,16 +168,6 @@ func (o *open) syn(at int64, nominal time.Duration, k int) {
 	o.arm(at, nominal)
 }
 
-// timeout is tcp_reqsk_timeout.
-func (o *open) timeout() time.Duration {
-	return min(requestStart(o.facts)<<min(o.numTimeout, 30), requestTimeoutMax)
-}
-
-func (o *open) arm(at int64, nominal time.Duration) {
-	o.armed = o.w.fire(at, o.w.toJiffies(o.timeout()))
-	o.nominalStart, o.nominalFire = nominal, nominal+o.timeout()
-}
-
 // timers runs the request timer up to the jiffy in which the next SYN comes, that jiffy included unless the SYN is first there.
 func (o *open) timers(until int64) {
 	for o.armed != 0 && o.armed <= until {
@@ -206,7 +178,7 @@ func (o *open) timers(until int64) {
 			}
 		}
 		at, nominal, start := o.armed, o.nominalFire, o.nominalStart
-		if o.numTimeout >= o.SYNACKLoss.Server.SYNACKRetries || o.SYNACKLoss.Server.Silent {
+		if o.dies() {
 			o.gone(at, nominal, until)
 			o.armed = 0
 			return
