@@ -59,6 +59,7 @@ type gather struct {
 	worlds int
 	order  []key
 	seen   map[key]*joint
+	before []*joint // those of the world before, in its order: most worlds have the same events
 }
 
 // key tells the events of a timeline apart.
@@ -72,6 +73,7 @@ type key struct {
 
 // joint is one event over many worlds.
 type joint struct {
+	key              key
 	event            timeline.Event
 	timed            bool // a timer's
 	worlds           int
@@ -116,39 +118,82 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 // add takes one world in. shift is how far its counter of jiffies is from the one that ticks are counted by.
 func (g *gather) add(world []happening, shift int64) {
 	g.worlds++
-	nth := map[key]int{}
 	last := map[string]time.Duration{}
-	for _, h := range world {
+	same := true // as in the world before, so far
+	var nth map[key]int
+	for i := range world {
+		h := &world[i]
 		k := key{host: h.Host, what: string(h.What), n: h.N, outcome: h.outcome}
 		if h.Exact {
 			k.seq = h.RelSeq
 		}
-		k.nth = nth[k]
-		nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome}]++
-		j := g.seen[k]
-		if j == nil {
-			j = &joint{event: h.Event, early: h.at, late: h.at + h.late, tick: h.jiffy + shift, tickLast: h.jiffy + shift, timed: h.jiffy != 0}
-			if h.why != nil {
-				j.event.Why = h.why()
-			}
-			g.seen[k] = j
-			g.order = append(g.order, k)
+		if same && i < len(g.before) {
+			k.nth = g.before[i].key.nth
+			same = g.before[i].key == k
+			k.nth = 0
+		} else {
+			same = false
 		}
-		j.worlds++
-		j.early, j.late = min(j.early, h.at), max(j.late, h.at+h.late)
-		j.tick, j.tickLast = min(j.tick, h.jiffy+shift), max(j.tickLast, h.jiffy+shift)
-		j.event.At = min(j.event.At, h.At)
+		var j *joint
+		if same {
+			j = g.before[i]
+		} else {
+			if nth == nil {
+				nth = count(g.before[:i])
+			}
+			k.nth = nth[k]
+			nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome}]++
+			j = g.joint(k, h, shift)
+			g.before = append(g.before[:i], j)
+		}
+		j.add(h, shift)
 		chain := h.Host + " " + h.Chain
 		if before, ok := last[chain]; ok && h.jiffy != 0 {
-			gap := h.at - before
-			if j.gaps == 0 {
-				j.gapEarly, j.gapLat = gap, gap
-			}
-			j.gaps++
-			j.gapEarly, j.gapLat = min(j.gapEarly, gap), max(j.gapLat, gap)
+			j.addGap(h.at - before)
 		}
 		last[chain] = h.at
 	}
+	g.before = g.before[:len(world)]
+}
+
+// count counts the events that are the same but for their place.
+func count(joints []*joint) map[key]int {
+	nth := map[key]int{}
+	for _, j := range joints {
+		k := j.key
+		k.nth = 0
+		nth[k]++
+	}
+	return nth
+}
+
+// joint finds the event of a key, or begins it.
+func (g *gather) joint(k key, h *happening, shift int64) *joint {
+	j := g.seen[k]
+	if j == nil {
+		j = &joint{key: k, event: h.Event, early: h.at, late: h.at + h.late, tick: h.jiffy + shift, tickLast: h.jiffy + shift, timed: h.jiffy != 0}
+		if h.why != nil {
+			j.event.Why = h.why()
+		}
+		g.seen[k] = j
+		g.order = append(g.order, k)
+	}
+	return j
+}
+
+func (j *joint) add(h *happening, shift int64) {
+	j.worlds++
+	j.early, j.late = min(j.early, h.at), max(j.late, h.at+h.late)
+	j.tick, j.tickLast = min(j.tick, h.jiffy+shift), max(j.tickLast, h.jiffy+shift)
+	j.event.At = min(j.event.At, h.At)
+}
+
+func (j *joint) addGap(gap time.Duration) {
+	if j.gaps == 0 {
+		j.gapEarly, j.gapLat = gap, gap
+	}
+	j.gaps++
+	j.gapEarly, j.gapLat = min(j.gapEarly, gap), max(j.gapLat, gap)
 }
 
 // timeline is the events with their windows.
