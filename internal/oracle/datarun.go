@@ -1,0 +1,216 @@
+package oracle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// applicationWithin is how long an application may take to answer what it reads.
+const applicationWithin = 5 * time.Millisecond
+
+// hole plays a BlackHole in one world.
+type hole struct {
+	dataRule
+	w    *world
+	out  []happening
+	sent uint32 // the client's next number, relative to its initial one
+	got  uint32 // the client's acknowledgement
+}
+
+func (h *hole) run() {
+	h.sent, h.got = 1, 1
+	h.handshake()
+	if h.Cut == CutMid {
+		h.exchange()
+		h.data()
+		return
+	}
+	h.halfOpen()
+	h.data()
+}
+
+// answer adds a packet or an event that no timer dates: a call's, or the answer to one.
+func (h *hole) answer(host string, what timeline.What, at, late time.Duration, e timeline.Event, why func() string) {
+	e.Host, e.What, e.At = host, what, at
+	h.out = append(h.out, happening{Event: e, at: at, late: late, why: why})
+}
+
+func (h *hole) handshake() {
+	server := h.Server.Host
+	h.answer(h.Host, timeline.SYN, 0, 0, timeline.Event{}, say("the client's SYN: time starts here"))
+	h.answer(server, timeline.SYNACK, h.RTT/2, answerWithin, timeline.Event{},
+		say("answers the SYN: the server keeps a half-open connection, in SYN-RECV"))
+	why := "the third packet: the client is in ESTABLISHED"
+	if h.Cut == CutACK {
+		why += ". It is lost, so the server stays in SYN-RECV"
+	}
+	h.answer(h.Host, timeline.ACK, h.RTT, answerWithin, exact(1, 1, 0), say("%s", why))
+	h.answer(h.Host, timeline.Connected, h.RTT, applicationWithin, timeline.Event{}, say("the client has its SYN-ACK, and connect(2) returns at once"))
+}
+
+// exact is an event of a packet whose numbers are known.
+func exact(seq, ack uint32, length int) timeline.Event {
+	return timeline.Event{RelSeq: seq, RelAck: ack, Len: length, Exact: true}
+}
+
+// exchange is a request and its echo, whole. Both ends are in quick-ack mode at their first data (tcp_event_data_recv): they acknowledge
+// at once.
+func (h *hole) exchange() {
+	at, n := h.w.call(h.Exchange), h.Request
+	size := uint32(n)
+	half := at + h.RTT/2
+	h.answer(h.Host, timeline.Data, at, answerWithin, exact(1, 1, n), say("the client's request, %d bytes", n))
+	h.answer(h.Server.Host, timeline.ACK, half, answerWithin, exact(1, 1+size, 0), say("acknowledges the request at once: the first data of a connection are not delayed"))
+	h.answer(h.Server.Host, timeline.Data, half, applicationWithin, exact(1, 1+size, n), say("the server's answer, %d bytes", n))
+	h.answer(h.Host, timeline.ACK, at+h.RTT, applicationWithin, exact(1+size, 1+size, 0), say("acknowledges the answer at once"))
+	h.sent, h.got = 1+size, 1+size
+}
+
+// halfOpen plays the request timer. Each repeated SYN-ACK finds the client in ESTABLISHED: it is not acceptable there, and is answered
+// with a challenge ACK, at most one in tcp_invalid_ratelimit (tcp_validate_incoming, __tcp_oow_rate_limited).
+func (h *hole) halfOpen() {
+	q := request{server: h.Server, w: h.w}
+	q.arm(h.w.jiffy(h.RTT/2), h.RTT/2)
+	limit := ceilJiffies(h.facts, h.Server.InvalidRatelimit)
+	challenged, before := false, int64(0)
+	const chain = "request timer"
+	for ; ; q.arm(q.armed, q.nominalFire) {
+		at, nominal, from := q.armed, q.nominalFire, q.nominalStart
+		if q.dies() {
+			e := timeline.Event{Host: h.Server.Host, What: timeline.RequestGone, Chain: chain, Bound: timeline.Bound{At: nominal}}
+			h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at,
+				why: say("the request timer fired after %s: the half-open connection is forgotten, silently", plural(q.numTimeout, "retransmission"))})
+			return
+		}
+		why := say("%v + %v, the request timer's fire %d", from, q.timeout(), q.numTimeout+1)
+		q.numTimeout++
+		e := timeline.Event{Host: h.Server.Host, What: timeline.SYNACKAgain, N: q.numTimeout, Chain: chain, Bound: timeline.Bound{At: nominal}}
+		h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, why: why})
+		if challenged && limit > 0 && at-before < limit {
+			continue
+		}
+		challenged, before = true, at
+		e = timeline.Event{Host: h.Host, What: timeline.ChallengeACK, Chain: chain, Bound: timeline.Bound{At: nominal + h.RTT/2, After: h.RTT / 2}}
+		h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT/2, jiffy: at, late: h.late(),
+			why: say("answers SYN-ACK again %d: the client is in ESTABLISHED, so the segment is not acceptable, and it says where it stands", q.numTimeout)})
+	}
+}
+
+// late is what a link with a delay may add to it.
+func (h *hole) late() time.Duration {
+	if h.RTT > 0 {
+		return answerWithin
+	}
+	return 0
+}
+
+// data plays the write, its repeats and the end.
+func (h *hole) data() {
+	at := h.w.call(h.Write)
+	h.answer(h.Host, timeline.Data, at, answerWithin, exact(h.sent, h.got, h.Bytes), say("the client writes %d bytes", h.Bytes))
+	armed, nominal, first := h.w.jiffy(at), h.Write, "the RTO"
+	if h.pto > 0 {
+		wait := h.time(h.pto)
+		armed = h.w.fire(armed, h.pto)
+		h.repeat(timeline.TailLossProbe, 0, armed, nominal+wait, say("%v + %v, the probe timeout with one segment in flight: 2*SRTT + 200 ms, no longer than the RTO", nominal, wait))
+		nominal, first = nominal+wait, "the RTO, whole, from the probe"
+		if h.RTOMin > 0 && h.RTOMin != 200*time.Millisecond {
+			h.out[len(h.out)-1].why = say("%v + %v, the probe timeout with one segment in flight: 2*SRTT + tcp_rto_min_us, no longer than the RTO", h.Write, wait)
+		}
+	}
+	h.retransmissions(armed, nominal, first)
+}
+
+// retransmissions plays tcp_retransmit_timer from the jiffy in which its timer is armed for the first time.
+func (h *hole) retransmissions(armed int64, nominal time.Duration, note string) {
+	timer, wait := h.rto, h.rto
+	nominalWait := h.time(wait)
+	var stamp int64 // retrans_stamp: the first RTO retransmission
+	var nominalStamp time.Duration
+	for n := 0; ; {
+		armed = h.w.fire(armed, wait)
+		from := nominal
+		nominal += nominalWait
+		if n > 0 && h.expired(stamp, armed) {
+			h.end(armed, nominal, nominalStamp)
+			return
+		}
+		if n++; n == 1 {
+			stamp, nominalStamp = armed, nominal
+		}
+		text, waited := note, nominalWait
+		h.repeat(timeline.RTORetransmission, n, armed, nominal, func() string { return fmt.Sprintf("%v + %v, %s", from, waited, text) })
+		timer, note = h.backoff(timer, n)
+		wait, nominalWait = timer, h.time(timer)
+		if h.UserTimeout > 0 && h.clamps() {
+			wait = h.clampIn(stamp, armed, timer)
+			if left := h.UserTimeout - (nominal - nominalStamp); left < nominalWait {
+				nominalWait, note = max(left, h.tick), "what is left of TCP_USER_TIMEOUT"
+			}
+		}
+	}
+}
+
+// backoff is the timer after the n-th retransmission.
+func (h *hole) backoff(timer int64, n int) (int64, string) {
+	switch doubled := min(2*timer, h.most); {
+	case h.ThinLinear && n <= thinLinearRetries: // tcp_stream_is_thin: fewer than four segments, not in the first slow start
+		return h.rto, fmt.Sprintf("thin stream, linear timeout %d of %d", n, thinLinearRetries)
+	case doubled < 2*timer:
+		return doubled, fmt.Sprintf("the largest RTO (%v)", h.time(h.most))
+	default:
+		return doubled, "doubled"
+	}
+}
+
+// clamps reports whether the kernel shortens the timer to TCP_USER_TIMEOUT (tcp_clamp_rto_to_user_timeout).
+func (h *hole) clamps() bool { return h.facts.Version.AtLeast(4, 19) }
+
+// clampIn is tcp_clamp_rto_to_user_timeout.
+func (h *hole) clampIn(stamp, at, timer int64) int64 {
+	left := h.UserTimeout.Milliseconds() - h.elapsedMS(stamp, at)
+	if left <= 0 {
+		return 1
+	}
+	return max(min(timer, (left*int64(h.facts.HZ)+999)/1000), 1)
+}
+
+// expired is retransmits_timed_out at a fire after the first.
+func (h *hole) expired(stamp, at int64) bool {
+	if h.inJiffies {
+		return at-stamp >= h.limitJiffies
+	}
+	return h.elapsedMS(stamp, at) >= h.limitMS
+}
+
+// elapsedMS is the difference of two readings of tcp_time_stamp_ms(), each rounded down. Where a jiffy is a whole number of milliseconds,
+// the phase of the millisecond makes no difference.
+func (h *hole) elapsedMS(from, to int64) int64 {
+	if h.w.tick%millisecond == 0 {
+		return (to - from) * h.w.tick / millisecond
+	}
+	return h.w.ms(h.w.instant(to)) - h.w.ms(h.w.instant(from))
+}
+
+// repeat adds a repeat of the data that a timer sends.
+func (h *hole) repeat(what timeline.What, n int, at int64, nominal time.Duration, why func() string) {
+	e := exact(h.sent, h.got, h.Bytes)
+	e.Host, e.What, e.N, e.At = h.Host, what, n, nominal
+	h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, why: why})
+}
+
+// end is tcp_write_err.
+func (h *hole) end(at int64, nominal, stamp time.Duration) {
+	e := timeline.Event{Host: h.Host, What: timeline.SocketError, Errno: "ETIMEDOUT", Bound: timeline.Bound{At: nominal}}
+	why := say("the first fire of the timer that comes %s or more after RTO 1 (%v)", h.limitName, stamp)
+	if h.SoftError != "" {
+		e.Errno = h.SoftError
+		why = say("the first fire of the timer that comes %s or more after RTO 1 (%v); the error is the last ICMP error's (sk_err_soft)", h.limitName, stamp)
+	}
+	h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, outcome: true, why: why})
+}
+
+// time is a number of jiffies as time, without the wheel.
+func (h *hole) time(j int64) time.Duration { return h.w.fromJiffies(j) }
