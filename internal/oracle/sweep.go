@@ -3,6 +3,7 @@ package oracle
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -35,6 +36,17 @@ func say(format string, args ...any) func() string {
 // A jiffy is counted by one processor, and another may look at the counter a moment before: a timer may be armed in what is still the
 // jiffy before, or already the next. So the worlds of a known start are those of its neighbours as well.
 func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happening) timeline.Timeline {
+	return sweepOver(f, start, func(yield func(uint64) bool) {
+		for j := range period(f, uint64(longest)) {
+			if !yield(j) {
+				return
+			}
+		}
+	}, play)
+}
+
+// sweepOver is sweep where the mechanism knows which starts, in jiffies, are enough to meet every behaviour and the ends of every window.
+func sweepOver(f kernel.Facts, start *Start, starts iter.Seq[uint64], play func(*world) []happening) timeline.Timeline {
 	g := newGather(f)
 	if start != nil {
 		g.known = true
@@ -43,7 +55,7 @@ func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happ
 		}
 		return g.timeline()
 	}
-	for j := range period(f, uint64(longest)) {
+	for j := range starts {
 		for _, phase := range []int64{0, g.tick - 1} {
 			g.variants(world{jiffies: j + 1<<40, phase: phase}, 0, play) // far from zero: a neighbour's counter must not wrap
 		}
