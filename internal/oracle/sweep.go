@@ -90,6 +90,8 @@ type joint struct {
 	timed            bool // a timer's
 	worlds           int
 	early, late      time.Duration
+	calm             time.Duration // early, of the worlds in which every call was made as planned
+	calmly           bool          // there was one
 	gapEarly, gapLat time.Duration
 	gaps             int
 	tick, tickLast   int64
@@ -106,7 +108,7 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	run := func(early bool, grain, slip int64) {
 		v := w
 		v.early, v.grain, v.slip = early, grain, slip
-		g.add(play(&v), shift)
+		g.add(play(&v), shift, slip != 0)
 		asked.sawEarly, asked.sawGrain, asked.sawSlip = asked.sawEarly || v.sawEarly, asked.sawGrain || v.sawGrain, asked.sawSlip || v.sawSlip
 	}
 	run(false, 0, 0)
@@ -127,8 +129,9 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	}
 }
 
-// add takes one world in. shift is how far its counter of jiffies is from the one that ticks are counted by.
-func (g *gather) add(world []happening, shift int64) {
+// add takes one world in. shift is how far its counter of jiffies is from the one that ticks are counted by; slipped says that a call was
+// not made as planned.
+func (g *gather) add(world []happening, shift int64, slipped bool) {
 	g.worlds++
 	last := map[string]time.Duration{}
 	same := true // as in the world before, so far
@@ -158,7 +161,7 @@ func (g *gather) add(world []happening, shift int64) {
 			j = g.joint(k, h, shift)
 			g.before = append(g.before[:i], j)
 		}
-		j.add(h, shift)
+		j.add(h, shift, slipped)
 		chain := h.Host + " " + h.Chain
 		if before, ok := last[chain]; ok && h.jiffy != 0 {
 			j.addGap(h.at - before)
@@ -193,8 +196,11 @@ func (g *gather) joint(k key, h *happening, shift int64) *joint {
 	return j
 }
 
-func (j *joint) add(h *happening, shift int64) {
+func (j *joint) add(h *happening, shift int64, slipped bool) {
 	j.worlds++
+	if !slipped && (!j.calmly || h.at < j.calm) {
+		j.calm, j.calmly = h.at, true
+	}
 	j.early, j.late = min(j.early, h.at), max(j.late, h.at+h.late)
 	j.tick, j.tickLast = min(j.tick, h.jiffy+shift), max(j.tickLast, h.jiffy+shift)
 	j.event.At = min(j.event.At, h.At)
@@ -226,13 +232,13 @@ func (g *gather) timeline() timeline.Timeline {
 	return out
 }
 
-// windowed is the event with its windows. On a wheel, nothing comes before its nominal time.
+// windowed is the event with its windows. On a wheel, nothing comes before its nominal time, unless a call was made before it was planned.
 func (j *joint) windowed(g *gather) timeline.Event {
 	e := j.event
 	e.Earliest, e.Latest = j.early, j.late
 	e.GapEarliest, e.GapLatest = j.gapEarly, j.gapLat
-	if g.facts.Wheel {
-		e.At = min(e.At, e.Earliest)
+	if g.facts.Wheel && j.calmly {
+		e.At = min(e.At, j.calm)
 	}
 	if g.known && j.timed {
 		e.Tick, e.TickLast = j.tick, j.tickLast

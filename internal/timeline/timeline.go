@@ -11,8 +11,9 @@ import "time"
 
 // Bound says when an event may come, as offsets from the first packet of the experiment.
 type Bound struct {
-	// At is the nominal time: the formula without the timer wheel. Never later than Earliest on a kernel with a wheel; before 4.8 a
-	// timer may come up to a jiffy early.
+	// At is the nominal time: the formula without the timer wheel. Never later than Earliest on a kernel with a wheel, unless it
+	// counts from a later call of a program, which may fall into the jiffy before the planned one; before 4.8 a timer may come up to a
+	// jiffy early.
 	At time.Duration
 	// Earliest and Latest are the first and last instants that the kernel's timer wheel can reach, over every phase of jiffies
 	// at the start (or over the one phase that was known). Zero in an observed event.
