@@ -1,0 +1,232 @@
+package oracle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// Exchange is a whole connection on a link that loses nothing: it is opened, carries one request and one answer, and is closed from both
+// ends. The zero values of the names stand for "client" and "server".
+type Exchange struct {
+	Client, Server string
+	// Request and Answer are the bytes of data each way, each in one segment: 1 to 1448, what an Ethernet frame holds beside the headers
+	// and timestamps.
+	Request, Answer int
+	RTT             time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	// RequestAt is the client's call of write(2), and CloseAt its close(2), as offsets from its connect(2). The connection must be open by
+	// the one, and the answer there by the other.
+	RequestAt, CloseAt time.Duration
+	// ServerFirst: the server closes first, as soon as it has answered, and CloseAt must be later than its FIN takes to come. Otherwise the
+	// client does, at CloseAt.
+	ServerFirst bool
+	// Linger is how long the server takes to close after it has read the client's end of stream, 0 to 50 s: an end that has closed forgets
+	// the connection after tcp_fin_timeout, 60 s. It means nothing with ServerFirst: there CloseAt says it.
+	Linger time.Duration
+	// RTOMin is tcp_rto_min_us of the end that hears the first FIN; 0: 200 ms, the default and the constant of older kernels.
+	RTOMin time.Duration
+}
+
+const (
+	segmentMax   = 1448                   // 1500 - 20 (IP) - 20 (TCP) - 12 (timestamps)
+	exchangeRTT  = 500 * time.Millisecond // beyond, a first RTO of 1 s comes near
+	lingerMax    = 50 * time.Second
+	rtoMinMax    = time.Second            // keeps the probe and the first RTO of a FIN away from its late ACK
+	rtoMinNormal = 200 * time.Millisecond // TCP_RTO_MIN
+	ackTimeout   = 40 * time.Millisecond  // TCP_ATO_MIN, the first value of icsk_ack.ato
+	// closeSlack is how late a program may close and still count as in time: a process that is due may wait for a processor.
+	closeSlack = 10 * time.Millisecond
+)
+
+// Predict returns every packet with its exact numbers, what the client's calls return, and, as outcome, the end of connect(2).
+//
+// Whether the close takes three packets or four is decided by one timer: a FIN is acknowledged late (tcp_fin puts the connection into
+// pingpong mode, so __tcp_ack_snd_check leaves it to tcp_send_delayed_ack), and the second end's own FIN carries the acknowledgement
+// where it comes before. Where Linger is so near to that timer that a machine's own delays decide, the fourth packet is Maybe.
+//
+// Source: tcp_fin, tcp_event_data_recv, tcp_event_data_sent, __tcp_ack_snd_check in net/ipv4/tcp_input.c and tcp_output.c;
+// tcp_send_delayed_ack and tcp_delack_max in tcp_output.c (6.18). All other answers are sent at once: the first data of a connection puts
+// it into quickack mode (tcp_incr_quickack), the third packet of the handshake is never delayed (tcp_rcv_synsent_state_process).
+func (x Exchange) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if err := x.validate(f, start); err != nil {
+		return timeline.Timeline{}, err
+	}
+	if x.Client == "" {
+		x.Client = "client"
+	}
+	if x.Server == "" {
+		x.Server = "server"
+	}
+	delay := x.delay(f)
+	return sweep(f, start, delay, func(w *world) []happening {
+		p := &exchange{Exchange: x, w: w, delay: delay}
+		p.run()
+		return p.out
+	}), nil
+}
+
+func (x Exchange) validate(f kernel.Facts, start *Start) error {
+	for _, v := range []struct {
+		name  string
+		value int
+	}{{"request", x.Request}, {"answer", x.Answer}} {
+		if v.value < 1 || v.value > segmentMax {
+			return fmt.Errorf("exchange: %s of %d bytes: want 1 to %d, one segment", v.name, v.value, segmentMax)
+		}
+	}
+	known := x.RequestAt + x.RTT // the client has the answer, and with ServerFirst the FIN
+	switch {
+	case f.HZ < 24 || f.HZ > 10000:
+		return fmt.Errorf("exchange: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
+	case x.RTT < 0 || x.RTT > exchangeRTT:
+		return fmt.Errorf("exchange: RTT of %v: want 0 to %v", x.RTT, exchangeRTT)
+	case x.RequestAt <= x.RTT:
+		return fmt.Errorf("exchange: request at %v: want later than the handshake, which takes %v", x.RequestAt, x.RTT)
+	case x.CloseAt <= known || x.CloseAt > known+lingerMax:
+		return fmt.Errorf("exchange: client closes at %v: want it later than the answer, which is there at %v, and by at most %v", x.CloseAt, known, lingerMax)
+	case x.Linger < 0 || x.Linger > lingerMax:
+		return fmt.Errorf("exchange: linger of %v: want 0 to %v, so that no end forgets the connection before (tcp_fin_timeout is 60 s)", x.Linger, lingerMax)
+	case x.RTOMin < 0 || x.RTOMin > rtoMinMax:
+		return fmt.Errorf("exchange: tcp_rto_min_us of %v: want 1 µs to %v; 0 stands for 200 ms", x.RTOMin, rtoMinMax)
+	case x.RTOMin != 0 && x.RTOMin != rtoMinNormal && !f.Version.AtLeast(6, 11):
+		return fmt.Errorf("exchange: tcp_rto_min_us of %v: kernel %v has no such knob (since 6.11) and always uses 200 ms; use 0", x.RTOMin, f.Version)
+	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
+		return fmt.Errorf("exchange: start phase of %v: want 0 up to a jiffy, %v", start.Phase, f.Jiffy())
+	}
+	return nil
+}
+
+// delay is the timer of a delayed ACK in jiffies: icsk_ack.ato at its first value, which is at least TCP_DELACK_MIN, within
+// tcp_delack_max.
+func (x Exchange) delay(f kernel.Facts) int64 {
+	d := int64(4) // TCP_ATO_MIN below HZ=100
+	if f.HZ >= 100 {
+		d = int64(f.HZ / 25)
+	}
+	if x.RTOMin > 0 {
+		d = min(d, max(ceilJiffies(f, x.RTOMin), 2)-1)
+	}
+	return d
+}
+
+// Packets is how many packets the close takes, from the first FIN to the last ACK: 3 or 4, or 0 where a machine's own delays decide.
+func (x Exchange) Packets(f kernel.Facts) int {
+	linger := x.Linger
+	if x.ServerFirst {
+		linger = x.CloseAt - x.RequestAt - x.RTT
+	}
+	tick, d := f.Jiffy(), x.delay(f)
+	_, last := Fire(f, 0, uint64(d))
+	soonest, latest := time.Duration(d-1)*tick, time.Duration(last+1)*tick
+	switch {
+	case linger+closeSlack < soonest:
+		return 3
+	case linger > latest+closeSlack:
+		return 4
+	}
+	return 0
+}
+
+// exchange plays both ends in one world.
+type exchange struct {
+	Exchange
+	w     *world
+	delay int64
+	shift time.Duration // of the calls that are played, from where they were planned: no part of a nominal time
+	out   []happening
+}
+
+func (p *exchange) run() {
+	half := p.RTT / 2
+	req, ans := uint32(p.Request), uint32(p.Answer)
+	p.send(p.Client, timeline.SYN, 0, 0, 0, 0, 0, "first SYN: time starts here")
+	p.send(p.Server, timeline.SYNACK, 0, 1, 0, half, 1, "answers the SYN at once")
+	p.send(p.Client, timeline.ACK, 1, 1, 0, p.RTT, 2, "completes the handshake: never delayed")
+	p.see(timeline.Connected, p.RTT, 2, "the SYN-ACK has come: one round trip").outcome = true
+
+	at := p.w.call(p.RequestAt)
+	p.shift = at - p.RequestAt
+	p.send(p.Client, timeline.Data, 1, 1, p.Request, at, 0, fmt.Sprintf("the client writes its request of %d bytes", p.Request))
+	p.send(p.Server, timeline.ACK, 1, 1+req, 0, at+half, 1, "the first data of a connection is acknowledged at once (quickack)")
+	p.send(p.Server, timeline.Data, 1, 1+req, p.Answer, at+half, 1, fmt.Sprintf("the server writes its answer of %d bytes", p.Answer))
+	p.send(p.Client, timeline.ACK, 1+req, 1+ans, 0, at+p.RTT, 2, "the first data of a connection is acknowledged at once (quickack)")
+	p.see(timeline.Answered, at+p.RTT, 2, "the whole answer has come: one round trip after the request")
+
+	first, second := p.Client, p.Server
+	finAt, hops := p.w.call(p.CloseAt), 0
+	closeAt := finAt + half + p.Linger
+	whySecond := "the server reads the end of the stream and closes"
+	if p.Linger > 0 {
+		whySecond = fmt.Sprintf("the server closes %v after the end of the stream", p.Linger)
+	}
+	if p.ServerFirst {
+		first, second = second, first
+		finAt, closeAt, hops = at+half, finAt, 1
+		whySecond = "the client closes"
+	}
+	p.close(first, second, finAt, closeAt, hops, whySecond)
+}
+
+// close plays the close: the first end's FIN at finAt, the second one's at closeAt.
+func (p *exchange) close(first, second string, finAt, closeAt time.Duration, hops int, whySecond string) {
+	half := p.RTT / 2
+	seq := map[string]uint32{p.Client: 1 + uint32(p.Request), p.Server: 1 + uint32(p.Answer)}
+	p.send(first, timeline.FIN, seq[first], seq[second], 0, finAt, hops, "the "+first+" closes first")
+	if first == p.Server {
+		p.see(timeline.EndOfStream, finAt+half, hops+1, "the server's FIN has come")
+	}
+	packets := p.Packets(p.w.facts)
+	if packets != 3 {
+		p.acknowledge(second, seq[second], seq[first]+1, finAt+half, packets == 0)
+	} else {
+		whySecond += ", before its ACK of the FIN was due: one packet for both"
+	}
+	late := hops + 1
+	if second == p.Client {
+		late = 0 // a call of its own
+	}
+	p.send(second, timeline.FIN, seq[second], seq[first]+1, 0, closeAt, late, whySecond)
+	p.send(first, timeline.ACK, seq[first]+1, seq[second]+1, 0, closeAt+half, late+1, "a FIN is answered at once by an end that has closed (TIME-WAIT)")
+}
+
+// acknowledge is the late ACK of a FIN that arrives at an instant.
+func (p *exchange) acknowledge(host string, seq, ack uint32, arrived time.Duration, maybe bool) {
+	at := p.w.fire(p.w.jiffy(arrived), p.delay)
+	e := timeline.Event{Host: host, What: timeline.ACK, RelSeq: seq, RelAck: ack, Exact: true, Maybe: maybe, Chain: "delayed ACK",
+		Bound: timeline.Bound{At: arrived - p.shift + p.w.fromJiffies(p.delay)}}
+	p.out = append(p.out, happening{Event: e, at: p.w.instant(at), jiffy: at,
+		why: say("a FIN is acknowledged late, %v after it came (TCP_ATO_MIN): perhaps the own FIN can carry it", p.w.fromJiffies(p.delay))})
+}
+
+// send adds a packet that a host sends at an instant: a call of its own, or an answer after so many crossings of the link.
+func (p *exchange) send(host string, what timeline.What, seq, ack uint32, n int, at time.Duration, hops int, why string) {
+	e := timeline.Event{Host: host, What: what, RelSeq: seq, RelAck: ack, Len: n, Exact: true, Bound: timeline.Bound{At: at}}
+	p.add(e, hops, why)
+}
+
+// see adds what a call of the client returns.
+func (p *exchange) see(what timeline.What, at time.Duration, hops int, why string) *happening {
+	return p.add(timeline.Event{Host: p.Client, What: what, Bound: timeline.Bound{At: at}}, hops, why)
+}
+
+func (p *exchange) add(e timeline.Event, hops int, why string) *happening {
+	at := e.At
+	e.At -= p.shift
+	h := happening{Event: e, at: at, late: lateness(p.RTT, hops), why: say("%s", why)}
+	p.out = append(p.out, h)
+	return &p.out[len(p.out)-1]
+}
+
+// lateness is how late an answer may be that has crossed the link so many times. A veth takes no time that counts; what delays a link by
+// other means may be late at each crossing.
+func lateness(rtt time.Duration, hops int) time.Duration {
+	switch {
+	case hops == 0:
+		return 0
+	case rtt == 0:
+		return answerWithin
+	}
+	return time.Duration(hops) * answerWithin
+}
