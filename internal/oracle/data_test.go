@@ -410,7 +410,7 @@ func checkBlackHole(t *testing.T, f kernel.Facts, tl timeline.Timeline, start *S
 	var before time.Duration
 	sorted := start == nil
 	for _, e := range append(slices.Clone(tl.Events), *tl.Outcome) {
-		if f.Wheel && e.Earliest < e.At || e.Latest < e.Earliest || e.GapLatest < e.GapEarliest || e.GapEarliest < 0 {
+		if f.Wheel && e.Earliest < e.At-f.Jiffy() || e.Latest < e.Earliest || e.GapLatest < e.GapEarliest || e.GapEarliest < 0 {
 			t.Errorf("%s %d: got %+v, want at <= earliest <= latest, and gaps in order", e.What, e.N, e.Bound)
 		}
 		if e.Why == "" || e.Host == "" {

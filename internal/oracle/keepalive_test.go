@@ -211,18 +211,18 @@ func TestKeepaliveStarts(t *testing.T) {
 func TestKeepaliveRefuses(t *testing.T) {
 	ok := Keepalive{Time: time.Second, Interval: time.Second, Probes: 3, Peer: KeepalivePeer{Gone: true}}
 	for want, change := range map[string]func(*Keepalive){
-		"tcp_keepalive_time of 0s":        func(k *Keepalive) { k.Time = 0 },
-		"tcp_keepalive_intvl of 1.5s":     func(k *Keepalive) { k.Interval = 1500 * time.Millisecond },
-		"TCP_KEEPIDLE of 9h6m8s":          func(k *Keepalive) { k.Idle = 32768 * time.Second },
-		"TCP_KEEPINTVL of -1s":            func(k *Keepalive) { k.SockInterv = -time.Second },
-		"tcp_keepalive_probes=256":        func(k *Keepalive) { k.Probes = 256 },
-		"TCP_KEEPCNT=128":                 func(k *Keepalive) { k.Count = 128 },
-		"TCP_USER_TIMEOUT of 1ns":         func(k *Keepalive) { k.UserTimeout = 1 },
-		"tcp_invalid_ratelimit of -1s":    func(k *Keepalive) { k.Peer.InvalidRatelimit = -time.Second },
-		"close after -1s":                 func(k *Keepalive) { k.Close = -time.Second },
-		"of a peer that is gone":          func(k *Keepalive) { k.Close = time.Second },
-		"this never ends":                 func(k *Keepalive) { k.Peer.Gone = false },
-		"up to 1000 are predicted": func(k *Keepalive) { k.UserTimeout = time.Hour },
+		"tcp_keepalive_time of 0s":     func(k *Keepalive) { k.Time = 0 },
+		"tcp_keepalive_intvl of 1.5s":  func(k *Keepalive) { k.Interval = 1500 * time.Millisecond },
+		"TCP_KEEPIDLE of 9h6m8s":       func(k *Keepalive) { k.Idle = 32768 * time.Second },
+		"TCP_KEEPINTVL of -1s":         func(k *Keepalive) { k.SockInterv = -time.Second },
+		"tcp_keepalive_probes=256":     func(k *Keepalive) { k.Probes = 256 },
+		"TCP_KEEPCNT=128":              func(k *Keepalive) { k.Count = 128 },
+		"TCP_USER_TIMEOUT of 1ns":      func(k *Keepalive) { k.UserTimeout = 1 },
+		"tcp_invalid_ratelimit of -1s": func(k *Keepalive) { k.Peer.InvalidRatelimit = -time.Second },
+		"close after -1s":              func(k *Keepalive) { k.Close = -time.Second },
+		"of a peer that is gone":       func(k *Keepalive) { k.Close = time.Second },
+		"this never ends":              func(k *Keepalive) { k.Peer.Gone = false },
+		"up to 1000 are predicted":     func(k *Keepalive) { k.UserTimeout = time.Hour },
 	} {
 		k := ok
 		change(&k)
@@ -274,7 +274,7 @@ func checkQuiet(t *testing.T, f kernel.Facts, tl timeline.Timeline, start *Start
 	}
 	var before timeline.Event
 	for _, e := range append(tl.Events, *tl.Outcome) {
-		if e.Latest < e.Earliest || e.Earliest < before.Earliest || f.Wheel && e.Earliest < e.At || e.GapLatest < e.GapEarliest {
+		if e.Latest < e.Earliest || e.Earliest < before.Earliest || f.Wheel && e.Earliest < e.At-f.Jiffy() || e.GapLatest < e.GapEarliest {
 			t.Errorf("%s %d: got %+v after %+v", e.What, e.N, e.Bound, before.Bound)
 		}
 		if e.Why == "" || e.Host == "" {

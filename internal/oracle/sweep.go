@@ -154,7 +154,7 @@ func (g *gather) add(world []happening, shift int64, slipped bool) {
 			j = g.before[i]
 		} else {
 			if nth == nil {
-				nth = count(g.before[:i])
+				nth = occurrences(g.before[:i])
 			}
 			k.nth = nth[k]
 			nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome}]++
@@ -171,8 +171,8 @@ func (g *gather) add(world []happening, shift int64, slipped bool) {
 	g.before = g.before[:len(world)]
 }
 
-// count counts the events that are the same but for their place.
-func count(joints []*joint) map[key]int {
+// occurrences counts the events that are the same but for their place.
+func occurrences(joints []*joint) map[key]int {
 	nth := map[key]int{}
 	for _, j := range joints {
 		k := j.key

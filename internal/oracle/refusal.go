@@ -1,0 +1,139 @@
+package oracle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// Refusal is an active open that the other end refuses: no socket listens, or a rule in its INPUT chain rejects the SYN.
+type Refusal struct {
+	Connect
+	Server string // "" means "server"
+	// By is what refuses: "" a port without a socket, else what iptables calls --reject-with: "tcp-reset", "icmp-port-unreachable", ...
+	By  string
+	RTT time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+}
+
+// unreachable is the errno that an ICMP error of iptables' REJECT target becomes: icmp_err_convert in net/ipv4/icmp.c.
+var unreachable = map[string]string{
+	"icmp-net-unreachable":   "ENETUNREACH",  // code 0
+	"icmp-host-unreachable":  "EHOSTUNREACH", // code 1
+	"icmp-proto-unreachable": "ENOPROTOOPT",  // code 2
+	"icmp-port-unreachable":  "ECONNREFUSED", // code 3
+	"icmp-net-prohibited":    "ENETUNREACH",  // code 9
+	"icmp-host-prohibited":   "EHOSTUNREACH", // code 10
+	"icmp-admin-prohibited":  "EHOSTUNREACH", // code 13
+}
+
+// Predict returns the SYNs, the refusals and the end of connect(2).
+//
+// A RST ends connect(2) at once. So does an ICMP error, unless it comes back while connect(2) still owns the socket, which it does on a
+// link without delay: the error is then only noted (sk_err_soft), and the answer to the next SYN, which a timer sends, ends it. The
+// alternative has the first ICMP error end it after all: the kernel may leave received packets to another thread (ksoftirqd).
+//
+// Source: tcp_v4_err in net/ipv4/tcp_ipv4.c, tcp_reset in tcp_input.c, nf_send_reset and nf_send_unreach in
+// net/ipv4/netfilter/nf_reject_ipv4.c (6.18).
+func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if err := r.validate(f, start); err != nil {
+		return timeline.Timeline{}, err
+	}
+	if r.Host == "" {
+		r.Host = "client"
+	}
+	if r.Server == "" {
+		r.Server = "server"
+	}
+	u := newRule(r.Connect, f)
+	timer := int64(min(u.initial, u.most))
+	play := func(hard bool) func(*world) []happening {
+		return func(w *world) []happening {
+			p := &refused{Refusal: r, w: w}
+			p.run(timer, hard)
+			return p.out
+		}
+	}
+	errno := unreachable[r.By]
+	if errno == "" || r.RTT > 0 {
+		return sweep(f, start, timer, play(true)), nil
+	}
+	out := sweep(f, start, timer, play(false))
+	alt := sweep(f, start, timer, play(true))
+	alt.Why = "the first ICMP error is handled after connect(2) has let go of the socket, so it ends connect(2) at once"
+	out.Alternatives = []timeline.Timeline{alt}
+	return out, nil
+}
+
+func (r Refusal) validate(f kernel.Facts, start *Start) error {
+	if err := r.Connect.validate(f, start); err != nil {
+		return err
+	}
+	switch {
+	case r.By != "" && r.By != "tcp-reset" && unreachable[r.By] == "":
+		return fmt.Errorf("refusal by %q: want tcp-reset, %s", r.By, strings.Join(slices.Sorted(maps.Keys(unreachable)), ", "))
+	case r.SoftError != "":
+		return fmt.Errorf("refusal: soft error %q: it comes of the refusal, and is not given", r.SoftError)
+	case r.RTT < 0 || r.RTT > exchangeRTT:
+		return fmt.Errorf("refusal: RTT of %v: want 0 to %v", r.RTT, exchangeRTT)
+	}
+	return nil
+}
+
+// refused plays both ends in one world.
+type refused struct {
+	Refusal
+	w   *world
+	out []happening
+}
+
+// run plays it. hard: the first refusal ends connect(2).
+func (p *refused) run(timer int64, hard bool) {
+	half, errno := p.RTT/2, unreachable[p.By]
+	p.add(timeline.Event{Host: p.Host, What: timeline.SYN, Exact: true}, 0, 0, 0, say("first SYN: time starts here"))
+	if errno == "" {
+		p.add(timeline.Event{Host: p.Server, What: timeline.RST, RelAck: 1, Exact: true}, half, 0, 1, p.whyReset())
+		p.end("ECONNREFUSED", p.RTT, 0, 2, say("a RST that acknowledges the SYN ends connect(2)"))
+		return
+	}
+	p.add(timeline.Event{Host: p.Server, What: timeline.ICMP}, half, 0, 1, say("the rule answers the SYN with an ICMP error"))
+	if hard {
+		p.end(errno, p.RTT, 0, 2, say("the ICMP error ends connect(2)"))
+		return
+	}
+	jiffy := p.w.fire(0, timer)
+	nominal := p.w.fromJiffies(timer)
+	p.add(timeline.Event{Host: p.Host, What: timeline.SYNRetransmission, N: 1, Exact: true, Bound: timeline.Bound{At: nominal}}, 0, jiffy, 0,
+		say("0 + %v: the ICMP error came while connect(2) owned the socket, so it was only noted, and the timer runs", nominal))
+	p.add(timeline.Event{Host: p.Server, What: timeline.ICMP, Bound: timeline.Bound{At: nominal}}, 0, jiffy, 0,
+		say("the rule answers the repeated SYN with an ICMP error"))
+	p.end(errno, nominal, jiffy, 0, say("the second ICMP error finds the socket without an owner and ends connect(2)"))
+}
+
+func (p *refused) whyReset() func() string {
+	if p.By == "" {
+		return say("no socket listens on this port: RST, with sequence number 0 because the SYN carries no acknowledgement to take one from (RFC 9293)")
+	}
+	return say("the rule answers the SYN with a RST")
+}
+
+func (p *refused) end(errno string, nominal time.Duration, jiffy int64, hops int, why func() string) {
+	e := timeline.Event{Host: p.Host, What: timeline.ConnectError, Errno: errno, Bound: timeline.Bound{At: nominal}}
+	p.add(e, nominal, jiffy, hops, why)
+	p.out[len(p.out)-1].outcome = true
+}
+
+// add adds an event of a timer's jiffy, or, where that is 0, at an instant.
+func (p *refused) add(e timeline.Event, at time.Duration, jiffy int64, hops int, why func() string) {
+	h := happening{Event: e, at: at, jiffy: jiffy, late: lateness(p.RTT, hops), why: why}
+	if jiffy != 0 {
+		h.at, h.late = p.w.instant(jiffy), 0
+	} else {
+		h.Bound.At = at
+	}
+	p.out = append(p.out, h)
+}
