@@ -105,13 +105,14 @@ func newGather(f kernel.Facts) *gather {
 func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	w.facts, w.tick = g.facts, g.tick
 	var asked world
-	run := func(early bool, grain, slip int64) {
+	run := func(early bool, grain, slip, lag int64) {
 		v := w
-		v.early, v.grain, v.slip = early, grain, slip
+		v.early, v.grain, v.slip, v.lag = early, grain, slip, lag
 		g.add(play(&v), shift, slip != 0)
 		asked.sawEarly, asked.sawGrain, asked.sawSlip = asked.sawEarly || v.sawEarly, asked.sawGrain || v.sawGrain, asked.sawSlip || v.sawSlip
+		asked.sawLag = asked.sawLag || v.sawLag
 	}
-	run(false, 0, 0)
+	run(false, 0, 0, 0)
 	pick := func(asked bool, values ...int64) []int64 {
 		if asked {
 			return values
@@ -121,8 +122,10 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	for _, early := range pick(asked.sawEarly, 0, 1) {
 		for _, grain := range pick(asked.sawGrain, 0, millisecond/2, millisecond-1) {
 			for _, slip := range pick(asked.sawSlip, 0, -1, 1) {
-				if early != 0 || grain != 0 || slip != 0 {
-					run(early != 0, grain, slip)
+				for _, lag := range pick(asked.sawLag, 0, 1) {
+					if early != 0 || grain != 0 || slip != 0 || lag != 0 {
+						run(early != 0, grain, slip, lag)
+					}
 				}
 			}
 		}
@@ -198,6 +201,7 @@ func (g *gather) joint(k key, h *happening, shift int64) *joint {
 
 func (j *joint) add(h *happening, shift int64, slipped bool) {
 	j.worlds++
+	j.timed = j.timed && h.jiffy != 0 && h.After == j.event.After // one tick and one time after it, or none
 	if !slipped && (!j.calmly || h.at < j.calm) {
 		j.calm, j.calmly = h.at, true
 	}

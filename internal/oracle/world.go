@@ -18,9 +18,10 @@ type world struct {
 	grain   int64  // nanoseconds into a millisecond of CLOCK_MONOTONIC at the origin
 	early   bool   // where Fire leaves two jiffies open, take the first
 	slip    int64  // jiffies by which an application's later calls come earlier or later than planned
+	lag     int64  // 1: what arrives from another host is dealt with as late as may be; 0: at once
 
 	// What the world was asked: worlds that differ only in what was not asked are the same.
-	sawGrain, sawEarly, sawSlip bool
+	sawGrain, sawEarly, sawSlip, sawLag bool
 }
 
 // fire returns the jiffy in which a timer fires that is armed in jiffy at with a delay of d jiffies.
@@ -46,6 +47,12 @@ func (w *world) jiffy(at time.Duration) int64 { return floorDiv(int64(at)+w.phas
 func (w *world) call(planned time.Duration) time.Duration {
 	w.sawSlip = true
 	return planned + time.Duration(w.slip*w.tick)
+}
+
+// late is how much later than it should something is dealt with that another host sent: by most in some worlds, not at all in the others.
+func (w *world) late(most time.Duration) time.Duration {
+	w.sawLag = true
+	return time.Duration(w.lag) * most
 }
 
 // ms is what CLOCK_MONOTONIC in whole milliseconds, as tcp_clock_ms() reads it, has advanced since the origin.
