@@ -1,0 +1,310 @@
+package oracle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// meeting is how two timers of one tick meet on a link without delay, each on its own processor.
+type meeting int
+
+const (
+	bothRepeat  meeting = iota // both fire before either sees the other's packet
+	clientFirst                // the client's SYN is answered, and the handshake done, before the server's timer runs
+	serverFirst                // the server's SYN-ACK arrives before the client's timer runs
+)
+
+// String says what makes the meeting differ.
+func (m meeting) String() string {
+	switch m {
+	case clientFirst:
+		return "the repeated SYN is answered, and the handshake done, before the server's timer of the same tick runs"
+	case serverFirst:
+		return "the server's SYN-ACK arrives before the client's timer of the same tick runs, so that no SYN is repeated"
+	}
+	return "both timers of one tick run before either end hears the other"
+}
+
+// fastOpen plays all requests in one world.
+type fastOpen struct {
+	FastOpen
+	w     *world
+	order meeting
+	now   int  // the request that is played, from 1
+	met   bool // the two timers fired in one tick on a link without delay
+	out   []happening
+}
+
+// moment is when something happens: at the call, or at a timer's tick, and after what came between.
+type moment struct {
+	at, nominal, after, late time.Duration
+	jiffy                    int64 // of the timer that began it; 0: a call did
+}
+
+// cross is the arrival at the other end.
+func (x *fastOpen) cross(m moment) moment {
+	m.at, m.nominal, m.late = m.at+x.OneWay, m.nominal+x.OneWay, m.late+answerWithin
+	if m.jiffy != 0 {
+		m.after += x.OneWay
+	}
+	return m
+}
+
+// wake is when a program has acted on what came.
+func (m moment) wake() moment {
+	m.late += wakeWithin
+	return m
+}
+
+// timer is the moment at which a timer of d fires that was armed at a moment.
+func (x *fastOpen) timer(m moment, d time.Duration, crossed bool) moment {
+	armed := m.jiffy
+	switch {
+	case crossed:
+		armed = x.w.jiffy(m.at + x.late())
+	case armed == 0:
+		armed = x.w.jiffy(m.at)
+	}
+	j := x.w.fire(armed, x.w.toJiffies(d))
+	return moment{at: x.w.instant(j), nominal: m.nominal + d, jiffy: j}
+}
+
+// numbers are a packet's: relative sequence number, relative acknowledgement, bytes of data.
+type numbers struct{ seq, ack, data int }
+
+func (x *fastOpen) send(m moment, host string, what timeline.What, n int, p numbers, why func() string) {
+	e := timeline.Event{Host: host, What: what, N: n, RelSeq: uint32(p.seq), RelAck: uint32(p.ack), Len: p.data, Exact: true}
+	e.At, e.After, e.Chain = m.nominal, m.after, x.chain(what)
+	x.out = append(x.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: m.late, why: why})
+}
+
+// see adds what the client does that carries no numbers, or that its program sees.
+func (x *fastOpen) see(m moment, what timeline.What, errno string, why func() string) {
+	e := timeline.Event{Host: x.Host, What: what, Errno: errno, Chain: x.chain(what)}
+	e.At, e.After = m.nominal, m.after
+	x.out = append(x.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: m.late, why: why})
+}
+
+// chain names the timer behind an event. What no timer sends has a chain of its own for each request, so that no gap counts from it.
+func (x *fastOpen) chain(what timeline.What) string {
+	switch what {
+	case timeline.SYN, timeline.SYNRetransmission, timeline.RTORetransmission:
+		return ""
+	case timeline.SYNACK, timeline.SYNACKAgain:
+		return "SYN-ACK timer"
+	}
+	return fmt.Sprintf("request %d", x.now)
+}
+
+// request plays one request from its first call to the end of its connection.
+func (x *fastOpen) request(i int, o Opening) {
+	x.now = i + 1
+	call := moment{}
+	if i > 0 {
+		call = moment{at: x.w.call(x.Calls[i].Open), nominal: x.Calls[i].Open, late: wakeWithin}
+	}
+	if o.Refused && i > 0 { // the first one is refused before time starts
+		early := moment{at: call.at - RefusedBefore, nominal: call.nominal - RefusedBefore, late: call.late}
+		x.see(early, timeline.SocketError, "EOPNOTSUPP", say("sendto(MSG_FASTOPEN): bit 0x1 of the client's tcp_fastopen is clear"))
+	}
+	first := numbers{}
+	if o.Data {
+		first.data = x.Request
+	}
+	x.send(call, x.Host, timeline.SYN, 0, first, say("%s", o.why(i, x.Request)))
+	if i == 0 {
+		call.late = answerWithin
+	}
+	switch o.Lost {
+	case LoseSYNData:
+		again := x.timer(call, x.w.facts.InitialRTO, false)
+		x.synAgain(again, call)
+		x.open(again, o)
+	case LoseSYNACK:
+		x.loseSYNACK(call, o)
+	default:
+		x.open(call, o)
+	}
+	x.close(i)
+}
+
+func (x *fastOpen) synAgain(m, since moment) {
+	x.send(m, x.Host, timeline.SYNRetransmission, 1, numbers{},
+		say("%v + %v, the initial RTO: the repeated SYN is a plain one, without option and without data", since.nominal, x.w.facts.InitialRTO))
+}
+
+// open plays the handshake from a SYN that arrives up to the acknowledged answer.
+func (x *fastOpen) open(syn moment, o Opening) {
+	at := x.cross(syn)
+	x.synack(at, o, timeline.SYNACK, 0)
+	x.early(at, o)
+	x.established(x.cross(at), o)
+}
+
+// synack is a SYN-ACK: it acknowledges what the server took.
+func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) {
+	p := numbers{ack: 1}
+	if o.Accepted {
+		p.ack += x.Request
+	}
+	why := say("answers the SYN: ack = 1, the SYN alone")
+	switch {
+	case what == timeline.SYNACKAnswer:
+		why = say("answers SYN again at once, with the same numbers: ack = %d", p.ack)
+	case what == timeline.SYNACKAgain:
+		why = say("the timer of the server's SYN-ACK, %v", x.w.facts.InitialRTO)
+	case o.Accepted:
+		why = say("answers the SYN and takes its data: ack = 1 + %d, the SYN and the request", x.Request)
+	case o.Gives:
+		why = say("answers the SYN: ack = 1, with a cookie of 8 bytes")
+	case o.Asks && o.Lost != LoseSYNData:
+		why = say("answers the SYN: ack = 1, without a cookie: the server gives none")
+	case o.Data:
+		why = say("answers the SYN but not its data: ack = 1, so the client must send them again")
+	}
+	x.send(m, x.Server.Host, what, n, p, why)
+}
+
+// early is the answer to a request that came with the SYN: the server need not wait for the third packet.
+func (x *fastOpen) early(at moment, o Opening) {
+	if o.Accepted {
+		x.send(at.wake(), x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
+			say("the answer: the server had the request with the SYN"))
+	}
+}
+
+// established plays the client from the SYN-ACK on, up to the answer, but for an answer that has gone already.
+func (x *fastOpen) established(at moment, o Opening) {
+	x.see(at.wake(), timeline.Connected, "", say("the SYN-ACK has come: the socket is writable"))
+	switch {
+	case o.Accepted:
+		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1}, say("completes the handshake: the third packet"))
+		if o.Lost != LoseSYNACK {
+			x.ackAnswer(at.wake(), "")
+		}
+		return
+	case o.Data:
+		x.send(at, x.Host, timeline.DataAgain, 1, numbers{1, 1, x.Request},
+			say("completes the handshake and carries the request again, at once: the SYN-ACK did not acknowledge it"))
+	default:
+		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1}, say("completes the handshake: the third packet"))
+		at = at.wake()
+		x.send(at, x.Host, timeline.Data, 0, numbers{1, 1, x.Request}, say("the request, once connect is through: a round trip after the SYN"))
+	}
+	at = x.cross(at)
+	x.send(at, x.Server.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1 + x.Request}, say("acknowledges the request at once: quick ACK mode at the beginning"))
+	at = at.wake()
+	x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer}, say("the answer"))
+	x.ackAnswer(x.cross(at), "")
+}
+
+func (x *fastOpen) ackAnswer(at moment, why string) {
+	x.see(at.wake(), timeline.Answered, "", say("the program has the whole answer"))
+	x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("acknowledges the answer at once%s", why))
+}
+
+// loseSYNACK plays a SYN that arrives and a SYN-ACK that does not. Both ends have a timer of the same length, armed one link apart.
+func (x *fastOpen) loseSYNACK(call moment, o Opening) {
+	at := x.cross(call)
+	x.synack(at, o, timeline.SYNACK, 0)
+	x.early(at, o)
+	client := x.timer(call, x.w.facts.InitialRTO, false)
+	server := x.timer(at, x.w.facts.InitialRTO, true)
+	order := bothRepeat
+	if x.OneWay == 0 && client.jiffy == server.jiffy {
+		x.met, order = true, x.order
+	}
+	if order == serverFirst {
+		x.synack(server, o, timeline.SYNACKAgain, 1)
+		x.afterLoss(x.cross(server), server, o)
+		return
+	}
+	x.synAgain(client, call)
+	asked := x.cross(client)
+	if order != bothRepeat || !x.fires(server, asked, o) {
+		x.synack(asked, o, timeline.SYNACKAnswer, 1)
+		x.afterLoss(x.cross(asked), asked, o)
+		return
+	}
+	first, second := asked, server
+	if x.OneWay > 0 && server.at < asked.at+x.late() {
+		first, second = server, asked
+	}
+	x.synack(server, o, timeline.SYNACKAgain, 1)
+	x.synack(asked, o, timeline.SYNACKAnswer, 1)
+	x.afterLoss(x.cross(first), first, o)
+	again := x.cross(second).wake()
+	// It comes before or after the client's data, so that its numbers are not certain.
+	x.see(again, timeline.ChallengeACK, "", say("answers the second SYN-ACK: the connection is open, so it is not acceptable (RFC 5961)"))
+}
+
+// fires reports whether the server's own timer sends a SYN-ACK, although a repeated SYN asks for one at a moment. With its answer, the timer
+// of a request starts anew; that of a socket made by Fast Open goes on until the handshake is done (tcp_check_req).
+func (x *fastOpen) fires(server, asked moment, o Opening) bool {
+	switch {
+	case x.OneWay == 0:
+		return server.jiffy == asked.jiffy
+	case o.Child:
+		return server.at < asked.at+2*x.OneWay+x.late()
+	}
+	return server.at < asked.at+x.late()
+}
+
+// late is how late what crosses the link may be dealt with, in some worlds.
+func (x *fastOpen) late() time.Duration {
+	if x.OneWay > 0 {
+		return x.w.late(linkLate)
+	}
+	return x.w.late(answerWithin)
+}
+
+const linkLate = 2 * time.Millisecond // how much longer than it should a delay line takes, at most, where nothing is starved
+
+// afterLoss plays what follows the first SYN-ACK that arrives, at a moment. A server that has answered already sends its answer again by its
+// retransmission timer: the client, in SYN-SENT, threw the first one away.
+func (x *fastOpen) afterLoss(at, sent moment, o Opening) {
+	x.established(at, o)
+	if !o.Accepted {
+		return
+	}
+	ack := x.cross(at)
+	// The SYN-ACK was sent more than once, so that the sample comes from the timestamps, in whole milliseconds (tcp_synack_rtt_meas,
+	// tcp_rtt_tsopt_us).
+	sample := max(x.w.ms(ack.at+x.late())-x.w.ms(sent.at), 1)
+	rto := rtoFrom(time.Duration(sample)*time.Millisecond, x.Server.RTOMin)
+	again := x.timer(ack, rto, true)
+	x.send(again, x.Server.Host, timeline.RTORetransmission, 1, numbers{1, 1 + x.Request, x.Answer},
+		say("the third packet arrived at %v and armed the timer: %v after a round trip of %d ms", ack.nominal, rto, sample))
+	x.ackAnswer(x.cross(again), ": the client threw the first one away, it had no SYN-ACK then")
+}
+
+// close plays the client's close(2), and the server's after it.
+func (x *fastOpen) close(i int) {
+	at := moment{at: x.w.call(x.Calls[i].Close), nominal: x.Calls[i].Close, late: wakeWithin}
+	x.send(at, x.Host, timeline.FIN, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("the client closes"))
+	at = x.cross(at).wake()
+	x.send(at, x.Server.Host, timeline.FIN, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request}, say("the server reads the end and closes: its FIN acknowledges the client's"))
+	at = x.cross(at)
+	x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 2 + x.Request, ack: 2 + x.Answer}, say("acknowledges the server's FIN"))
+}
+
+// why says what the first SYN is, and why.
+func (o Opening) why(i, request int) string {
+	nth := ordinal(i+1) + " request: "
+	if i == 0 {
+		nth = "time starts here; "
+	}
+	switch {
+	case o.Refused:
+		return nth + "a plain SYN by connect(2), because sendto(MSG_FASTOPEN) says EOPNOTSUPP: bit 0x1 of the client's tcp_fastopen is clear"
+	case o.Shows:
+		return nth + fmt.Sprintf("a SYN with the cookie of the cache and %d bytes of data", request)
+	case o.Data:
+		return nth + fmt.Sprintf("a SYN with %d bytes of data and no cookie: bit 0x4 of the client's tcp_fastopen is set", request)
+	case o.Experimental:
+		return nth + "a SYN that asks for a cookie in the experimental option (254): the option of RFC 7413 (34) got none"
+	}
+	return nth + "a SYN that asks for a cookie, without data: the cache has none"
+}
