@@ -1,11 +1,14 @@
-// Package analyse names the packets of a capture: which SYN is a repeat, which data was sent before, who is the client. It turns the
-// segments of one capture point into connections, and a connection into a timeline.
+// Package analyse names the packets of a capture: which SYN is a repeat, which SYN-ACK was asked for, which data was repeated and why,
+// which acknowledgement says something new, who is the client. It turns the segments of one capture point into connections, and a
+// connection into a timeline.
 //
 // It is not for judging: it never sees a prediction, so it cannot bend what was seen towards what was expected. It is not for joining
 // the captures of two hosts either: give it one capture at a time.
 //
-// Its one trap: a repeat is judged by what this capture point has seen. At the sender a repeated segment is a retransmission. At a
-// receiver whose network lost the first copy the same segment is data seen for the first time.
+// Its one trap: a packet is named by what this capture point has seen. At the sender a repeated segment is a retransmission. At a
+// receiver whose network lost the first copy the same segment is data seen for the first time. And a cause is inferred from times and
+// acknowledgements, never known: what a kernel does in silence (a timer, a full window, a program that writes) is told apart by the rules in
+// ack.go and repeat.go, and the comments there say where two causes look alike.
 package analyse
 
 import (
@@ -39,7 +42,10 @@ type Connection struct {
 	// connection and made it anew has a new number: ServerISN is the last.
 	ClientISN, ServerISN         uint32
 	ClientISNSeen, ServerISNSeen bool
-	Packets                      []Named // in the order of the capture
+	// RTT is the time from the SYN to the first SYN-ACK at this capture point: the round trip between this point and the server. Of a
+	// repeated SYN the last before the SYN-ACK counts, so that it is too short where an earlier one was answered. 0: not seen.
+	RTT     time.Duration
+	Packets []Named // in the order of the capture
 }
 
 // Named is a packet with its part in the connection.
@@ -49,9 +55,19 @@ type Named struct {
 	// What it is; "" for a segment that TCP ignores: none of SYN, RST, FIN, ACK and no data. A segment that is several things is
 	// named by the first of: RST, SYN, FIN, data, ACK.
 	What timeline.What
-	// N counts the repeats of the same SYN, SYN-ACK, FIN or data from 1, at this capture point. 0: not a repeat.
-	N    int
-	From string // Client or Server; "" for an ICMP error from neither
+	// N counts from 1 what the kind repeats, at this capture point. 0: not a repeat, or a kind that is not counted.
+	//   - SYN, FIN and data without a known cause: the repeats of the same number.
+	//   - SYNACKAnswer and SYNACKAgain: each for itself, from the first SYN-ACK with that number.
+	//   - DuplicateACK: those with the same acknowledgement.
+	//   - RTORetransmission: fires of the timer since the last acknowledgement of something new.
+	//   - KeepaliveProbe: those without an answer. WindowProbe: those since the window closed, answered or not.
+	// TailLossProbe, FastRetransmit, ChallengeACK and the answers to probes are not counted.
+	N int
+	// Len is the data in bytes: without the SYN's or FIN's own number. 0 for an ICMP error.
+	Len int
+	// Detail is for people, and may be empty: "SACK 15001-16001", "answers SYN again 2". Its words are not stable.
+	Detail string
+	From   string // Client or Server; "" for an ICMP error from neither
 	// RelSeq and RelAck are relative to the initial sequence numbers of the sender and the other end: the SYN is 0, the first byte
 	// 1. RelAck is 0 without the ACK flag. RelSeq of an ICMP error is that of the segment it quotes.
 	RelSeq, RelAck uint32
@@ -64,9 +80,13 @@ type Named struct {
 // if the one before is closed (RST, or FIN from both) or its handshake was not completed; otherwise the SYN is a stray of the old.
 // The client is who sent the first SYN; failing that, whoever got the first SYN-ACK; failing that, see Options.ServerPort.
 //
-// A data segment is a retransmission if its first byte has passed this capture point before in the same direction. So a segment that
-// arrives late and out of order is data, not a retransmission, and one that joins old bytes with new ones is a retransmission.
-// Sequence numbers may wrap around. An ICMP error belongs to the connection whose addresses and ports it quotes.
+// A data segment is a repeat if its first byte has passed this capture point before in the same direction. So a segment that arrives late
+// and out of order is data, not a repeat, and one that joins old bytes with new ones is a repeat. Sequence numbers may wrap around. An
+// ICMP error belongs to the connection whose addresses and ports it quotes.
+//
+// A name may depend on what follows: the first repeat after a silence is a tail loss probe or the retransmission timer, and only the next
+// one tells. So a longer capture may give a packet another name than its beginning did. The time is linear in the number of segments, the
+// memory beside the result is that of what is in flight.
 func Analyse(segs []pcapout.Segment, o Options) []Connection {
 	var flows []*flow
 	current := map[pair]*flow{}
@@ -110,7 +130,8 @@ func (c Connection) Timeline(origin time.Time) timeline.Timeline {
 		if p.What == "" {
 			continue
 		}
-		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.Time.Sub(origin)}, Host: p.From, What: p.What, N: p.N})
+		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.Time.Sub(origin)}, Host: p.From, What: p.What, N: p.N,
+			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len})
 	}
 	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return t

@@ -31,7 +31,7 @@ const (
 
 // seg makes a segment at ms milliseconds.
 func seg(ms int, src, dst netip.AddrPort, f pcapout.Flags, seq, ackNo uint32, n int) pcapout.Segment {
-	return pcapout.Segment{Time: start.Add(time.Duration(ms) * time.Millisecond), Src: src, Dst: dst, Flags: f, Seq: seq, Ack: ackNo, Length: n}
+	return pcapout.Segment{Time: start.Add(time.Duration(ms) * time.Millisecond), Src: src, Dst: dst, Flags: f, Seq: seq, Ack: ackNo, Length: n, Window: 500}
 }
 
 func unreachable(ms int, from netip.Addr, quotedSrc, quotedDst netip.AddrPort, seq uint32) pcapout.Segment {
@@ -102,9 +102,9 @@ func TestAnalyse(t *testing.T) {
   2 client ack seq=1 ack=1
   3 client data seq=1 ack=1
   4 server ack seq=1 ack=7
-  5 client data-retransmission 1 seq=1 ack=1
+  5 client rto-retransmission 1 seq=1 ack=1
   6 server data seq=1 ack=7
-  7 server data-retransmission 1 seq=1 ack=7
+  7 server rto-retransmission 1 seq=1 ack=7
   8 client fin seq=7 ack=11
   9 client fin-retransmission 1 seq=7 ack=11
   10 server fin seq=11 ack=8
@@ -121,8 +121,8 @@ func TestAnalyse(t *testing.T) {
   0 client syn seq=0 ack=0
   1 server syn-ack seq=0 ack=1
   2 client syn-retransmission 1 seq=0 ack=0
-  3 server syn-ack-retransmission 1 seq=0 ack=1
-  4 server syn-ack-retransmission 2 seq=0 ack=1
+  3 server syn-ack-answer 1 seq=0 ack=1
+  4 server syn-ack-retransmission 1 seq=0 ack=1
 `,
 		},
 		{
@@ -220,9 +220,9 @@ func TestAnalyse(t *testing.T) {
   0 client syn seq=0 ack=0
   1 server syn-ack seq=0 ack=1
   2 client ack seq=1 ack=1
-  3 client ack seq=0 ack=1
+  3 client keepalive-probe 1 seq=0 ack=1
   4 client syn seq=3900 ack=0
-  5 server ack seq=1 ack=1
+  5 server challenge-ack seq=1 ack=1
   6 client rst seq=1 ack=0
 10.99.0.1:40000 -> 10.99.0.2:8080
   7 client syn seq=0 ack=0
@@ -293,7 +293,7 @@ func TestAnalyse(t *testing.T) {
 			},
 			want: `10.99.0.1:40000 -> 10.99.0.2:8080
   0 client data seq=1 ack=1
-  1 client data-retransmission 1 seq=501 ack=1
+  1 client tail-loss-probe seq=501 ack=1
 `,
 		},
 	} {
@@ -335,7 +335,7 @@ func TestTimeline(t *testing.T) {
 	got := Analyse(in, Options{})[0].Timeline(start)
 	want := timeline.Timeline{Events: []timeline.Event{
 		{Host: Client, What: timeline.SYN},
-		{Bound: timeline.Bound{At: 1004 * time.Millisecond}, Host: Server, What: timeline.SYNACK},
+		{Bound: timeline.Bound{At: 1004 * time.Millisecond}, Host: Server, What: timeline.SYNACK, RelAck: 1},
 		{Bound: timeline.Bound{At: 3020 * time.Millisecond}, Host: Client, What: timeline.SYNRetransmission, N: 1},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -347,14 +347,22 @@ func TestTimeline(t *testing.T) {
 func FuzzAnalyse(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 18, 0, 0, 16, 1, 1, 17, 5, 5})
 	f.Add([]byte{1, 255, 9, 16, 255, 200, 4, 0, 0})
+	f.Add([]byte{2, 0, 0, 0, 18, 0, 0, 0, 16, 1, 1, 9, 17, 5, 5, 40})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var in []pcapout.Segment
-		for ; len(b) >= 3; b = b[3:] {
+		at := start
+		for ; len(b) >= 4; b = b[4:] {
 			src, dst := c, s
 			if b[0]&0x80 != 0 {
 				src, dst = s, c
 			}
-			x := seg(len(in), src, dst, pcapout.Flags(b[0]&0x17), uint32(b[1])<<24, uint32(b[2])<<24, int(b[2]&0x40)<<20)
+			x := seg(0, src, dst, pcapout.Flags(b[0]&0x17), uint32(int8(b[1]))<<(b[3]>>5*4), uint32(int8(b[2]))<<(b[3]>>5*4), int(b[2]&0x43)<<(b[3]>>6*9))
+			at = at.Add(time.Duration(1)<<(b[3]&31) - time.Duration(b[1])) // also backwards
+			x.Time, x.Window = at, uint16(b[1]&b[3])
+			x.Options.SACKPermitted = b[2]&8 == 0
+			if b[0]&0x20 != 0 {
+				x.Options.SACK = []pcapout.SACKBlock{{Left: x.Ack + uint32(b[3]), Right: x.Ack + uint32(b[1])}, {Left: x.Seq, Right: x.Ack}}
+			}
 			if b[0]&0x40 != 0 {
 				x.ICMP = &pcapout.ICMP{Src: src, Dst: dst, Seq: x.Seq}
 			}
@@ -367,6 +375,12 @@ func FuzzAnalyse(f *testing.F) {
 					t.Errorf("segment %d: named twice", p.Segment)
 				}
 				seen[p.Segment] = true
+				if p.What == "" && (in[p.Segment].Length > 0 || in[p.Segment].Flags&^pcapout.PSH != 0) {
+					t.Errorf("segment %d: %v: no name", p.Segment, in[p.Segment])
+				}
+				if p.What != "" && (!p.What.Known() || !p.What.OnWire()) {
+					t.Errorf("segment %d: got %q, want a kind that is on the wire", p.Segment, p.What)
+				}
 			}
 		}
 		if len(seen) != len(in) {

@@ -13,6 +13,7 @@ type flow struct {
 	client, server direction
 	established    bool // the client has acknowledged a SYN-ACK, or the handshake is not in the capture
 	reset          bool
+	renewed        bool // an end has changed its initial sequence number
 }
 
 // newFlow begins a connection with its first segment, which went, or is quoted as going, from src to dst.
@@ -57,20 +58,10 @@ func (f *flow) side(addr netip.AddrPort) (from, to *direction, name string) {
 // name fills in what segment s is, and remembers what it carried.
 func (f *flow) name(n *Named, s pcapout.Segment) {
 	from, to, who := f.side(s.Src)
-	n.From = who
 	isSYN := s.Flags.Has(pcapout.SYN) && !s.Flags.Has(pcapout.RST)
-	switch {
-	case isSYN && (!from.started || !f.established && from.isn != s.Seq):
-		*from = direction{isn: s.Seq, isnSeen: true, started: true, high: unwrapped(s.Seq)} // a server's half-open connection, made anew
-	case isSYN && from.isn == s.Seq:
-		from.isnSeen = true // until now it was inferred from the other end's acknowledgement
-	case !from.started && !(s.Flags.Has(pcapout.RST) && s.Seq == 0):
-		from.begin(s.Seq) // but a refusal has no sequence number: a port without a socket sends 0 (tcp_v4_send_reset)
-	}
 	hasACK := s.Flags.Has(pcapout.ACK)
-	if hasACK && !to.started {
-		to.begin(s.Ack)
-	}
+	n.From, n.Len = who, s.Length
+	f.begin(s, from, to, isSYN)
 	n.RelSeq = s.Seq - from.isn
 	if hasACK {
 		n.RelAck = s.Ack - to.isn
@@ -78,21 +69,40 @@ func (f *flow) name(n *Named, s pcapout.Segment) {
 	switch {
 	case s.Flags.Has(pcapout.RST):
 		n.What, f.reset = timeline.RST, true
+		to.owe(timeline.ChallengeACK, "answers a RST outside the window", s.Time)
 	case isSYN:
-		n.What, n.N = from.sawSYN(s.Seq, hasACK)
-		if s.Seq == from.isn {
-			from.sawData(s.Seq+1, s.Length) // Fast Open: the data follows the SYN's own number
-		}
-	case s.Flags.Has(pcapout.FIN):
-		from.sawData(s.Seq, s.Length)
-		n.What, n.N = from.sawFIN(s.Seq + uint32(s.Length))
-	case s.Length > 0:
-		n.What, n.N = from.sawData(s.Seq, s.Length)
+		f.nameSYN(n, s, from, to)
+	case s.Flags.Has(pcapout.FIN) || s.Length > 0:
+		f.nameData(n, s, from, to)
 	case hasACK:
-		n.What = timeline.ACK
+		f.nameACK(n, s, from, to)
 	}
-	if who == Client && hasACK && !isSYN && n.What != timeline.RST {
+	if !hasACK || n.What == timeline.RST || isSYN && s.Seq != from.isn {
+		return
+	}
+	to.acknowledge(s, int64(s.Window)<<f.scale(from, s), from)
+	from.spoke = s.Time
+	if who == Client && !isSYN && !f.established {
 		f.established = true
+		if !to.synAt.IsZero() {
+			from.answered(s.Time.Sub(to.synAt))
+		}
+	}
+}
+
+// begin gives the directions that s shows for the first time their initial numbers.
+func (f *flow) begin(s pcapout.Segment, from, to *direction, isSYN bool) {
+	switch {
+	case isSYN && (!from.started || !f.established && from.isn != s.Seq):
+		f.renewed = f.renewed || from.isnSeen // a server's half-open connection, made anew
+		*from = direction{isn: s.Seq, isnSeen: true, started: true, high: unwrapped(s.Seq) + 1}
+	case isSYN && from.isn == s.Seq:
+		from.isnSeen = true // until now it was inferred from the other end's acknowledgement
+	case !from.started && !(s.Flags.Has(pcapout.RST) && s.Seq == 0):
+		from.begin(s.Seq) // but a refusal has no sequence number: a port without a socket sends 0 (tcp_v4_send_reset)
+	}
+	if s.Flags.Has(pcapout.ACK) && !to.started {
+		to.begin(s.Ack)
 	}
 }
 
