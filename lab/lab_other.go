@@ -42,6 +42,9 @@ func (h *Host) Listen(context.Context, ListenOptions) (*Server, error) { return 
 // Drop returns ErrPlatform.
 func (h *Host) Drop(context.Context, Rule) (*Filter, error) { return nil, ErrPlatform }
 
+// Set returns ErrPlatform.
+func (h *Host) Set(string, string, string) (Change, error) { return Change{}, ErrPlatform }
+
 // SetLink returns ErrPlatform.
 func (h *Host) SetLink(context.Context, bool) error { return ErrPlatform }
 

@@ -161,7 +161,11 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		name, ok = both[s.to].names[s.atTo]
 	}
 	if ok {
-		p.What, p.N, p.RelSeq, p.RelAck = string(name.What), name.N, name.RelSeq, name.RelAck
+		p.What, p.N, p.RelSeq, p.RelAck, p.Detail = string(name.What), name.N, name.RelSeq, name.RelAck, name.Detail
+		for _, b := range s.segment.Options.SACK {
+			shift := name.RelAck - s.segment.Ack
+			p.SACK = append(p.SACK, [2]uint32{b.Left + shift, b.Right + shift})
+		}
 	} else {
 		p.What = "unknown"
 	}
