@@ -270,6 +270,8 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 		early = max(early, -d-j.ClockError)
 		onTick = early <= 0 && late < j.Jiffy
 	}
+	// What a stall could have moved inside a wide window cannot be told; in a narrow one there is nothing to tell.
+	onTime := !exact && early <= 0 && late <= Allowance(j.Jiffy) && b.Latest-b.Earliest <= Allowance(j.Jiffy)
 	inWindow := seen >= b.Earliest && seen <= b.Latest+Allowance(j.Jiffy)
 	switch {
 	case exact && inWindow && (early > 0 || late > Allowance(j.Jiffy)) && j.stalledAtStart():
@@ -287,7 +289,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 			c.Code = explain.WrongTick
 			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
 		}
-	case !onTick && j.stalled(b, seen):
+	case !onTick && !onTime && j.stalled(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
 	j.slip = 0

@@ -25,16 +25,10 @@ func States(host string, want []string, seen []result.State, broken error, cut b
 		c.Observed, c.Verdict, c.Code, c.Detail = "not visible", result.Skip, explain.StatesUnseen, broken.Error()
 		return c
 	}
-	at, passed := 0, map[int]bool{}
-	for _, g := range got {
-		for at < len(want) && strings.Trim(want[at], "()") != g {
-			at++
-		}
-		if at == len(want) {
-			c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongState, g+" does not belong here"
-			return c
-		}
-		passed[at] = true
+	passed, stranger := follow(want, got)
+	if stranger != "" {
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongState, stranger+" does not belong here"
+		return c
 	}
 	missed := ""
 	for i, w := range want {
@@ -51,6 +45,48 @@ func States(host string, want []string, seen []result.State, broken error, cut b
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.StatesUnseen, "inet_diag did not show "+missed
 	}
 	return c
+}
+
+// follow finds the way through the states that were expected on which those that were seen lie, in their order, and that leaves out the
+// fewest that must be seen. stranger is the first state that lies on no way.
+func follow(want, got []string) (passed map[int]bool, stranger string) {
+	const nowhere = 1 << 20
+	must := func(i int) int {
+		if strings.HasPrefix(want[i], "(") {
+			return 0
+		}
+		return 1
+	}
+	// missing[g][i] is the least number of states left out from want[i] on, with got[g] still to come.
+	missing := make([][]int, len(got)+1)
+	for g := len(got); g >= 0; g-- {
+		missing[g] = make([]int, len(want)+1)
+		if g < len(got) {
+			missing[g][len(want)] = nowhere
+		}
+		for i := len(want) - 1; i >= 0; i-- {
+			missing[g][i] = missing[g][i+1] + must(i)
+			if g < len(got) && strings.Trim(want[i], "()") == got[g] {
+				missing[g][i] = min(missing[g][i], missing[g+1][i+1])
+			}
+		}
+	}
+	if missing[0][0] >= nowhere {
+		if len(got) > 1 {
+			if _, s := follow(want, got[:len(got)-1]); s != "" {
+				return nil, s
+			}
+		}
+		return nil, got[len(got)-1]
+	}
+	passed = map[int]bool{}
+	for g, i := 0, 0; g < len(got); i++ {
+		if strings.Trim(want[i], "()") == got[g] && missing[g][i] == missing[g+1][i+1] {
+			passed[i] = true
+			g++
+		}
+	}
+	return passed, ""
 }
 
 // RuleGone is the check of a rule whose counter could not be read.
