@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/explain"
@@ -25,7 +26,7 @@ func States(host string, want []string, seen []result.State, broken error, cut b
 		c.Observed, c.Verdict, c.Code, c.Detail = "not visible", result.Skip, explain.StatesUnseen, broken.Error()
 		return c
 	}
-	passed, stranger := follow(want, got)
+	passed, stranger := follow(want, slices.Compact(got)) // seen twice is not passed twice
 	if stranger != "" {
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongState, stranger+" does not belong here"
 		return c
