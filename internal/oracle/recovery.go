@@ -1,0 +1,216 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// Recovery is one write of equal segments, all in flight at once, of which some are lost on their first way. The receiver has a low water
+// mark (SO_RCVLOWAT) of the whole write: its program sleeps until all is there, so each segment meets an idle socket, and no
+// acknowledgement is merged with another because the program held the socket (tcp_add_backlog, tcp_backlog_ack_defer).
+type Recovery struct {
+	Host, Peer string        // who sends, and who receives; "" means "client" and "server"
+	Segments   int           // in the write, 1 to MaxBurst; the sender's initial window and the receiver's window must hold them all
+	Size       int           // bytes in each, which is the connection's MSS
+	Lose       []int         // which of them are lost once: 1 is the first
+	Write      time.Duration // when the write is planned, from the first SYN
+	RTT        time.Duration // the link's, both ways together: minBurstRTT to maxBurstRTT
+	Lag        time.Duration // how much longer than RTT a round trip may really take; 0: linkLag
+	SACK       bool          // tcp_sack of both ends
+	// TCPRecovery is tcp_recovery: bit 1 RACK (since 6.17 without effect: there is nothing else), bit 4 no shortcut by three duplicate ACKs.
+	TCPRecovery  int
+	EarlyRetrans int           // tcp_early_retrans, 0 to 4: 3 and 4 allow tail loss probes
+	Reordering   int           // tcp_reordering: duplicate ACKs, or segments SACKed, that prove a loss; 0: 3
+	FRTO         bool          // tcp_frto is not 0
+	RTOMin       time.Duration // tcp_rto_min_us; 0: 200 ms
+	RTOMax       time.Duration // tcp_rto_max_ms; 0: 120 s
+}
+
+// MaxBurst bounds Recovery.Segments: with 1000 bytes each, what the first window of a receiver (64 KiB without scaling) holds.
+const MaxBurst = 42
+
+const (
+	// The whole burst must be on its way before its first acknowledgement is back. Shorter round trips end the write in the middle of
+	// recovery, and RACK's waiting time, a quarter of the round trip, is then shorter than the burst.
+	minBurstRTT = 4 * time.Millisecond
+	maxBurstRTT = 300 * time.Millisecond
+	// A delay line never delivers early. What two stacks and two interrupts add was 20 to 60 µs on a veth, and up to 1 ms on a delay line.
+	linkLagLeast = 20 * time.Microsecond
+	linkLag      = time.Millisecond
+	// compressedACK is the longest that a receiver holds a SACK back after the third: tcp_comp_sack_delay_ns and its slack.
+	compressedACK = 1100 * time.Microsecond
+)
+
+// Predict returns the handshake, the burst, what the receiver answers, and what is sent again, why and when. The alternatives are the
+// choices that the kernel makes by microseconds.
+//
+// Source: tcp_ack, tcp_fastretrans_alert, tcp_cwnd_reduction (PRR) and tcp_process_loss in net/ipv4/tcp_input.c, tcp_recovery.c (RACK),
+// tcp_schedule_loss_probe and tcp_xmit_retransmit_queue in tcp_output.c, tcp_enter_loss (6.18).
+func (r Recovery) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if err := r.validate(f, start); err != nil {
+		return timeline.Timeline{}, err
+	}
+	r = r.filled()
+	play := func(v variant) func(*world) []happening {
+		return func(w *world) []happening { return playBurst(r, w, v) }
+	}
+	longest := ceilJiffies(f, 2*(r.RTT+r.Lag+max(r.RTOMin, 2*(r.RTT+r.Lag)))) // the first RTO, doubled once
+	out := sweep(f, start, longest, play(variant{}))
+	seen := []string{r.shape(f, variant{})}
+	for _, v := range []variant{{merged: true}, {fast: true}, {merged: true, fast: true}} {
+		shape := r.shape(f, v)
+		if slices.Contains(seen, shape) {
+			continue
+		}
+		seen = append(seen, shape)
+		alt := sweep(f, start, longest, play(v))
+		alt.Why = v.why()
+		out.Alternatives = append(out.Alternatives, alt)
+	}
+	return out, nil
+}
+
+// Recovered is how long the sender took from its first repeat to the acknowledgement of everything, in round trips, and how often it
+// repeated each way. Of the usual timeline, by the formula.
+type Recovered struct {
+	RTTs                       int
+	Fast, Probes, Fires, Again int // FastRetransmit, TailLossProbe, RTORetransmission, DataAgain
+}
+
+// Recovered counts what Predict tells: without the wheel, the windows and the alternatives.
+func (r Recovery) Recovered(f kernel.Facts) (Recovered, error) {
+	if err := r.validate(f, nil); err != nil {
+		return Recovered{}, err
+	}
+	r = r.filled()
+	w := &world{facts: f, tick: f.Jiffy().Nanoseconds(), jiffies: 1 << 40, phase: f.Jiffy().Nanoseconds() / 2}
+	var out Recovered
+	var first, last time.Duration
+	for _, h := range playBurst(r, w, variant{}) {
+		switch h.What {
+		case timeline.FastRetransmit:
+			out.Fast++
+		case timeline.TailLossProbe:
+			out.Probes++
+		case timeline.RTORetransmission:
+			out.Fires++
+		case timeline.DataAgain:
+			out.Again++
+		case timeline.ACK:
+			if h.Host == r.Peer {
+				last = h.at
+			}
+			continue
+		default:
+			continue
+		}
+		if first == 0 {
+			first = h.at
+		}
+	}
+	if first > 0 {
+		// From the sender's repeat to the receiver's last answer is half a round trip less than from repeat to acknowledgement.
+		out.RTTs = int((last - first + r.RTT) / r.RTT)
+	}
+	return out, nil
+}
+
+// filled puts the values in that zero stands for.
+func (r Recovery) filled() Recovery {
+	if r.Host == "" {
+		r.Host = "client"
+	}
+	if r.Peer == "" {
+		r.Peer = "server"
+	}
+	if r.Lag == 0 {
+		r.Lag = linkLag
+	}
+	if r.Reordering == 0 {
+		r.Reordering = 3 // TCP_FASTRETRANS_THRESH
+	}
+	if r.RTOMin == 0 {
+		r.RTOMin = 200 * time.Millisecond // TCP_RTO_MIN
+	}
+	if r.RTOMax == 0 {
+		r.RTOMax = rtoMax
+	}
+	return r
+}
+
+func (r Recovery) validate(f kernel.Facts, start *Start) error {
+	switch {
+	case !f.Version.AtLeast(4, 19):
+		return fmt.Errorf("recovery: kernel %v finds losses by other rules (FACK, RFC 6675, early retransmit; RACK alone since 4.19), which are not modelled", f.Version)
+	case r.SACK && r.TCPRecovery&1 == 0 && !f.Version.AtLeast(6, 17):
+		return fmt.Errorf("recovery: tcp_recovery=%d on kernel %v is RFC 6675 without RACK, which is not modelled; use an odd value", r.TCPRecovery, f.Version)
+	case r.TCPRecovery < 0 || r.TCPRecovery > 255:
+		return fmt.Errorf("recovery: tcp_recovery=%d: the kernel takes 0..255", r.TCPRecovery)
+	case r.EarlyRetrans < 0 || r.EarlyRetrans > 4:
+		return fmt.Errorf("recovery: tcp_early_retrans=%d: the kernel takes 0..4", r.EarlyRetrans)
+	case r.Segments < 1 || r.Segments > MaxBurst:
+		return fmt.Errorf("recovery: %d segments: want 1 to %d, one window full", r.Segments, MaxBurst)
+	case r.Size < 1:
+		return fmt.Errorf("recovery: segments of %d bytes: want 1 or more", r.Size)
+	case r.RTT < minBurstRTT || r.RTT > maxBurstRTT:
+		return fmt.Errorf("recovery: RTT of %v: want %v to %v, so that the burst is out before its first ACK is back", r.RTT, minBurstRTT, maxBurstRTT)
+	case r.Lag < 0 || r.Lag > r.RTT/2:
+		return fmt.Errorf("recovery: the link's lag of %v: want less than half of the RTT of %v", r.Lag, r.RTT)
+	case r.Write < 2*r.RTT:
+		return fmt.Errorf("recovery: write at %v: want two RTT or more after the SYN, %v", r.Write, 2*r.RTT)
+	case r.Reordering < 0 || r.Reordering > 300:
+		return fmt.Errorf("recovery: tcp_reordering=%d: want 1..300, 0 stands for 3", r.Reordering)
+	case r.RTOMin < 0 || r.RTOMin > time.Second:
+		return fmt.Errorf("recovery: tcp_rto_min_us of %v: the kernel takes up to 1 s", r.RTOMin)
+	case r.RTOMax != 0 && (r.RTOMax < rtoMaxMin || r.RTOMax > rtoMax):
+		return fmt.Errorf("recovery: tcp_rto_max_ms of %v: the kernel takes 1 s to 120 s, 0 stands for 120 s", r.RTOMax)
+	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
+		return fmt.Errorf("recovery: start phase of %v: want 0 up to a jiffy, %v", start.Phase, f.Jiffy())
+	}
+	for i, k := range r.Lose {
+		if k < 1 || k > r.Segments || slices.Index(r.Lose, k) != i {
+			return fmt.Errorf("recovery: lose segment %d of %d: want each once, from 1 to %d", k, r.Segments, r.Segments)
+		}
+	}
+	return nil
+}
+
+// variant is a choice that microseconds make.
+type variant struct {
+	// merged: the receiver holds SACKs back after the third and sends one for all (tcp_comp_sack_delay_ns).
+	merged bool
+	// fast: what was sent again is acknowledged faster than the shortest round trip so far. RACK takes the acknowledgement for that of the
+	// first copy and learns nothing of it (tcp_rack_advance).
+	fast bool
+}
+
+func (v variant) why() string {
+	switch {
+	case v.merged && v.fast:
+		return variant{merged: true}.why() + "; " + variant{fast: true}.why()
+	case v.merged:
+		return "the receiver merges the SACKs after the third one (tcp_comp_sack_delay_ns)"
+	case v.fast:
+		return "the retransmission is acknowledged faster than any segment before, so RACK takes it for needless and learns nothing from it (tcp_rack_advance)"
+	}
+	return ""
+}
+
+// shape is what is sent under a variant, without times: two variants of one shape are the same timeline.
+func (r Recovery) shape(f kernel.Facts, v variant) string {
+	w := &world{facts: f, tick: f.Jiffy().Nanoseconds(), jiffies: 1 << 40}
+	var s string
+	for _, h := range playBurst(r, w, v) {
+		if h.Host == r.Host {
+			s += fmt.Sprintln(h.What, h.N, h.RelSeq, h.nominalMS())
+		}
+	}
+	return s
+}
+
+// nominalMS is the nominal time, coarse enough that a held-back SACK does not change it.
+func (h happening) nominalMS() int64 { return int64(h.At / (2 * time.Millisecond)) }
