@@ -149,6 +149,7 @@ func (b *batch) watchLive(job) watcher {
 		target = a.err
 	}
 	w := &liveWatch{b: b, style: a.style(target)}
+	w.style.AbsoluteSeq = b.flags.absolute
 	if isTTY(target) {
 		w.region = live.New(target, live.Options{TTY: true, Color: w.style.Color, ASCII: w.style.ASCII})
 	} else {

@@ -119,6 +119,7 @@ type runFlags struct {
 	repeat   int
 	parallel int
 	timeout  time.Duration
+	absolute bool
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -148,6 +149,7 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
 	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
+	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
 }

@@ -246,7 +246,7 @@ func (j *judgement) between(c *result.Check, p *pair) {
 	switch {
 	case p.got.At < p.want.Earliest:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "it was over before its time"
-	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.stalled(p.want.Bound, p.got.Since):
+	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.excused(p.want.Bound, p.want.Latest, p.got.Since):
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
 	case p.got.Since > p.want.Latest+Allowance(j.Jiffy):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"

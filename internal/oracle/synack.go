@@ -196,7 +196,7 @@ func (o *open) gone(at int64, nominal time.Duration, next int64) {
 	if o.SYNACKLoss.Server.Silent {
 		why = say("the SYN-ACK could not be sent again (OUTPUT dropped it), so the request timer's first fire forgets the half-open connection")
 	}
-	e := timeline.Event{Host: o.SYNACKLoss.Server.Host, What: timeline.RequestGone, Bound: timeline.Bound{At: nominal}, Chain: "request timer"}
+	e := timeline.Event{Host: o.SYNACKLoss.Server.Host, What: timeline.RequestGone, Bound: timeline.Bound{At: nominal}, Chain: "SYN-RECV"}
 	e.Maybe = next-at < ceilJiffies(o.facts, time.Second)
 	o.out = append(o.out, happening{Event: e, at: o.w.instant(at), jiffy: at, why: why})
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/result"
@@ -57,7 +58,8 @@ func (p *pen) failure(r *result.Result) {
 		heading = "Why this is not a pass"
 	}
 	p.line(p.paint(verdictColor(r.Verdict), p.text(heading)))
-	if r.Reason != "" {
+	told := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Verdict != result.Pass && c.Verdict != result.Skip })
+	if r.Reason != "" && !told { // else the first check below says it
 		p.para("  ", plain, r.Reason)
 	}
 	for _, c := range r.Checks {

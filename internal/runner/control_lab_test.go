@@ -114,19 +114,22 @@ func hz(t *testing.T) int {
 	return f.HZ
 }
 
+// control is a run that must not pass. want is the gravest verdict, code one that has to be among the failed checks, and hypothesis the
+// code of the rival that has to be named, where there is one.
+type control struct {
+	name       string
+	spoil      func(x *experiments.Experiment)
+	flags      map[string]string
+	want       result.Verdict
+	code       string
+	hypothesis string
+}
+
 // TestControls is the reason to believe a pass: each row breaks the kernel's side or the prediction's side of exp1 on purpose, on the
-// real kernel, and none of them may pass. want is the gravest verdict, code one that has to be among the failed checks, and hypothesis
-// the code of the rival that has to be named, where there is one.
+// real kernel, and none of them may pass.
 func TestControls(t *testing.T) {
 	const linear = "net.ipv4.tcp_syn_linear_timeouts"
-	for _, tt := range []struct {
-		name       string
-		spoil      func(x *experiments.Experiment)
-		flags      map[string]string
-		want       result.Verdict
-		code       string
-		hypothesis string
-	}{
+	controls(t, "exp1-syn-loss", []control{
 		// The lab does something else than the experiment says.
 		{name: "no drop", spoil: func(x *experiments.Experiment) { faults(x) }, want: result.Fail, code: explain.ConnectSucceeded},
 		{name: "drop of another port", spoil: func(x *experiments.Experiment) {
@@ -229,10 +232,16 @@ func TestControls(t *testing.T) {
 				return map[string][]string{"client": {"SYN-SENT", "ESTABLISHED"}}
 			}
 		}, want: result.Fail, code: explain.WrongState},
-	} {
+	})
+}
+
+// controls runs the fast profile of an experiment, spoiled in one way after the other.
+func controls(t *testing.T, name string, rows []control) {
+	t.Helper()
+	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			x := synLoss(t)
+			x := copyOf(t, name)
 			plan := fast(t, x, tt.flags)
 			tt.spoil(x)
 			r := perform(t, Options{Experiment: x, Plan: plan})

@@ -299,7 +299,7 @@ func (r *run) hypothesis(in judge.Input) *result.Hypothesis {
 		return nil
 	}
 	for _, rival := range r.Experiment.Rivals(r.env) {
-		t, err := forecast(r.Experiment, rival.Env, r.start)
+		t, err := r.rival(rival.Env)
 		if err != nil {
 			continue // a model that this kernel's facts do not allow explains nothing
 		}
@@ -315,6 +315,16 @@ func (r *run) hypothesis(in judge.Input) *result.Hypothesis {
 		return nil
 	}
 	return &best
+}
+
+// rival predicts for another Env: where the start is known for that start alone, because to look through all of them for each rival would
+// take longer than the run.
+func (r *run) rival(e experiments.Env) (timeline.Timeline, error) {
+	if r.start == nil {
+		return forecast(r.Experiment, e, nil)
+	}
+	e.Start = r.start
+	return r.Experiment.Predict(e)
 }
 
 // show is the command that shows what a rival predicts: this run's own flags, and the rival's on top. A rival that no flag makes is

@@ -20,10 +20,13 @@ import (
 )
 
 // synLoss is a copy of exp1 that a test may break.
-func synLoss(t *testing.T) *experiments.Experiment {
+func synLoss(t *testing.T) *experiments.Experiment { return copyOf(t, "exp1-syn-loss") }
+
+// copyOf is a copy of an experiment that a test may break.
+func copyOf(t *testing.T, name string) *experiments.Experiment {
 	t.Helper()
 	labtest.Need(t, labtest.Root, labtest.IPTables)
-	x, err := experiments.Find("exp1-syn-loss")
+	x, err := experiments.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
