@@ -47,6 +47,25 @@ func segments(t testing.TB, src *pcapout.Source) []pcapout.Segment {
 	return all
 }
 
+// awaitSegments returns what a capture has when n segments in it match, or after ten seconds: a capture is read a moment after the fact.
+func awaitSegments(t testing.TB, src *pcapout.Source, n int, match func(pcapout.Segment) bool) []pcapout.Segment {
+	t.Helper()
+	var all []pcapout.Segment
+	eventually(func() bool {
+		all = segments(t, src)
+		k := 0
+		for _, g := range all {
+			if match(g) {
+				k++
+			}
+		}
+		return k >= n
+	})
+	return all
+}
+
+func hasData(g pcapout.Segment) bool { return g.Length > 0 }
+
 // TestNth loses chosen data segments. It catches numbers that iptables counts otherwise than Matcher, and a segment that is lost twice or
 // not at all: each lost one, and no other, is sent again.
 func TestNth(t *testing.T) {
@@ -81,7 +100,7 @@ func TestNth(t *testing.T) {
 		}
 		var dropped, again []int
 		drops, seen := rule.Matcher(), map[uint32]int{}
-		for _, g := range segments(t, src) {
+		for _, g := range awaitSegments(t, src, count+len(lose), hasData) {
 			if g.Dst.Port() != port || g.Length == 0 {
 				continue
 			}

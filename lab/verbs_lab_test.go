@@ -314,8 +314,9 @@ func TestFastOpen(t *testing.T) {
 	for _, e := range seen.of("client", Connecting) {
 		took = append(took, e.Bytes)
 	}
-	for _, g := range segments(t, src) {
-		if g.Flags.Has(pcapout.SYN) && !g.Flags.Has(pcapout.ACK) {
+	isSYN := func(g pcapout.Segment) bool { return g.Flags.Has(pcapout.SYN) && !g.Flags.Has(pcapout.ACK) }
+	for _, g := range awaitSegments(t, src, 4, isSYN) {
+		if isSYN(g) {
 			carried = append(carried, g.Length)
 		}
 	}
