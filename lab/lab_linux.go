@@ -20,12 +20,14 @@ import (
 	"github.com/tcplab/tcplab/sysctl"
 )
 
-// Lab is a client and a server joined by a veth pair, alive until Close.
+// Lab is a client and a server joined by a veth pair, or, where the topology has an RTT, by a delay line, alive until Close.
 //
 //	client eth0 10.99.0.1/24 ──veth── 10.99.0.2/24 eth0 server
+//	client eth0 10.99.0.1/24 ──tap── half an RTT ──tap── 10.99.0.2/24 eth0 server
 type Lab struct {
 	Client, Server *Host
 
+	line    *line      // nil: a veth
 	closing sync.Mutex // one Close at a time
 }
 
@@ -113,7 +115,12 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := l.Client.ns.Do(func() error { return l.link() }); err != nil {
+	if t.RTT > 0 {
+		l.line, err = join(l.Client, l.Server, t.RTT)
+	} else {
+		err = l.Client.ns.Do(func() error { return l.link() })
+	}
+	if err != nil {
 		return fmt.Errorf("link client to server: %w", permission(err))
 	}
 	err = l.each(func(h, peer *Host) error {
@@ -132,12 +139,18 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 
 // carries waits until the link is operational. The end that came up first has no carrier until its peer is up too, and the kernel gives
 // it its queue from a work queue (linkwatch_event): what is sent before is dropped without a word.
-func carries(ctx context.Context) error {
-	return awaitState(ctx, "up", func(s netlink.LinkOperState) bool { return s == netlink.OperUp })
+func carries(ctx context.Context) error { return awaitState(ctx, true) }
+
+// up reports whether a link is operational.
+func up(eth netlink.Link) bool {
+	a := eth.Attrs()
+	// A TAP device never says more than unknown, which is up where there is a carrier (netif_oper_up).
+	_, tap := eth.(*netlink.Tuntap)
+	return a.OperState == netlink.OperUp || tap && a.OperState == netlink.OperUnknown && a.RawFlags&unix.IFF_RUNNING != 0
 }
 
-// awaitState waits until the link's state is one that is wanted, in the calling thread's namespace.
-func awaitState(ctx context.Context, want string, wanted func(netlink.LinkOperState) bool) error {
+// awaitState waits until the link is operational, or until it is not, in the calling thread's namespace.
+func awaitState(ctx context.Context, want bool) error {
 	const look, limit = 100 * time.Microsecond, 5 * time.Second
 	return withRoute(func(nl *netlink.Handle) error {
 		tick, late := time.NewTicker(look), time.After(limit)
@@ -147,14 +160,14 @@ func awaitState(ctx context.Context, want string, wanted func(netlink.LinkOperSt
 			if err != nil {
 				return fmt.Errorf("find %s: %w", Iface, err)
 			}
-			if wanted(eth.Attrs().OperState) {
+			if up(eth) == want {
 				return nil
 			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-late:
-				return fmt.Errorf("%s is %s %v after the links were set, want %s", Iface, eth.Attrs().OperState, limit, want)
+				return fmt.Errorf("%s is %s %v after the links were set, want it operational: %v", Iface, eth.Attrs().OperState, limit, want)
 			case <-tick.C:
 			}
 		}
@@ -292,6 +305,10 @@ func (l *Lab) Close() error {
 	// First what runs, at both ends, then the namespaces: the end of one takes the link of the other, and a capture that is still open
 	// would report that as a failure.
 	err := l.each(func(h, _ *Host) error { return h.stop() })
+	if l.line != nil {
+		err = errors.Join(err, l.line.close())
+		l.line = nil
+	}
 	return errors.Join(err, l.each(func(h, _ *Host) error { return h.leave() }))
 }
 

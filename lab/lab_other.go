@@ -30,6 +30,22 @@ type Filter struct{ Rule }
 // New returns ErrPlatform.
 func New(context.Context, Topology) (*Lab, error) { return nil, ErrPlatform }
 
+// DelayStats is what a link with an RTT did so far.
+type DelayStats struct {
+	Frames, Lost int
+	Worst        time.Duration
+	Late         []Stall
+}
+
+// Delay is empty.
+func (l *Lab) Delay() string { return "" }
+
+// DelayStats returns ErrPlatform.
+func (l *Lab) DelayStats() (DelayStats, error) { return DelayStats{}, ErrPlatform }
+
+// DelayMethod returns ErrPlatform.
+func DelayMethod() (string, error) { return "", ErrPlatform }
+
 // Port is the host's address with a port.
 func (h *Host) Port(port uint16) netip.AddrPort { return netip.AddrPortFrom(h.Addr, port) }
 

@@ -39,6 +39,9 @@ type Topology struct {
 	// Observe is called for every event of a client process and of a server, one at a time, on goroutines of the lab's. It must not call
 	// the lab. Zero: nobody listens.
 	Observe func(host string, e Event)
+	// RTT is the round-trip time of the link: each frame arrives half of it after it was sent. Zero: a veth, some 20 µs. Lab.Delay says
+	// how it is made, and Lab.DelayStats how well.
+	RTT time.Duration
 	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
 	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
 	NoNeighbours bool
@@ -50,7 +53,7 @@ var (
 	ServerAddr = netip.MustParsePrefix("10.99.0.2/24")
 )
 
-// Iface is the name of the veth in each namespace.
+// Iface is the name of the link in each namespace.
 const Iface = "eth0"
 
 func (t Topology) withDefaults() Topology {
@@ -80,6 +83,9 @@ const (
 	Accepted   = agent.Accepted   // a server's accept(2) returned a connection from Event.Remote
 	Failed     = agent.Failed     // Event.Call failed with Event.Errno
 )
+
+// Stall is a time in which something that was due did not happen, because this machine did not run it.
+type Stall = agent.Stall
 
 // SocketOptions are the options of a client's socket.
 type SocketOptions = agent.Options

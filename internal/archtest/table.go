@@ -17,7 +17,7 @@ var imports = map[string][]string{
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
 	"experiments":       {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
-	"lab":               {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent"},
+	"lab":               {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
 	"internal/evidence": {"internal/netns", "internal/kernel", "internal/timeline"},
 	"internal/analyse":  {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
 	"internal/oracle":   {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"internal/result":   {},
 	"internal/stall":    {},
 	"internal/timeline": {},
+	"internal/wire":     {},
 	"pcapout":           {},
 	"sysctl":            {},
 
@@ -72,6 +73,7 @@ var modules = map[string]map[string]string{
 		"internal/netns":    "setns and unshare",
 		"internal/runner":   "errno and EtherType constants",
 		"internal/stall":    "pins a watcher to each CPU",
+		"internal/wire":     "poll(2) to the nanosecond, and the priority of its threads",
 		"lab":               "netlink families",
 		"pcapout":           "AF_PACKET sockets and their drop counters",
 	},
