@@ -91,6 +91,8 @@ type Setup struct {
 	Listen []lab.ListenOptions
 	// Faults are the rules that are in place from the start. Run may make more.
 	Faults []Fault
+	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs.
+	RTT time.Duration
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
 	NoNeighbours bool
 	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none.

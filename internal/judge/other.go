@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
@@ -160,6 +161,42 @@ func Arrivals(packets []result.Packet, lost int, oneSided string) result.Check {
 		c.Verdict, c.Detail = result.Skip, oneSided
 	case arrived != len(packets):
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.CapturesDisagree, "a packet was seen at one end only"
+	}
+	return c
+}
+
+// linkSlack is how much longer than half the RTT a packet may be under way: the link's process must run twice for it.
+const linkSlack = time.Millisecond
+
+// Link judges the time that the packets were under way against half the RTT that was asked for. A link that is faster is not the one that
+// the prediction stands on; one that was slower for a moment is the machine's doing.
+func Link(l result.Link, packets []result.Packet) result.Check {
+	half := l.RTT.Duration() / 2
+	c := result.Check{ID: "link", Name: "time on the link", Expected: short(half), Verdict: result.Pass,
+		Allowed: fmt.Sprintf("%s … %s", short(half), short(half+linkSlack))}
+	least, most, n := time.Duration(1<<62), time.Duration(0), 0
+	for _, p := range packets {
+		if p.SentAt != nil && p.ArrivedAt != nil {
+			d := (*p.ArrivedAt - *p.SentAt).Duration()
+			least, most, n = min(least, d), max(most, d), n+1
+		}
+	}
+	switch {
+	case n == 0:
+		c.Observed, c.Verdict, c.Detail = "nothing", result.Skip, "no packet was seen at both ends"
+		return c
+	case least == most:
+		c.Observed = short(least)
+	default:
+		c.Observed = short(least) + " … " + short(most)
+	}
+	switch {
+	case least < half:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "the link is faster than it was asked to be"
+	case l.Lost > 0:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the link lost %d packets from a full queue", l.Lost)
+	case most > half+linkSlack:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the process that delays the packets did not run in time"
 	}
 	return c
 }

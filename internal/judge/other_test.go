@@ -170,3 +170,28 @@ func TestFits(t *testing.T) {
 		}
 	}
 }
+
+// TestLink catches a check that passes on a link that is faster or slower than asked, or that loses packets.
+func TestLink(t *testing.T) {
+	packet := func(under time.Duration) result.Packet {
+		from, to := result.Seconds(time.Second), result.Seconds(time.Second+under)
+		return result.Packet{SentAt: &from, ArrivedAt: &to}
+	}
+	const half = 10 * time.Millisecond
+	for _, tt := range []struct {
+		name    string
+		packets []result.Packet
+		lost    int
+		want    result.Verdict
+	}{
+		{"as asked", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 200*time.Microsecond)}, 0, result.Pass},
+		{"one too fast", []result.Packet{packet(half + 100*time.Microsecond), packet(half - time.Microsecond)}, 0, result.Fail},
+		{"one late", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 2*time.Millisecond)}, 0, result.Inconclusive},
+		{"one lost", []result.Packet{packet(half)}, 1, result.Inconclusive},
+		{"none at both ends", []result.Packet{{}}, 0, result.Skip},
+	} {
+		if c := Link(result.Link{RTT: result.Seconds(2 * half), Lost: tt.lost}, tt.packets); c.Verdict != tt.want {
+			t.Errorf("%s: got %s (%s, %s), want %s", tt.name, c.Verdict, c.Observed, c.Detail, tt.want)
+		}
+	}
+}

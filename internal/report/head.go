@@ -25,7 +25,7 @@ func (p *pen) head(r *result.Result, estimate time.Duration) {
 	}
 	p.title(r, estimate)
 	p.para(p.paint(bold, p.text(r.Experiment.Name))+"  ", plain, r.Experiment.Summary)
-	p.lab(r.Hosts)
+	p.lab(r.Hosts, r.Link)
 	p.rules(r.Rules)
 	p.settings(r.Sysctls)
 	p.captures(r.Captures)
@@ -111,13 +111,16 @@ func (p *pen) labelled(label string, rows [][2]string) {
 	}
 }
 
-func (p *pen) lab(hosts []result.Host) {
+func (p *pen) lab(hosts []result.Host, link *result.Link) {
 	switch len(hosts) {
 	case 0:
 		return
 	case 2:
-		a, b := hosts[0], hosts[1]
-		p.labelled("lab", [][2]string{{fmt.Sprintf("%s %s ──veth── %s %s%s", a.Name, a.Addr, b.Addr, b.Name, listening(b)), ""}})
+		a, b, kind, how := hosts[0], hosts[1], "veth", ""
+		if link != nil {
+			kind, how = "RTT "+small(link.RTT.Duration()), link.How
+		}
+		p.labelled("lab", [][2]string{{fmt.Sprintf("%s %s ──%s── %s %s%s", a.Name, a.Addr, kind, b.Addr, b.Name, listening(b)), how}})
 	default:
 		var rows [][2]string
 		for _, h := range hosts {

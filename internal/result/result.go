@@ -79,6 +79,7 @@ type Result struct {
 	Sysctls    []Sysctl    `json:"sysctls,omitempty"`
 	Rules      []Rule      `json:"rules,omitempty"`
 	Captures   []Capture   `json:"captures,omitempty"`
+	Link       *Link       `json:"link,omitempty"` // where it has an RTT that was asked for; else it is a veth
 	Clock      Clock       `json:"clock"`
 	Prediction *Prediction `json:"prediction,omitempty"` // made before the run
 	Events     []Event     `json:"events,omitempty"`     // expected and seen, joined, in time order
@@ -176,6 +177,15 @@ type Capture struct {
 	Packets int    `json:"packets"`
 	ARP     int    `json:"arp,omitempty"` // ARP packets among them
 	Dropped int    `json:"dropped"`       // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
+}
+
+// Link is a link with an RTT.
+type Link struct {
+	RTT    Seconds `json:"rtt"`    // that was asked for
+	How    string  `json:"how"`    // what delays the packets
+	Frames int     `json:"frames"` // delivered
+	Lost   int     `json:"lost"`   // from a full queue
+	Worst  Seconds `json:"worst"`  // how much later than it was due a frame was delivered, at most
 }
 
 // Clock ties capture times to jiffies.

@@ -82,6 +82,11 @@ func (d *doctor) lab(ctx context.Context) {
 	}()
 	d.add("namespaces and veth", nil, fmt.Sprintf("a lab stands after %.1f ms, %d settings pinned at each end", float64(time.Since(began).Microseconds())/1000,
 		len(l.Client.Changes())), "", "")
+	if how, err := lab.DelayMethod(); err != nil {
+		d.lesser("link with an RTT", err.Error(), "the kernel needs CONFIG_TUN, and /dev/net/tun must be there; without it, only --rtt=0 works", "")
+	} else {
+		d.add("link with an RTT", nil, how, "", "")
+	}
 	if lab.FindIPTables() == nil {
 		_, err := l.Server.Drop(ctx, lab.DropSYN(8080))
 		d.add("drop rule", err, "INPUT takes a rule", "the kernel needs CONFIG_NF_TABLES with CONFIG_NFT_COMPAT, or CONFIG_IP_NF_FILTER", explain.NoIptables)

@@ -123,6 +123,9 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	r.stall.Stop()
+	if r.link, err = r.lab.DelayStats(); err != nil {
+		return err
+	}
 	wall, err := readWall()
 	if err != nil {
 		return err
@@ -228,6 +231,10 @@ func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 			continue
 		}
 		out = append(out, judge.Rule(r.res.Rules[i], caught, r.lostPackets()))
+	}
+	if r.res.Link != nil {
+		r.res.Link.Frames, r.res.Link.Lost, r.res.Link.Worst = r.link.Frames, r.link.Lost, result.Seconds(r.link.Worst)
+		out = append(out, judge.Link(*r.res.Link, r.res.Packets))
 	}
 	return append(out, judge.Arrivals(r.res.Packets, r.lostPackets(), r.setup.OneSided), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
 }

@@ -37,6 +37,7 @@ type run struct {
 	lab   *lab.Lab
 	env   experiments.Env
 	setup experiments.Setup
+	link  lab.DelayStats
 	res   *result.Result
 	obs   *observer
 	rules []*lab.Filter
@@ -100,7 +101,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client})
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client})
 	if err != nil {
 		return unsupported(err)
 	}
@@ -317,6 +318,9 @@ func (r *run) head(p *result.Prediction) *result.Result {
 		}
 		res.Hosts = append(res.Hosts, host)
 		res.Sysctls = append(res.Sysctls, r.settings(h)...)
+	}
+	if r.setup.RTT > 0 {
+		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay()}
 	}
 	r.listRules(res)
 	return res

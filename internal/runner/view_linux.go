@@ -263,6 +263,9 @@ func (r *run) stalls(origin time.Duration) []result.Stall {
 			out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: -1, Process: "client"})
 		}
 	}
+	for _, s := range r.link.Late {
+		out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: -1, Process: "link"})
+	}
 	slices.SortStableFunc(out, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
 	return out
 }
