@@ -139,7 +139,7 @@ func TestBruteForce(t *testing.T) {
 							start := int64(1e12) + g
 							s := bruteSocket{c: tt.c, f: f, startNS: start, edgeNS: start - phase, ahead: ahead}
 							fires, end := s.run(j + 1<<32)
-							checkBrute(t, free, predict(t, tt.c, f, &Start{j + 1<<32, time.Duration(phase)}), fires, end, tick, phase, reached)
+							checkBrute(t, free, predict(t, tt.c, f, &Start{Jiffies: j + 1<<32, Phase: time.Duration(phase)}), fires, end, tick, phase, reached)
 							if t.Failed() {
 								t.Fatalf("start: jiffy %d + %d ns, %d ns into a millisecond", j, phase, g)
 							}

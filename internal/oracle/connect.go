@@ -37,6 +37,9 @@ type Connect struct {
 type Start struct {
 	Jiffies uint64
 	Phase   time.Duration // how far into that jiffy: 0 <= Phase < jiffy
+	// Called says that the times of the application's later calls are known as well as the first one's. Else each may fall into a
+	// neighbouring jiffy.
+	Called bool
 }
 
 // Predict returns the first SYN, its retransmissions and the end of connect(2), each with its window. With start the window is

@@ -278,7 +278,7 @@ func FuzzFastOpen(f *testing.F) {
 		}
 		var start *Start
 		if known {
-			start = &Start{jiffies, time.Duration(phase) * time.Microsecond}
+			start = &Start{Jiffies: jiffies, Phase: time.Duration(phase) * time.Microsecond}
 		}
 		tl, err := x.Predict(facts, start)
 		if err != nil {

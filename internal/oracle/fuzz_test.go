@@ -28,7 +28,7 @@ func FuzzConnect(f *testing.F) {
 			RTOMax: time.Duration(rtoMaxMS) * time.Millisecond, UserTimeout: time.Duration(userMS) * time.Millisecond}
 		var start *Start
 		if known {
-			start = &Start{jiffies, time.Duration(phase)}
+			start = &Start{Jiffies: jiffies, Phase: time.Duration(phase)}
 		}
 		tl, err := c.Predict(model, start)
 		if err != nil {

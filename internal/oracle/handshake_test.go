@@ -143,7 +143,7 @@ func lateACK(t *testing.T, tl timeline.Timeline) timeline.Event {
 func TestLateACKTick(t *testing.T) {
 	x := get
 	x.Linger = 200 * time.Millisecond
-	for _, start := range []Start{{1000, 1600 * time.Microsecond}, {1001, 1600 * time.Microsecond}} {
+	for _, start := range []Start{{Jiffies: 1000, Phase: 1600 * time.Microsecond}, {Jiffies: 1001, Phase: 1600 * time.Microsecond}} {
 		tl, err := x.Predict(linux618(t), &start)
 		if err != nil {
 			t.Fatal(err)

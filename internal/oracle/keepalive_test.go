@@ -257,7 +257,7 @@ func FuzzKeepalive(f *testing.F) {
 			UserTimeout: time.Duration(user) * time.Millisecond, Close: time.Duration(close) * time.Millisecond, Peer: KeepalivePeer{Gone: gone}}
 		var start *Start
 		if known {
-			start = &Start{jiffies, time.Duration(phase)}
+			start = &Start{Jiffies: jiffies, Phase: time.Duration(phase)}
 		}
 		tl, err := k.Predict(model, start)
 		if err != nil {

@@ -49,7 +49,7 @@ func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happ
 func sweepOver(f kernel.Facts, start *Start, starts iter.Seq[uint64], play func(*world) []happening) timeline.Timeline {
 	g := newGather(f)
 	if start != nil {
-		g.known = true
+		g.known, g.called = true, start.Called
 		for _, shift := range []int64{0, -1, 1} {
 			g.variants(world{jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}, shift, play)
 		}
@@ -68,6 +68,7 @@ type gather struct {
 	facts  kernel.Facts
 	tick   int64
 	known  bool // one start, whose ticks are counted
+	called bool // Start.Called
 	worlds int
 	order  []key
 	seen   map[key]*joint
@@ -121,7 +122,7 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	}
 	for _, early := range pick(asked.sawEarly, 0, 1) {
 		for _, grain := range pick(asked.sawGrain, 0, millisecond/2, millisecond-1) {
-			for _, slip := range pick(asked.sawSlip, 0, -1, 1) {
+			for _, slip := range pick(asked.sawSlip && !g.called, 0, -1, 1) {
 				for _, lag := range pick(asked.sawLag, 0, 1) {
 					if early != 0 || grain != 0 || slip != 0 || lag != 0 {
 						run(early != 0, grain, slip, lag)

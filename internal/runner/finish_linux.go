@@ -43,6 +43,8 @@ func (o *observer) anchor() error {
 	}
 	jiffy := r.facts.Jiffy()
 	planned := r.planned()
+	exact := env // with each call where it was, to the nanosecond
+	called := len(made) > len(planned)
 	for i, e := range made {
 		if took := e.After - e.Before; start != nil && took > jiffy { // forecast leaves one jiffy to either side open
 			why, start = append(why, fmt.Sprintf("A call of the client that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is "+
@@ -52,14 +54,28 @@ func (o *observer) anchor() error {
 			continue
 		}
 		c := planned[i-1]
-		if moved := e.Before - made[0].Before - c.At; moved > jiffy || moved < -jiffy {
-			moved = (moved + jiffy/2).Truncate(jiffy)
+		moved := e.Before - made[0].Before - c.At
+		exact = exact.Moved(c.Name, moved)
+		called = called && r.clock != nil && r.sameJiffy(e.Before, e.After)
+		if moved = moved.Round(jiffy); moved > jiffy || moved < -jiffy {
 			why = append(why, fmt.Sprintf("The client's call %q was made %v later than planned; what follows from it was worked out again, by the same rules, "+
 				"for when it was made.", c.Name, moved))
 			env = env.Moved(c.Name, moved)
 		}
 	}
-	return o.reckon(start, env, why)
+	if start == nil || len(planned) == 0 || !called {
+		return o.reckon(start, env, env, why)
+	}
+	known := oracle.Start{Jiffies: start.Jiffies, Called: true}
+	_, known.Phase = r.clock.At(made[0].Before)
+	return o.reckon(&known, env, exact, why)
+}
+
+// sameJiffy reports whether two instants lie in one jiffy: what was armed between them was armed in that one.
+func (r *run) sameJiffy(a, b time.Duration) bool {
+	first, _ := r.clock.At(a)
+	last, _ := r.clock.At(b)
+	return first == last
 }
 
 // planned are the calls that follow the first.
@@ -82,8 +98,9 @@ func (o *observer) calls() []lab.Event {
 	return out
 }
 
-// reckon works the prediction out for where the calls really were, and notes why.
-func (o *observer) reckon(start *oracle.Start, env experiments.Env, why []string) error {
+// reckon works the prediction out for where the calls really were, and notes why. The windows leave a jiffy open for each call and are those
+// of env; the ticks are those of exact.
+func (o *observer) reckon(start *oracle.Start, env, exact experiments.Env, why []string) error {
 	r := o.r
 	r.res.Notes = slices.Clone(r.res.Prediction.Notes)
 	for _, text := range why {
@@ -93,12 +110,20 @@ func (o *observer) reckon(start *oracle.Start, env experiments.Env, why []string
 		}
 		r.note(code, "%s", text)
 	}
-	if len(why) == 0 {
+	if len(why) == 0 && (start == nil || !start.Called) {
 		return nil
 	}
-	t, err := forecast(r.Experiment, env, start)
+	t, err := windows(r.Experiment, env)
 	if err != nil {
 		return err
+	}
+	if start != nil {
+		exact.Start = start
+		ticks, err := r.Experiment.Predict(exact)
+		if err != nil {
+			return err
+		}
+		t = oracle.Merge(t, ticks)
 	}
 	r.want, r.start = t, start
 	return nil
