@@ -34,6 +34,7 @@ type observer struct {
 	looks      []look
 	told       map[string]bool // events that the Watcher was told of
 	state      string          // client state that the Watcher was told last
+	ended      bool            // nothing more is observed
 	gaveUp     bool            // the run's time is up: what the client tells from now on does not count
 	failed     error           // of inet_diag; looking stops
 	unwritten  error           // the first event that could not be written
@@ -163,6 +164,7 @@ func (o *observer) watch(end context.CancelCauseFunc) (stop func()) {
 	return func() {
 		cancel()
 		wg.Wait()
+		o.ended = true
 		o.refresh()
 	}
 }
@@ -238,8 +240,17 @@ func (o *observer) refresh() {
 		events = append(slices.Clone(events), *outcome)
 	}
 	slices.SortStableFunc(events, func(a, b result.Event) int { return cmp.Compare(seenAt(a), seenAt(b)) })
+	newest := map[string]time.Duration{}
 	for _, e := range events {
-		// What an event is called can change with what comes after it: it is told once, as it is named then.
+		if timeline.What(e.What).OnWire() {
+			newest[e.Host] = max(newest[e.Host], seenAt(e))
+		}
+	}
+	for _, e := range events {
+		if e.Verdict == result.Fail && !o.ended && timeline.What(e.What).OnWire() && seenAt(e) == newest[e.Host] {
+			continue // what it is called can change with what comes after it, and a contradiction with its name
+		}
+		// It is told once, as it is named then.
 		if id := fmt.Sprintf("%s %v", e.Host, seenAt(e)); e.Seen != nil && !o.told[id] {
 			o.told[id] = true
 			o.tell(e)
