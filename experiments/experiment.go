@@ -133,6 +133,9 @@ type Experiment struct {
 	Rivals func(Env) []Rival
 	// Story tells what happened from the finished result, in sentences.
 	Story func(*result.Result) []result.Sentence
+	// ByHand are the commands of a person that do what Run does, in the directory of the captures. Nil: curl, or a line of Python that
+	// connects.
+	ByHand func(Plan) []string
 }
 
 // Rival is another model of the same run.

@@ -40,8 +40,12 @@ func (x *Experiment) Script(p Plan) []string {
 		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
 		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
 		"sleep 1 # until both captures listen",
-		in("client", x.clientCommand(p, server, setup.Listen[0].Port)),
 	)
+	if x.ByHand != nil {
+		s = append(s, x.ByHand(p)...)
+	} else {
+		s = append(s, in("client", x.clientCommand(p, server, setup.Listen[0].Port)))
+	}
 	for _, f := range setup.Faults {
 		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -vnL %s", f.Rule.TableName(), f.Rule.Chain)))
 	}
