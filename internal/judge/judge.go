@@ -263,8 +263,11 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 		d, open := seen-(*j.JiffyStart+time.Duration(b.Tick)*j.Jiffy)-b.After, spread(b, j.Jiffy)
 		late = d - open
 		s := result.Seconds(d)
-		if late >= 0 {
+		switch {
+		case late >= 0:
 			s = result.Seconds(late) // the last of several ticks that were left open
+		case d >= 0:
+			s = result.Seconds(d % j.Jiffy) // one of them
 		}
 		e.OffTick = &s
 		early = max(early, -d-j.ClockError)
@@ -289,7 +292,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 			c.Code = explain.WrongTick
 			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
 		}
-	case !onTick && !onTime && j.stalled(b, seen):
+	case !onTick && !onTime && !j.untimed(b) && j.stalled(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
 	j.slip = 0
@@ -298,6 +301,10 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	}
 	j.slips[j.chain] = j.slip
 }
+
+// untimed reports whether no timer rules an event: an answer, or what a program does. It comes in its window or not, and there is no tick
+// behind that window from which a stall could have moved it. Only where ticks are known does the lack of one tell.
+func (j *judgement) untimed(b timeline.Bound) bool { return j.JiffyStart != nil && b.Tick == 0 }
 
 // excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
 // due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A

@@ -1,0 +1,61 @@
+package judge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// answered is a run in which a server answers at once: no timer rules it. late is how late it came.
+func answered(late time.Duration) Input {
+	start := -1600 * time.Microsecond
+	want := []timeline.Event{{Host: "client", What: timeline.SYN},
+		{Host: "server", What: timeline.SYNACK, Bound: timeline.Bound{Latest: time.Millisecond}}}
+	got := []timeline.Event{{Host: "client", What: timeline.SYN}, {Host: "server", What: timeline.SYNACK, Bound: timeline.Bound{At: late}}}
+	return Input{Want: timeline.Timeline{Events: want}, Got: timeline.Timeline{Events: got}, Jiffy: 4 * time.Millisecond, JiffyStart: &start, Ended: time.Second}
+}
+
+// TestUntimed catches a stall that makes an answer in its window inconclusive, although no tick is hidden behind that window; and one that
+// excuses nothing any more, or an answer that may come at any time.
+func TestUntimed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		late  time.Duration
+		stall time.Duration
+		want  result.Verdict
+	}{
+		{"in its window", 100 * time.Microsecond, 0, result.Pass},
+		{"in its window, the machine stalled", 100 * time.Microsecond, 20 * time.Millisecond, result.Pass},
+		{"behind its window", 30 * time.Millisecond, 0, result.Fail},
+		{"behind its window, the machine stalled", 30 * time.Millisecond, 30 * time.Millisecond, result.Inconclusive},
+	} {
+		in := answered(c.late)
+		if c.stall > 0 {
+			stalled(0, c.stall)(&in)
+		}
+		if got, verdict := complaints(in); verdict != c.want {
+			t.Errorf("%s: got %s %v, want %s", c.name, verdict, got, c.want)
+		}
+	}
+}
+
+// TestOffTick catches a distance that is counted from another tick than the one in which an event came, where several were left open.
+func TestOffTick(t *testing.T) {
+	for _, c := range []struct {
+		at   time.Duration // after the first open tick
+		want time.Duration
+	}{{100 * time.Microsecond, 100 * time.Microsecond}, {4100 * time.Microsecond, 100 * time.Microsecond}, {8100 * time.Microsecond, 100 * time.Microsecond},
+		{13 * time.Millisecond, 5 * time.Millisecond}} {
+		in := answered(0)
+		tick := 10 * in.Jiffy
+		w, g := &in.Want.Events[1], &in.Got.Events[1]
+		g.At = *in.JiffyStart + tick + c.at
+		w.Bound = timeline.Bound{At: tick, Earliest: tick - in.Jiffy, Latest: tick + 3*in.Jiffy, Tick: 10, TickLast: 12}
+		events, _, _, _ := Schedule(in)
+		if got := events[1].OffTick; got == nil || got.Duration() != c.want {
+			t.Errorf("%v after the first tick: got %v, want %v", c.at, got, c.want)
+		}
+	}
+}
