@@ -3,7 +3,6 @@ package lab
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -132,14 +131,4 @@ func (c *served) http() error {
 			return err
 		}
 	}
-}
-
-// hello is the answer to a GET. Without a date: two runs are equal byte for byte.
-func hello(path string, last bool) []byte {
-	body := fmt.Sprintf("tcplab: you asked for %s\n", path)
-	connection := "keep-alive"
-	if last {
-		connection = "close"
-	}
-	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s", len(body), connection, body)
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -149,14 +148,8 @@ func (s *session) get(q Request) {
 		s.fail("get", unix.ENOTCONN)
 		return
 	}
-	req, err := http.NewRequest(http.MethodGet, "http://server"+q.Data, nil)
+	text, req, err := GET(q.Data)
 	if err != nil {
-		s.fail("get", err)
-		return
-	}
-	req.Header.Set("User-Agent", Name)
-	var text bytes.Buffer
-	if err := req.Write(&text); err != nil {
 		s.fail("get", err)
 		return
 	}
@@ -164,7 +157,7 @@ func (s *session) get(q Request) {
 	beat := startPulse()
 	defer beat.stop()
 	var w written
-	if err := s.put(text.Bytes(), &w); err != nil {
+	if err := s.put(text, &w); err != nil {
 		s.fail("write", err)
 		return
 	}
