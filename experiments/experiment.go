@@ -102,10 +102,12 @@ type Setup struct {
 	OneSided string
 }
 
-// Call is a call of the client's program after its first one, which Run makes at a time that is planned beforehand.
+// Call is a call of a program after the client's first one: of the client's, which Run makes at a time that is planned beforehand, or of
+// the server's, which sends something of its own accord (an answer, a FIN) when its options say.
 type Call struct {
 	Name string
 	At   time.Duration // from the first call on; whole jiffies make a prediction exact (Env.Whole)
+	Host string        // "server"; empty: the client
 }
 
 // Experiment is one entry of the catalogue.
@@ -117,7 +119,7 @@ type Experiment struct {
 
 	// Setup says what is built and broken for these options. It must be pure.
 	Setup func(Options) Setup
-	// Calls lists the calls of the client's program after the first, in order of time. Nil: there are none. It must be pure.
+	// Calls lists the calls of the programs after the client's first, each host's in order of time. Nil: there are none. It must be pure.
 	Calls func(Env) []Call
 	// Predict computes what the kernel will do: over every phase of jiffies where Env.Start is nil, and else exactly for it. It must
 	// be pure.
@@ -216,6 +218,18 @@ func (e Env) Moved(call string, by time.Duration) Env {
 	}
 	return c
 }
+
+// Begin returns e with a start that can still be kept at a time of CLOCK_MONOTONIC: the planned one, or where a busy machine took too long
+// to start the client's process, one that is whole jiffies later. So the later calls keep their distance from the first.
+func (e Env) Begin(now time.Duration) Env {
+	if soonest := now + beginWithin; e.StartAt < soonest {
+		e.StartAt += e.Whole(soonest - e.StartAt)
+	}
+	return e
+}
+
+// beginWithin is how long it takes to tell a process what to do.
+const beginWithin = 2 * time.Millisecond
 
 // Call is when a call that was planned for an offset of the first one is made, as the client's own clock told where that differs by
 // more than a prediction leaves open.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,9 +28,14 @@ type Client struct {
 	events chan Event
 	done   chan struct{} // closed when the process has been waited for
 	err    error         // valid after done
+	opened atomic.Int64  // CLOCK_MONOTONIC before the newest call that opened a connection
 
 	closing sync.Once
 }
+
+// Opened is the CLOCK_MONOTONIC time just before the newest call that opened a connection, connect(2) or sendto(2); zero: there was none. Later
+// calls that are planned from that one are made on time though it was late.
+func (c *Client) Opened() time.Duration { return time.Duration(c.opened.Load()) }
 
 // Start starts a client process on this host and waits until it runs.
 func (h *Host) Start(ctx context.Context) (*Client, error) {
@@ -71,6 +77,9 @@ func (c *Client) read(stdout io.Reader) {
 		if err := json.Unmarshal(in.Bytes(), &e); err != nil {
 			c.err = fmt.Errorf("%s: client process said %q: %w", c.host.Name, in.Text(), err)
 			continue
+		}
+		if e.Event == Connecting {
+			c.opened.Store(int64(e.Before))
 		}
 		c.host.observe(c.host.Name, e)
 		c.events <- e

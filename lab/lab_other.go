@@ -120,5 +120,8 @@ func (c *Client) Hangup(context.Context, time.Duration) (Event, error) {
 	return Event{}, ErrPlatform
 }
 
+// Opened is 0.
+func (c *Client) Opened() time.Duration { return 0 }
+
 // Close does nothing.
 func (c *Client) Close() error { return nil }

@@ -25,6 +25,8 @@ type session struct {
 	out sync.Mutex
 	w   io.Writer
 	fd  int // -1: none
+
+	asked time.Duration // Request.At of the request that is served, until the call for it was made
 }
 
 // run serves requests until standard input ends. Requests are read on a goroutine of their own, so that the parent's death ends the
@@ -71,6 +73,9 @@ func (s *session) say(e Event) {
 	if e.At == 0 {
 		e.At = now()
 	}
+	if e.After != 0 { // a call that sends, and the first one of its request
+		e.Asked, s.asked = s.asked, 0
+	}
 	s.out.Lock()
 	defer s.out.Unlock()
 	if _, err := s.w.Write(e.line()); err != nil {
@@ -100,6 +105,7 @@ func name(errno unix.Errno) string {
 }
 
 func (s *session) serve(q Request) {
+	s.asked = q.At
 	switch q.Op {
 	case Connect, ConnectSend:
 		s.open(q)

@@ -90,10 +90,13 @@ const (
 
 // Event is one line from the agent. Times are CLOCK_MONOTONIC.
 type Event struct {
-	Event  Kind           `json:"event"`
-	At     time.Duration  `json:"at"`
-	Before time.Duration  `json:"before,omitempty"`
-	After  time.Duration  `json:"after,omitempty"`
+	Event  Kind          `json:"event"`
+	At     time.Duration `json:"at"`
+	Before time.Duration `json:"before,omitempty"`
+	After  time.Duration `json:"after,omitempty"`
+	// Asked is Request.At, in the event of the call that was to be made at that time. Zero: it was to be made at once, or it follows from
+	// an earlier one, as the write after a connection without a cookie does.
+	Asked  time.Duration  `json:"asked,omitempty"`
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"` // in a server's events
 	Call   string         `json:"call,omitempty"`  // "connect", "sendto", "write", "read", "shutdown", "close"

@@ -4,130 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/experiments"
-	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
-	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
-	"github.com/tcplab/tcplab/lab"
 )
 
 func monoNow() (time.Duration, error) { return kernel.MonotonicNow() }
-
-// anchor fixes the jiffies in which the client's calls were made, from its own clock readings around each. Where they are the ones that
-// were planned, the prediction stands as it was made; where the machine was late, the same rules are applied to the jiffies that they
-// were; where a call took longer than a jiffy, the phase is not known. The capture has no say in it. The caller holds the lock.
-func (o *observer) anchor() error {
-	r := o.r
-	made := o.calls()
-	if len(made) == 0 || r.anchored == len(made) {
-		return nil
-	}
-	r.anchored = len(made)
-	start, env, why := r.env.Start, r.env, []string(nil)
-	if r.clock != nil && start != nil {
-		before, phase := r.clock.At(made[0].Before)
-		if before != start.Jiffies {
-			why = append(why, fmt.Sprintf("The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same "+
-				"rules, for the jiffy in which it did.", int64(before-start.Jiffies)))
-			start = &oracle.Start{Jiffies: before, Phase: phase}
-		}
-	}
-	jiffy := r.facts.Jiffy()
-	planned := r.planned()
-	exact := env // with each call where it was, to the nanosecond
-	called := len(made) > len(planned)
-	for i, e := range made {
-		if took := e.After - e.Before; start != nil && took > jiffy { // forecast leaves one jiffy to either side open
-			why, start = append(why, fmt.Sprintf("A call of the client that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is "+
-				"judged by its window, not by one tick.", took)), nil
-		}
-		if i == 0 || i > len(planned) {
-			continue
-		}
-		c := planned[i-1]
-		moved := e.Before - made[0].Before - c.At
-		exact = exact.Moved(c.Name, moved)
-		called = called && r.clock != nil && r.sameJiffy(e.Before, e.After)
-		if moved = moved.Round(jiffy); moved > jiffy || moved < -jiffy {
-			why = append(why, fmt.Sprintf("The client's call %q was made %v later than planned; what follows from it was worked out again, by the same rules, "+
-				"for when it was made.", c.Name, moved))
-			env = env.Moved(c.Name, moved)
-		}
-	}
-	if start == nil || len(planned) == 0 || !called {
-		return o.reckon(start, env, env, why)
-	}
-	known := oracle.Start{Jiffies: start.Jiffies, Called: true}
-	_, known.Phase = r.clock.At(made[0].Before)
-	return o.reckon(&known, env, exact, why)
-}
-
-// sameJiffy reports whether two instants lie in one jiffy: what was armed between them was armed in that one.
-func (r *run) sameJiffy(a, b time.Duration) bool {
-	first, _ := r.clock.At(a)
-	last, _ := r.clock.At(b)
-	return first == last
-}
-
-// planned are the calls that follow the first.
-func (r *run) planned() []experiments.Call {
-	if r.Experiment.Calls == nil {
-		return nil
-	}
-	return r.Experiment.Calls(r.env)
-}
-
-// calls are the client's calls that sent something, in order, each with its clock readings.
-func (o *observer) calls() []lab.Event {
-	var out []lab.Event
-	for _, e := range o.events {
-		switch e.Event {
-		case lab.Connecting, lab.Sent, lab.ShutDown, lab.Closed:
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// reckon works the prediction out for where the calls really were, and notes why. The windows leave a jiffy open for each call and are those
-// of env; the ticks are those of exact.
-func (o *observer) reckon(start *oracle.Start, env, exact experiments.Env, why []string) error {
-	r := o.r
-	r.res.Notes = slices.Clone(r.res.Prediction.Notes)
-	for _, text := range why {
-		code := ""
-		if start == nil {
-			code = explain.PhaseUnknown
-		}
-		r.note(code, "%s", text)
-	}
-	if len(why) == 0 && (start == nil || !start.Called) {
-		return nil
-	}
-	t, err := windows(r.Experiment, env)
-	if err != nil {
-		return err
-	}
-	if start != nil {
-		exact.Start = start
-		ticks, err := r.Experiment.Predict(exact)
-		if err != nil {
-			return err
-		}
-		t = oracle.Merge(t, ticks)
-	}
-	r.want, r.start = t, start
-	return nil
-}
 
 func (r *run) note(code, format string, a ...any) {
 	r.res.Notes = append(r.res.Notes, result.Note{Code: code, Text: fmt.Sprintf(format, a...)})
@@ -175,7 +64,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	res.Checks = append(res.Checks, r.otherChecks(v, o, gone)...)
 	if r.Experiment.Checks != nil {
-		res.Checks = append(res.Checks, r.Experiment.Checks(r.env, res)...)
+		res.Checks = append(res.Checks, r.Experiment.Checks(r.known, res)...)
 	}
 	r.comment()
 	res.Judge()
@@ -237,7 +126,7 @@ func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 	var out []result.Check
 	var states map[string][]string
 	if r.Experiment.States != nil {
-		states = r.Experiment.States(r.env)
+		states = r.Experiment.States(r.known)
 	}
 	for _, host := range []string{"client", "server"} {
 		if want, ok := states[host]; ok {
@@ -330,7 +219,7 @@ func (r *run) hypothesis(in judge.Input) *result.Hypothesis {
 	if r.Experiment.Rivals == nil {
 		return nil
 	}
-	for _, rival := range r.Experiment.Rivals(r.env) {
+	for _, rival := range r.Experiment.Rivals(r.known) {
 		t, err := r.rival(rival.Env)
 		if err != nil {
 			continue // a model that this kernel's facts do not allow explains nothing

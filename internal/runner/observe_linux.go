@@ -31,6 +31,7 @@ type observer struct {
 	mu         sync.Mutex
 	connecting *lab.Event  // the client's first SYN is under way
 	events     []lab.Event // of the client, from then on
+	served     []lab.Event // of the server, from then on
 	looks      []look
 	told       map[string]bool // events that the Watcher was told of
 	state      string          // client state that the Watcher was told last
@@ -92,6 +93,9 @@ func (o *observer) server() netip.AddrPort { return o.r.lab.Server.Port(o.r.setu
 // client is told every event of a lab's process, on the lab's goroutine. What the server's side tells goes into the event stream only.
 func (o *observer) client(host string, e lab.Event) {
 	o.mu.Lock()
+	if !o.gaveUp && host == "server" && o.connecting != nil {
+		o.served = append(o.served, e)
+	}
 	if !o.gaveUp && host == "client" {
 		if e.Event == lab.Connecting && o.connecting == nil {
 			o.connecting = &e

@@ -35,7 +35,8 @@ type run struct {
 	clock *kernel.Clock // nil: the phase of jiffies is not known
 	noise error         // why it is not known
 	lab   *lab.Lab
-	env   experiments.Env
+	env   experiments.Env // as planned
+	known experiments.Env // with the calls as they were made
 	setup experiments.Setup
 	link  lab.DelayStats
 	res   *result.Result
@@ -264,7 +265,7 @@ func (r *run) predict() error {
 			return err
 		}
 	}
-	r.want, r.start = t, r.env.Start
+	r.want, r.start, r.known = t, r.env.Start, r.env
 	p := prediction(r.Experiment, r.Plan, r.env, t)
 	if r.clock == nil {
 		p.Notes = append(p.Notes, result.Note{Code: explain.PhaseUnknown, Text: "The phase of jiffies is not known (" + r.noise.Error() +

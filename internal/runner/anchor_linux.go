@@ -1,0 +1,170 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// anchor fixes the jiffies in which the programs' calls were made, from their own clock readings around each. Where they are the ones that
+// were planned, the prediction stands as it was made; where the machine was late, the same rules are applied to the jiffies that they
+// were; where a call took longer than a jiffy, the phase is not known. The capture has no say in it. The caller holds the lock.
+func (o *observer) anchor() error {
+	r := o.r
+	made, served := calls(o.events, true), calls(o.served, false)
+	if len(made) == 0 || r.anchored == len(made)+len(served) {
+		return nil
+	}
+	r.anchored = len(made) + len(served)
+	a := anchoring{r: r, start: r.env.Start, env: r.env, exact: r.env, origin: made[0].Before, called: r.clock != nil}
+	if r.clock != nil && a.start != nil {
+		before, phase := r.clock.At(made[0].Before)
+		if before != a.start.Jiffies {
+			a.say("The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same "+
+				"rules, for the jiffy in which it did.", int64(before-a.start.Jiffies))
+			a.start = &oracle.Start{Jiffies: before, Phase: phase}
+		}
+	}
+	a.took("client", made[:1])
+	a.compare("client", made[1:])
+	a.compare("server", served)
+	if a.start != nil && a.called && a.planned > 0 {
+		known := oracle.Start{Jiffies: a.start.Jiffies, Called: true}
+		_, known.Phase = r.clock.At(made[0].Before)
+		a.start = &known
+	} else {
+		a.exact = a.env
+	}
+	return o.reckon(a)
+}
+
+// anchoring is what the programs' own clock readings make of the start and of what was planned.
+type anchoring struct {
+	r       *run
+	start   *oracle.Start
+	env     experiments.Env // with the calls that are more than a jiffy from their time
+	exact   experiments.Env // with each call where it was, to the nanosecond
+	planned int             // calls
+	called  bool            // each of them was made, within one jiffy
+	origin  time.Duration   // CLOCK_MONOTONIC of the first call
+	why     []string        // what is not as it was planned
+}
+
+func (a *anchoring) say(format string, args ...any) {
+	a.why = append(a.why, fmt.Sprintf(format, args...))
+}
+
+// took gives the phase up where a call took longer than a jiffy: forecast leaves one jiffy to either side open.
+func (a *anchoring) took(host string, made []lab.Event) {
+	for _, e := range made {
+		if took := e.After - e.Before; a.start != nil && took > a.r.facts.Jiffy() {
+			a.say("A call of the %s that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is "+
+				"judged by its window, not by one tick.", host, took)
+			a.start = nil
+		}
+	}
+}
+
+// compare holds a host's later calls against those that were planned.
+func (a *anchoring) compare(host string, made []lab.Event) {
+	jiffy := a.r.facts.Jiffy()
+	planned := a.r.planned(host)
+	if host == "client" || len(planned) > 0 { // a server whose calls are not planned may take its time
+		a.took(host, made)
+	}
+	a.planned += len(planned)
+	for i, c := range planned {
+		if i == len(made) {
+			a.called = false
+			return
+		}
+		moved := made[i].Before - a.origin - c.At
+		a.exact = a.exact.Moved(c.Name, moved)
+		a.called = a.called && a.r.sameJiffy(made[i].Before, made[i].After)
+		if moved = moved.Round(jiffy); moved > jiffy || moved < -jiffy {
+			a.say("The %s's call %q was made %v %s than planned; what follows from it was worked out again, by the same rules, "+
+				"for when it was made.", host, c.Name, moved.Abs(), laterOrSooner(moved))
+			a.env = a.env.Moved(c.Name, moved)
+		}
+	}
+}
+
+func laterOrSooner(d time.Duration) string {
+	if d < 0 {
+		return "sooner"
+	}
+	return "later"
+}
+
+// sameJiffy reports whether two instants lie in one jiffy: what was armed between them was armed in that one.
+func (r *run) sameJiffy(a, b time.Duration) bool {
+	first, _ := r.clock.At(a)
+	last, _ := r.clock.At(b)
+	return first == last
+}
+
+// planned are a host's calls that follow the client's first.
+func (r *run) planned(host string) []experiments.Call {
+	if r.Experiment.Calls == nil {
+		return nil
+	}
+	var out []experiments.Call
+	for _, c := range r.Experiment.Calls(r.env) {
+		if c.Host == host || c.Host == "" && host == "client" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// calls are those of a program's calls that sent something, in order, each with its clock readings. Of a client's, asked leaves the first
+// and those that were asked for at a time: what follows from one of them (the write after a connection without a Fast Open cookie) is not
+// planned for itself.
+func calls(events []lab.Event, asked bool) []lab.Event {
+	var out []lab.Event
+	for _, e := range events {
+		switch e.Event {
+		case lab.Connecting, lab.Sent, lab.ShutDown, lab.Closed:
+			if !asked || len(out) == 0 || e.Asked != 0 {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
+}
+
+// reckon works the prediction out for where the calls really were, and notes why. The windows leave a jiffy open for each call; the ticks do
+// not where the calls' own are known.
+func (o *observer) reckon(a anchoring) error {
+	r := o.r
+	r.res.Notes = slices.Clone(r.res.Prediction.Notes)
+	for _, text := range a.why {
+		code := ""
+		if a.start == nil {
+			code = explain.PhaseUnknown
+		}
+		r.note(code, "%s", text)
+	}
+	if len(a.why) == 0 && (a.start == nil || !a.start.Called) {
+		return nil
+	}
+	t, err := windows(r.Experiment, a.env)
+	if err != nil {
+		return err
+	}
+	if a.start != nil {
+		a.exact.Start = a.start
+		ticks, err := r.Experiment.Predict(a.exact)
+		if err != nil {
+			return err
+		}
+		t = oracle.Merge(t, ticks)
+	}
+	r.want, r.start, r.known = t, a.start, a.env
+	return nil
+}
