@@ -125,10 +125,7 @@ func (k Knob) Short() string { return k.Name[strings.LastIndexByte(k.Name, '.')+
 // DefaultFor returns the default of a kernel version such as "6.1" or "5.15.55". It is false where the kernel lacks the knob, or
 // computes the value at boot.
 func (k Knob) DefaultFor(version string) (string, bool) {
-	if k.Since.after(version) {
-		return "", false
-	}
-	if k.Gone != "" && compareVersions(version, k.Gone) >= 0 {
+	if !k.In(version) {
 		return "", false
 	}
 	value := ""
@@ -138,6 +135,11 @@ func (k Knob) DefaultFor(version string) (string, bool) {
 		}
 	}
 	return value, value != ""
+}
+
+// In reports whether a kernel version such as "6.1" or "5.15.55" has the knob, by what is known of the mainline kernel.
+func (k Knob) In(version string) bool {
+	return !k.Since.after(version) && (k.Gone == "" || compareVersions(version, k.Gone) < 0)
 }
 
 // Range says in words what Check accepts: "1 to 127", "0 or 1", "0, 1 or 2".
