@@ -10,7 +10,7 @@ var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
 		"internal/runner", "internal/report", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
-		"internal/kernel", "sysctl", "lab",
+		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
@@ -21,6 +21,7 @@ var imports = map[string][]string{
 	"internal/evidence": {"internal/netns", "internal/kernel", "internal/timeline"},
 	"internal/analyse":  {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
 	"internal/oracle":   {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
+	"internal/setting":  {"internal/kernel", "internal/oracle", "internal/timeline", "sysctl"},
 	"internal/judge":    {"internal/result", "internal/timeline", "internal/explain"},
 	"internal/report":   {"internal/result", "internal/timeline"},
 	"internal/live":     {"internal/result", "internal/timeline"},

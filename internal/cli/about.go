@@ -16,7 +16,6 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
-	"github.com/tcplab/tcplab/sysctl"
 )
 
 func (a *app) listCmd() *cobra.Command {
@@ -58,54 +57,6 @@ func (a *app) describeCmd() *cobra.Command {
 			return Describe(a.out, x)
 		},
 	}
-}
-
-func (a *app) explainCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "explain [CODE|SYSCTL]",
-		Short: "explain a code such as TL1203, or a sysctl such as tcp_syn_retries",
-		Long:  "Explain tells what a code in tcplab's output means, why the kernel does it and what to do; or what a sysctl means. Without an argument it lists the codes.",
-		Args:  cobra.MaximumNArgs(1),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			var c []string
-			for _, e := range explain.All() {
-				c = append(c, e.Code+"\t"+e.Title)
-			}
-			return c, cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				for _, e := range explain.All() {
-					fmt.Fprintf(a.out, "%s  %s\n", e.Code, e.Title)
-				}
-				return nil
-			}
-			return a.explainOne(args[0])
-		},
-	}
-}
-
-func (a *app) explainOne(what string) error {
-	if e, ok := explain.Lookup(what); ok {
-		fmt.Fprintf(a.out, "%s  %s\n", e.Code, e.Title)
-		for _, p := range e.Paragraphs() {
-			fmt.Fprintf(a.out, "\n%s\n", wrap(p, 96))
-		}
-		if len(e.See) > 0 {
-			fmt.Fprintf(a.out, "\nSee also: %s\n", strings.Join(e.See, ", "))
-		}
-		return nil
-	}
-	if k, ok := sysctl.Lookup(what); ok {
-		return explainKnob(a.out, k)
-	}
-	hint := ""
-	if s := explain.Suggest(what); len(s) > 0 {
-		hint = "; did you mean " + strings.Join(s, " or ") + "?"
-	} else if s := sysctl.Suggest(what); s != "" {
-		hint = "; did you mean " + s + "?"
-	}
-	return usage("", fmt.Errorf("%q is neither a code nor a sysctl that tcplab knows%s; `tcplab explain` lists the codes", what, hint))
 }
 
 func (a *app) reportCmd() *cobra.Command {

@@ -7,7 +7,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/tcplab/tcplab/experiments"
-	"github.com/tcplab/tcplab/sysctl"
 )
 
 // Describe writes what an experiment asks, breaks and takes as parameters. The generated pages in docs/ hold the same text.
@@ -40,26 +39,6 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// explainKnob writes a sysctl's entry in the manner of a manual page.
-func explainKnob(w io.Writer, k sysctl.Knob) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s  %s\n\n%s\n\n", k.Name, k.Summary, wrap(k.Meaning, 96))
-	fmt.Fprintf(t, "unit\t%s\nvalues\t%s\n", k.Unit, k.Range())
-	for _, d := range k.Defaults {
-		since := "default"
-		if d.Since != "" {
-			since = "default since " + d.Since
-		}
-		fmt.Fprintf(t, "%s\t%s\n", since, d.Value+d.Computed)
-	}
-	fmt.Fprintf(t, "since\t%s\n", k.Since)
-	if s := k.PerNamespace.String(); s != "" {
-		fmt.Fprintf(t, "per namespace\t%s\n", s)
-	}
-	fmt.Fprintf(t, "read\t%v\nsource\t%s\n", k.ReadAt, k.Source)
-	return t.Flush()
 }
 
 // wrap breaks text into lines of at most width bytes, at blanks.
