@@ -36,7 +36,13 @@ func (a *app) listCmd() *cobra.Command {
 			for _, x := range experiments.All() {
 				fmt.Fprintf(w, "%s\t%s\n", x.Name, x.Summary)
 			}
-			return w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			if isTTY(a.out) {
+				fmt.Fprintln(a.err, "\ntcplab describe NAME tells more; sudo tcplab run NAME runs one, sudo tcplab run all --profile=fast runs them all")
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
@@ -45,16 +51,24 @@ func (a *app) listCmd() *cobra.Command {
 
 func (a *app) describeCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:               "describe EXPERIMENT",
+		Use:               "describe EXPERIMENT... | all",
 		Short:             "tell what an experiment asks, breaks and takes as parameters",
-		Args:              cobra.ExactArgs(1),
+		Args:              someExperiment,
 		ValidArgsFunction: completeExperiments,
 		RunE: func(_ *cobra.Command, args []string) error {
-			x, err := find(args[0])
+			xs, err := expand(args)
 			if err != nil {
 				return err
 			}
-			return Describe(a.out, x)
+			for i, x := range xs {
+				if i > 0 {
+					fmt.Fprintln(a.out)
+				}
+				if err := Describe(a.out, x); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 }

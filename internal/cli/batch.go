@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/live"
@@ -29,12 +30,15 @@ type batch struct {
 	flags  *runFlags
 	jobs   []job
 	events io.Writer
+	took   []time.Duration // how long each job's experiment takes, by its prediction; 0: not known
 
 	mu      sync.Mutex
-	results []*result.Result // in the order of jobs
+	results []*result.Result // in the order of jobs; nil where there is none
+	failed  []failed         // of several experiments, those that could not be carried out
 }
 
-// do makes the runs. The first error ends it: what ran already is not reported, because the machine cannot run the rest.
+// do makes the runs, the longest first. The first error ends those of one experiment: what ran already is not reported, because the
+// machine cannot run the rest. Of several experiments the others go on.
 func (b *batch) do(ctx context.Context) (err error) {
 	made := missing(b.flags.out)
 	defer func() { err = keepMade(made, err) }()
@@ -45,18 +49,26 @@ func (b *batch) do(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	slots := make(chan struct{}, b.flags.parallel)
+	apart := time.NewTicker(stagger)
+	defer apart.Stop()
 	var wg sync.WaitGroup
-	for _, j := range b.jobs {
+	for i, j := range order(b.jobs, b.took) {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+		}
+		if i > 0 && b.several() && b.flags.parallel > 1 {
+			select {
+			case <-apart.C:
+			case <-ctx.Done():
+			}
 		}
 		if ctx.Err() != nil {
 			break
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := b.one(ctx, j, b.watchQuiet); err != nil {
+			if err := b.one(ctx, j, b.watchQuiet); err != nil && !b.keepOn(ctx, j, err) {
 				cancel(err)
 			}
 		})

@@ -22,16 +22,45 @@ func Describe(w io.Writer, x *experiments.Experiment) error {
 			fmt.Fprintf(w, "         iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))
 		}
 	}
-	fmt.Fprintf(w, "\nparameters (under textbook / fast; the kernel profile leaves the kernel's own defaults)\n")
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, q := range x.Params {
-		fmt.Fprintf(t, "  --%s\t%s / %s\t%s\n", q.Flag, orDash(q.Textbook), orDash(q.Fast), q.Doc)
-	}
-	if err := t.Flush(); err != nil {
+	if err := describeParams(w, x); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "\nsee it   sudo tcplab run %s\n         tcplab predict %s\n", x.Name, x.Name)
 	return err
+}
+
+// describeParams lists the parameters with their values under each profile, and with what they take.
+func describeParams(w io.Writer, x *experiments.Experiment) error {
+	fmt.Fprintf(w, "\nparameters (a dash: left as the kernel has it, or not given)\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(t, "  flag")
+	for _, p := range experiments.Profiles() {
+		fmt.Fprintf(t, "\t%s", p)
+	}
+	fmt.Fprintf(t, "\ttakes\n")
+	for _, q := range x.Params {
+		fmt.Fprintf(t, "  --%s", q.Flag)
+		for _, p := range experiments.Profiles() {
+			fmt.Fprintf(t, "\t%s", orDash(q.Under(p)))
+		}
+		fmt.Fprintf(t, "\t%s\n", q.Takes())
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, q := range x.Params {
+		is := ""
+		switch {
+		case q.Sysctl != "":
+			is = "\t" + q.Host + " " + q.Sysctl
+		case q.SocketOption != "":
+			is = "\t" + q.SocketOption
+		}
+		fmt.Fprintf(t, "  --%s\t%s%s\n", q.Flag, q.Doc, is)
+	}
+	return t.Flush()
 }
 
 func orDash(s string) string {

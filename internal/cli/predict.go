@@ -20,7 +20,7 @@ func (a *app) predictCmd() *cobra.Command {
 	var hz int
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "predict EXPERIMENT...",
+		Use:   "predict EXPERIMENT... | all",
 		Short: "say what a kernel will do, and by which formula (no root, nothing is run)",
 		Long: `Predict computes the timeline of an experiment from the kernel's rules and the settings alone. For this kernel it needs no
 privilege; --kernel and --hz model another one, by its version. Times are seconds since the first packet; "late" is how much later

@@ -49,30 +49,24 @@ func (c *choice) plans(cmd *cobra.Command, names []string) ([]*experiments.Exper
 	if err != nil {
 		return nil, nil, usage(explain.ValueOutOfRange, err)
 	}
-	given := map[string]string{}
-	for flag, v := range c.params {
-		if cmd.Flags().Changed(flag) {
-			given[flag] = *v
-			if *v == "" {
-				return nil, nil, usage(explain.ValueOutOfRange, fmt.Errorf("--%s: want a value", flag))
-			}
-		}
+	xs, err := expand(names)
+	if err != nil {
+		return nil, nil, err
 	}
-	var xs []*experiments.Experiment
+	given, err := c.given(cmd.Flags().Changed, xs)
+	if err != nil {
+		return nil, nil, err
+	}
 	var plans []experiments.Plan
-	for _, name := range names {
-		x, err := find(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		p, err := x.Plan(profile, given, c.set)
+	for i, x := range xs {
+		p, err := x.Plan(profile, given[i], c.set)
 		if errors.Is(err, sysctl.ErrUnknown) {
 			return nil, nil, usage(explain.UnknownKnob, err)
 		}
 		if err != nil {
 			return nil, nil, usage(explain.ValueOutOfRange, err)
 		}
-		xs, plans = append(xs, x), append(plans, p)
+		plans = append(plans, p)
 	}
 	return xs, plans, nil
 }
@@ -95,13 +89,13 @@ func find(name string) (*experiments.Experiment, error) {
 // someExperiment wants at least one name.
 func someExperiment(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return usage(explain.UnknownExperiment, fmt.Errorf("%s: want the name of an experiment, such as exp1-syn-loss", cmd.CommandPath()))
+		return usage(explain.UnknownExperiment, fmt.Errorf("%s: want the name of an experiment, such as exp1-syn-loss, or all", cmd.CommandPath()))
 	}
 	return nil
 }
 
 func completeExperiments(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	var names []string
+	names := []string{all + "\tthe whole catalogue"}
 	for _, x := range experiments.All() {
 		names = append(names, x.Name+"\t"+x.Summary)
 	}
@@ -125,15 +119,18 @@ type runFlags struct {
 func (a *app) runCmd() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
-		Use:   "run EXPERIMENT...",
+		Use:   "run EXPERIMENT... | all",
 		Short: "run experiments in a lab of their own (root)",
 		Long: `Run builds a client and a server in network namespaces, breaks what the experiment breaks, captures at both ends, and compares
-what the kernel does with what was predicted beforehand. A unique prefix of a name will do: exp1.
+what the kernel does with what was predicted beforehand. A unique prefix of a name will do: exp1. The name all stands for the whole
+catalogue, a lab for each experiment and all of them at once: it takes little longer than the longest one. A parameter that only some of
+several experiments have is for those.
 
 Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.pcapng, junit.xml and ladder.txt.`,
 		Example: `  sudo tcplab run exp1-syn-loss --syn-retries=2
   sudo tcplab run exp1 --profile=kernel
   sudo tcplab run exp1 --profile=fast --repeat=20 --parallel=20
+  sudo tcplab run all --profile=fast
   tcplab run exp1 --dry-run`,
 		Args:              someExperiment,
 		ValidArgsFunction: completeExperiments,
@@ -147,7 +144,7 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print the ip, sysctl, iptables and tcpdump commands that do the same, and touch nothing")
 	fl.BoolVar(&f.keep, "keep", false, "keep the lab after the run, until Enter or a signal, and say how to enter it")
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
-	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000")
+	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (for all: one for each experiment)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
 	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
 	_ = cmd.MarkFlagDirname("out")
@@ -155,7 +152,7 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 }
 
 // check refuses what cannot be meant, before anything is touched.
-func (f *runFlags) check(timeoutGiven bool) error {
+func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 	switch {
 	case f.repeat < 1 || f.repeat > 100000:
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--repeat=%d: want 1 to 100000", f.repeat))
@@ -167,19 +164,25 @@ func (f *runFlags) check(timeoutGiven bool) error {
 		return usage(explain.ValueOutOfRange, errors.New("--json and --events=- both want standard output; give --events a file"))
 	case f.json && f.dryRun:
 		return usage(explain.ValueOutOfRange, errors.New("--dry-run prints shell commands: leave --json away"))
-	case f.keep && (f.repeat > 1 || f.parallel > 1):
-		return usage(explain.ValueOutOfRange, errors.New("--keep holds one lab: leave --repeat and --parallel away"))
+	case f.keep && (f.repeat > 1 || f.parallel > 1 || experiments > 1):
+		return usage(explain.ValueOutOfRange, errors.New("--keep holds one lab: name one experiment, and leave --repeat and --parallel away"))
 	}
 	return nil
 }
 
 func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
-	if err := f.check(cmd.Flags().Changed("timeout")); err != nil {
+	if err := f.check(cmd.Flags().Changed("timeout"), 1); err != nil {
 		return err
 	}
 	xs, plans, err := f.plans(cmd, names)
 	if err != nil {
 		return err
+	}
+	if err := f.check(cmd.Flags().Changed("timeout"), len(xs)); err != nil {
+		return err
+	}
+	if slices.Contains(names, all) && !cmd.Flags().Changed("parallel") {
+		f.parallel = len(xs)
 	}
 	if f.dryRun {
 		for i, x := range xs {
@@ -200,7 +203,11 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1})
 		}
 	}
-	b := &batch{app: a, flags: f, jobs: jobs, events: events}
+	b := &batch{app: a, flags: f, jobs: jobs, events: events, took: make([]time.Duration, len(jobs))}
+	if len(jobs) > 1 {
+		b.took = estimate(jobs)
+	}
+	b.announce()
 	if err := b.do(cmd.Context()); err != nil {
 		a.partial = slices.DeleteFunc(b.results, func(r *result.Result) bool { return r == nil })
 		return err
@@ -260,25 +267,50 @@ func (l *laterFile) close() {
 func (b *batch) finish() error {
 	a := b.app
 	codes := []int{a.code} // something that was left behind, or 0
-	for _, r := range b.results {
+	done := slices.DeleteFunc(slices.Clone(b.results), func(r *result.Result) bool { return r == nil })
+	for _, r := range done {
 		codes = append(codes, r.Verdict.ExitCode())
 	}
-	a.code = explain.Worst(codes...)
-	if b.flags.json {
-		if len(b.results) == 1 {
-			return report.JSON(a.out, b.results[0])
-		}
-		return writeJSON(a.out, map[string]any{"schema": "tcplab.results/v1", "results": b.results})
+	failures := b.failures()
+	for _, f := range failures {
+		codes = append(codes, f.Exit)
 	}
-	if len(b.results) > 1 {
-		_, err := fmt.Fprintln(a.out, a.plain(summary(b.results)))
+	a.code = explain.Worst(codes...)
+	out := a.out
+	if b.flags.json {
+		out = a.err
+	}
+	if b.several() {
+		fmt.Fprintln(out)
+		a.lost(b.table(out, a.style(out)))
+	}
+	if b.flags.json {
+		return b.finishJSON(done, failures)
+	}
+	if len(b.jobs) > 1 {
+		if b.several() {
+			fmt.Fprintln(out)
+		}
+		_, err := fmt.Fprintln(a.out, a.plain(summary(done, len(failures))))
 		return err
 	}
 	return a.unprinted
 }
 
+// finishJSON prints the one document: a result, or all of them.
+func (b *batch) finishJSON(done []*result.Result, failures []failedDocument) error {
+	if len(b.jobs) == 1 {
+		return report.JSON(b.app.out, done[0])
+	}
+	doc := map[string]any{"schema": "tcplab.results/v1", "results": done}
+	if len(failures) > 0 {
+		doc["errors"] = failures
+	}
+	return writeJSON(b.app.out, doc)
+}
+
 // summary is one line about many runs: verdicts, and how far the packets were from their ticks.
-func summary(rs []*result.Result) string {
+func summary(rs []*result.Result, failures int) string {
 	count := map[result.Verdict]int{}
 	var off []time.Duration
 	for _, r := range rs {
@@ -289,8 +321,8 @@ func summary(rs []*result.Result) string {
 			}
 		}
 	}
-	s := fmt.Sprintf("%d runs: %d pass, %d fail, %d inconclusive", len(rs), count[result.Pass], count[result.Fail], count[result.Inconclusive])
-	if n := count[result.Error] + count[result.Unable] + count[result.Skip]; n > 0 {
+	s := fmt.Sprintf("%d runs: %d pass, %d fail, %d inconclusive", len(rs)+failures, count[result.Pass], count[result.Fail], count[result.Inconclusive])
+	if n := count[result.Error] + count[result.Unable] + count[result.Skip] + failures; n > 0 {
 		s += fmt.Sprintf(", %d other", n)
 	}
 	if len(off) > 0 {
