@@ -304,6 +304,9 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 			plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: "", From: "kernel"})
 			continue
 		}
+		if from == "profile" && q.ownValue(p) == "" {
+			from = "default"
+		}
 		if err := q.check(value); err != nil {
 			return Plan{}, err
 		}
@@ -346,18 +349,23 @@ func (p *Plan) assign(s string) error {
 	return nil
 }
 
+// profileValue is what the parameter is under a profile; empty: it is left alone.
 func (q Param) profileValue(p Profile) string {
-	v := ""
+	if v := q.ownValue(p); v != "" || q.Sysctl != "" {
+		return v
+	}
+	return q.Default
+}
+
+// ownValue is what a profile itself says of the parameter, or "".
+func (q Param) ownValue(p Profile) string {
 	switch p {
 	case Textbook:
-		v = q.Textbook
+		return q.Textbook
 	case Fast:
-		v = q.Fast
+		return q.Fast
 	}
-	if v == "" && q.Sysctl == "" {
-		return q.Default
-	}
-	return v
+	return ""
 }
 
 func (q Param) check(value string) error {

