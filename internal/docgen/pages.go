@@ -21,6 +21,7 @@ func pages(root string) (map[string]string, error) {
 		"docs/reference/cli.md":        cliPage(),
 		"docs/reference/codes.md":      codesPage(),
 		"docs/reference/exit-codes.md": exitCodesPage(),
+		"docs/reference/sysctl.md":     sysctlPage(),
 	}
 	schema, err := schemaPage(root)
 	if err != nil {
