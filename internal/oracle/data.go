@@ -79,6 +79,13 @@ func (b BlackHole) Predict(f kernel.Facts, start *Start) (timeline.Timeline, err
 	}), nil
 }
 
+// Timers returns the RTO of the data and the time after the first RTO retransmission from which on a fire of the timer ends the connection:
+// what tcp_retries2 or TCP_USER_TIMEOUT stands for. The input must be one that Predict takes.
+func (b BlackHole) Timers(f kernel.Facts) (rto, limit time.Duration) {
+	r := newDataRule(b, f)
+	return time.Duration(r.rto) * r.tick, r.limit
+}
+
 func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 	// The rules for what an open and a connection share are those of Connect.
 	shared := Connect{SYNRetries: 1, RTOMax: b.RTOMax, UserTimeout: b.UserTimeout, SoftError: b.SoftError}
@@ -169,13 +176,13 @@ func newDataRule(b BlackHole, f kernel.Facts) dataRule {
 		if !f.Version.AtLeast(4, 19) { // kept in jiffies
 			r.limitMS = jiffiesToMS(f, r.limitJiffies)
 		}
-		r.limitName = fmt.Sprintf("TCP_USER_TIMEOUT, %v", b.UserTimeout)
+		r.limitName = fmt.Sprintf("%v (TCP_USER_TIMEOUT)", b.UserTimeout)
 		return r
 	}
 	r.limitJiffies = int64(model(b.Retries2, uint64(rtoMin(f)), uint64(r.most)))
 	r.limitMS = jiffiesToMS(f, r.limitJiffies)
 	r.limit = time.Duration(r.limitMS) * time.Millisecond
-	r.limitName = fmt.Sprintf("%v, what tcp_retries2=%d stands for", r.limit, b.Retries2)
+	r.limitName = fmt.Sprintf("%v (tcp_retries2=%d)", r.limit, b.Retries2)
 	return r
 }
 

@@ -41,13 +41,13 @@ func (h *hole) handshake() {
 	server := h.Server.Host
 	h.answer(h.Host, timeline.SYN, 0, 0, timeline.Event{}, say("the client's SYN: time starts here"))
 	h.answer(server, timeline.SYNACK, h.RTT/2, answerWithin, timeline.Event{},
-		say("answers the SYN: the server keeps a half-open connection, in SYN-RECV"))
-	why := "the third packet: the client is in ESTABLISHED"
+		say("answers the SYN; the server is in SYN-RECV"))
+	why := "completes the handshake for the client"
 	if h.Cut == CutACK {
-		why += ". It is lost, so the server stays in SYN-RECV"
+		why += ", not for the server: it is lost"
 	}
 	h.answer(h.Host, timeline.ACK, h.RTT, answerWithin, exact(1, 1, 0), say("%s", why))
-	h.answer(h.Host, timeline.Connected, h.RTT, applicationWithin, timeline.Event{}, say("the client has its SYN-ACK, and connect(2) returns at once"))
+	h.answer(h.Host, timeline.Connected, h.RTT, applicationWithin, timeline.Event{}, say("the SYN-ACK has come"))
 }
 
 // exact is an event of a packet whose numbers are known.
@@ -62,9 +62,9 @@ func (h *hole) exchange() {
 	size := uint32(n)
 	half := at + h.RTT/2
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(1, 1, n), say("the client's request, %d bytes", n))
-	h.answer(h.Server.Host, timeline.ACK, half, answerWithin, exact(1, 1+size, 0), say("acknowledges the request at once: the first data of a connection are not delayed"))
+	h.answer(h.Server.Host, timeline.ACK, half, answerWithin, exact(1, 1+size, 0), say("at once: the first ACKs are not delayed"))
 	h.answer(h.Server.Host, timeline.Data, half, applicationWithin, exact(1, 1+size, n), say("the server's answer, %d bytes", n))
-	h.answer(h.Host, timeline.ACK, at+h.RTT, applicationWithin, exact(1+size, 1+size, 0), say("acknowledges the answer at once"))
+	h.answer(h.Host, timeline.ACK, at+h.RTT, applicationWithin, exact(1+size, 1+size, 0), say("at once"))
 	h.sent, h.got = 1+size, 1+size
 }
 
@@ -81,7 +81,7 @@ func (h *hole) halfOpen() {
 		if q.dies() {
 			e := timeline.Event{Host: h.Server.Host, What: timeline.RequestGone, Chain: chain, Bound: timeline.Bound{At: nominal}}
 			h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at,
-				why: say("the request timer fired after %s: the half-open connection is forgotten, silently", plural(q.numTimeout, "retransmission"))})
+				why: say("%v + %v, the request timer fires after %s", from, q.timeout(), plural(q.numTimeout, "retransmission"))})
 			return
 		}
 		why := say("%v + %v, the request timer's fire %d", from, q.timeout(), q.numTimeout+1)
@@ -94,7 +94,7 @@ func (h *hole) halfOpen() {
 		challenged, before = true, at
 		e = timeline.Event{Host: h.Host, What: timeline.ChallengeACK, Chain: chain, Bound: timeline.Bound{At: nominal + h.RTT/2, After: h.RTT / 2}}
 		h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT/2, jiffy: at, late: h.late(),
-			why: say("answers SYN-ACK again %d: the client is in ESTABLISHED, so the segment is not acceptable, and it says where it stands", q.numTimeout)})
+			why: say("answers SYN-ACK again %d, not acceptable in ESTABLISHED", q.numTimeout)})
 	}
 }
 
@@ -112,13 +112,13 @@ func (h *hole) data() {
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(h.sent, h.got, h.Bytes), say("the client writes %d bytes", h.Bytes))
 	armed, nominal, first := h.w.jiffy(at), h.Write, "the RTO"
 	if h.pto > 0 {
-		wait := h.time(h.pto)
-		armed = h.w.fire(armed, h.pto)
-		h.repeat(timeline.TailLossProbe, 0, armed, nominal+wait, say("%v + %v, the probe timeout with one segment in flight: 2*SRTT + 200 ms, no longer than the RTO", nominal, wait))
-		nominal, first = nominal+wait, "the RTO, whole, from the probe"
+		wait, from, floor := h.time(h.pto), nominal, "200 ms"
 		if h.RTOMin > 0 && h.RTOMin != 200*time.Millisecond {
-			h.out[len(h.out)-1].why = say("%v + %v, the probe timeout with one segment in flight: 2*SRTT + tcp_rto_min_us, no longer than the RTO", h.Write, wait)
+			floor = "tcp_rto_min_us"
 		}
+		armed = h.w.fire(armed, h.pto)
+		h.repeat(timeline.TailLossProbe, 0, armed, nominal+wait, say("%v + %v, 2*SRTT + %s, at most the RTO", from, wait, floor))
+		nominal, first = nominal+wait, "the RTO, whole, from the probe"
 	}
 	h.retransmissions(armed, nominal, first)
 }
@@ -204,10 +204,10 @@ func (h *hole) repeat(what timeline.What, n int, at int64, nominal time.Duration
 // end is tcp_write_err.
 func (h *hole) end(at int64, nominal, stamp time.Duration) {
 	e := timeline.Event{Host: h.Host, What: timeline.SocketError, Errno: "ETIMEDOUT", Bound: timeline.Bound{At: nominal}}
-	why := say("the first fire of the timer that comes %s or more after RTO 1 (%v)", h.limitName, stamp)
+	why := say("first fire %s or more after RTO 1 (%v)", h.limitName, stamp)
 	if h.SoftError != "" {
 		e.Errno = h.SoftError
-		why = say("the first fire of the timer that comes %s or more after RTO 1 (%v); the error is the last ICMP error's (sk_err_soft)", h.limitName, stamp)
+		why = say("first fire %s or more after RTO 1 (%v); the error is the last ICMP error's", h.limitName, stamp)
 	}
 	h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, outcome: true, why: why})
 }
