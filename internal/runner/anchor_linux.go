@@ -7,6 +7,7 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/lab"
 )
@@ -166,5 +167,37 @@ func (o *observer) reckon(a anchoring) error {
 		t = oracle.Merge(t, ticks)
 	}
 	r.want, r.start, r.known = t, a.start, a.env
+	return nil
+}
+
+// refreshClock reads the phase of jiffies again. A reading can only be stale: on a machine that stood still for more than a jiffy in the
+// middle of each of them, the first ones made the counter seem one behind, and every tick one late. Where the new one is fresher, the
+// ticks are worked out again.
+func (o *observer) refreshClock() error {
+	r := o.r
+	if r.clock == nil {
+		return nil
+	}
+	const tries = 3
+	freshest := *r.clock
+	for range tries {
+		c, err := kernel.ReadClock()
+		if err != nil {
+			return nil // it was readable before: what is known stands
+		}
+		if c.Zero < freshest.Zero-r.clock.Jiffy/2 {
+			freshest = c
+		}
+	}
+	if freshest == *r.clock {
+		return nil
+	}
+	behind := (r.clock.Zero - freshest.Zero + r.clock.Jiffy/2) / r.clock.Jiffy
+	*r.clock, r.anchored = freshest, 0
+	if err := o.anchor(); err != nil {
+		return err
+	}
+	r.note("", "The counter of jiffies had been read stale before the run, by %d: the machine was that busy. It was read again afterwards, and the exact ticks were "+
+		"worked out by that.", behind)
 	return nil
 }

@@ -48,6 +48,9 @@ func (r *run) finish(ctx context.Context) error {
 	o := r.obs
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.refreshClock(); err != nil {
+		return err
+	}
 	v := o.view()
 	if v == nil {
 		return fmt.Errorf("%s: the client never called connect(2)", r.Experiment.Name)
