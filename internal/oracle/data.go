@@ -92,9 +92,9 @@ func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 	if err := shared.validate(f, start); err != nil {
 		return err
 	}
-	first := b.RTT + time.Millisecond
+	first := b.RTT
 	if b.Cut == CutMid {
-		first = b.Exchange + 2*b.RTT + 20*time.Millisecond
+		first = b.Exchange + b.RTT
 	}
 	switch {
 	case b.Cut != CutACK && b.Cut != CutMid:
@@ -105,8 +105,8 @@ func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("data: kernel %v measures round trips in jiffies (until 3.15), which is modelled for an RTT of 0 only", f.Version)
 	case b.FirstRTT > 2*time.Minute:
 		return fmt.Errorf("data: first RTT of %v: want up to 2 min", b.FirstRTT)
-	case b.Cut == CutMid && b.Exchange < b.RTT+time.Millisecond:
-		return fmt.Errorf("data: exchange at %v: want it after the handshake, %v or later", b.Exchange, b.RTT+time.Millisecond)
+	case b.Cut == CutMid && b.Exchange < b.RTT:
+		return fmt.Errorf("data: exchange at %v: want it after the handshake, %v or later", b.Exchange, b.RTT)
 	case b.Write < first || b.Write > 30*24*time.Hour:
 		return fmt.Errorf("data: write at %v: want %v or later, up to 30 days", b.Write, first)
 	case b.Bytes < 1 || b.Bytes > 1000 || b.Cut == CutMid && (b.Request < 1 || b.Request > 1000):

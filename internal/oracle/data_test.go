@@ -355,7 +355,7 @@ func TestBlackHoleErrors(t *testing.T) {
 		"retries2":  {func(b *BlackHole) { b.Retries2 = 256 }, "tcp_retries2=256", 0},
 		"early":     {func(b *BlackHole) { b.EarlyRetrans = 5 }, "tcp_early_retrans=5", 0},
 		"rto_max":   {func(b *BlackHole) { b.RTOMax = time.Millisecond }, "tcp_rto_max_ms", 0},
-		"too early": {func(b *BlackHole) { b.Write = 110 * time.Millisecond }, "write at", 0},
+		"too early": {func(b *BlackHole) { b.Write = 90 * time.Millisecond }, "write at", 0},
 		"bytes":     {func(b *BlackHole) { b.Bytes = 0 }, "0 bytes", 0},
 		"rto_min":   {func(b *BlackHole) { b.RTOMin = time.Millisecond }, "since 6.11", 14},
 		"request":   {func(b *BlackHole) { b.Cut = CutACK }, "since 4.1", -1},

@@ -17,10 +17,12 @@ type hole struct {
 	out  []happening
 	sent uint32 // the client's next number, relative to its initial one
 	got  uint32 // the client's acknowledgement
+	// ready is when the client has all that came before the write.
+	ready time.Duration
 }
 
 func (h *hole) run() {
-	h.sent, h.got = 1, 1
+	h.sent, h.got, h.ready = 1, 1, h.RTT
 	h.handshake()
 	if h.Cut == CutMid {
 		h.exchange()
@@ -58,14 +60,14 @@ func exact(seq, ack uint32, length int) timeline.Event {
 // exchange is a request and its echo, whole. Both ends are in quick-ack mode at their first data (tcp_event_data_recv): they acknowledge
 // at once.
 func (h *hole) exchange() {
-	at, n := h.w.call(h.Exchange), h.Request
+	at, n := max(h.w.call(h.Exchange), h.RTT), h.Request
 	size := uint32(n)
 	half := at + h.RTT/2
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(1, 1, n), say("the client's request, %d bytes", n))
 	h.answer(h.Server.Host, timeline.ACK, half, answerWithin, exact(1, 1+size, 0), say("at once: the first ACKs are not delayed"))
 	h.answer(h.Server.Host, timeline.Data, half, applicationWithin, exact(1, 1+size, n), say("the server's answer, %d bytes", n))
 	h.answer(h.Host, timeline.ACK, at+h.RTT, applicationWithin, exact(1+size, 1+size, 0), say("at once"))
-	h.sent, h.got = 1+size, 1+size
+	h.sent, h.got, h.ready = 1+size, 1+size, at+h.RTT
 }
 
 // halfOpen plays the request timer. Each repeated SYN-ACK finds the client in ESTABLISHED: it is not acceptable there, and is answered
@@ -108,7 +110,7 @@ func (h *hole) late() time.Duration {
 
 // data plays the write, its repeats and the end.
 func (h *hole) data() {
-	at := h.w.call(h.Write)
+	at := max(h.w.call(h.Write), h.ready)
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(h.sent, h.got, h.Bytes), say("the client writes %d bytes", h.Bytes))
 	armed, nominal, first := h.w.jiffy(at), h.Write, "the RTO"
 	if h.pto > 0 {
