@@ -87,6 +87,7 @@ type ladder struct {
 	left, right string // the hosts at the two ends of the ladder
 	lay         layout
 	totals      map[eventKey]int
+	segments    int // data segments that were seen, repeats aside
 }
 
 func newLadder(p *pen, r *result.Result) *ladder {
@@ -95,6 +96,11 @@ func newLadder(p *pen, r *result.Result) *ladder {
 		l.left, l.right = r.Hosts[0].Name, r.Hosts[1].Name
 	}
 	l.lay = newLayout(p.width, ansi.StringWidth(l.name(l.left))+ansi.StringWidth(l.name(l.right)))
+	for _, pk := range r.Packets {
+		if pk.What == string(timeline.Data) {
+			l.segments++
+		}
+	}
 	expected := r.Events
 	if r.Prediction != nil {
 		expected = r.Prediction.Events
@@ -234,9 +240,12 @@ func (l *ladder) label(host, what string, n int, pk *result.Packet) string {
 		if n <= total && w != timeline.DuplicateACK {
 			name = fmt.Sprintf("%s (%d of %d)", strings.TrimSuffix(name, fmt.Sprintf(" (%d)", n)), n, total)
 		}
-		if pk == nil || w.Family() == timeline.SYN || w.Family() == timeline.SYNACK || pk.Len == 0 && w != timeline.DuplicateACK {
+		if w != timeline.DuplicateACK && w != timeline.FastRetransmit {
 			return name
 		}
+	}
+	if w == timeline.TailLossProbe && pk != nil && pk.Len > 0 && l.segments <= 1 {
+		return name // the one segment that there is
 	}
 	if pk == nil || w == timeline.ICMP {
 		return name

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/tcplab/tcplab/experiments"
@@ -83,11 +84,12 @@ func params(x *experiments.Experiment, plan experiments.Plan, e experiments.Env)
 }
 
 // notes says what a reader of the classic numbers would stumble over.
-func notes(e experiments.Env) []result.Note {
+func notes(e experiments.Env, t timeline.Timeline) []result.Note {
 	var out []result.Note
 	linear, have, err := e.Int("client", "net.ipv4.tcp_syn_linear_timeouts")
+	again := slices.ContainsFunc(t.Events, func(e timeline.Event) bool { return e.What == timeline.SYNRetransmission })
 	switch {
-	case err != nil:
+	case err != nil || !again:
 	case have && linear == 0 && e.Profile != experiments.Kernel:
 		out = append(out, result.Note{Code: explain.LinearSYNTimeouts, Text: "This kernel has tcp_syn_linear_timeouts (default 4). It is pinned to 0 in the lab, " +
 			"because the classic 1, 3, 7, 15, 31 s need it off."})
