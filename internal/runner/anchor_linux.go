@@ -166,7 +166,7 @@ func (o *observer) reckon(a anchoring) error {
 		}
 		t = oracle.Merge(t, ticks)
 	}
-	r.want, r.start, r.known = t, a.start, a.env
+	r.want, r.start, r.known = t, a.start, a.exact
 	return nil
 }
 
