@@ -13,12 +13,12 @@ const applicationWithin = 5 * time.Millisecond
 // hole plays a BlackHole in one world.
 type hole struct {
 	dataRule
-	w    *world
-	out  []happening
-	sent uint32 // the client's next number, relative to its initial one
-	got  uint32 // the client's acknowledgement
-	// ready is when the client has all that came before the write.
-	ready time.Duration
+	w     *world
+	out   []happening
+	sent  uint32        // the client's next number, relative to its initial one
+	got   uint32        // the client's acknowledgement
+	ready time.Duration // when the client has all that must come before its next call
+	slip  time.Duration // of the newest call
 }
 
 func (h *hole) run() {
@@ -33,10 +33,17 @@ func (h *hole) run() {
 	h.data()
 }
 
-// answer adds a packet or an event that no timer dates: a call's, or the answer to one.
+// answer adds a packet or an event that no timer dates: a call's, or the answer to one. h.slip is how far the call is from its plan.
 func (h *hole) answer(host string, what timeline.What, at, late time.Duration, e timeline.Event, why func() string) {
-	e.Host, e.What, e.At = host, what, at
+	e.Host, e.What, e.At = host, what, at-h.slip
 	h.out = append(h.out, happening{Event: e, at: at, late: late, why: why})
+}
+
+// call is the instant of a later call, not before the client has what must come first.
+func (h *hole) call(planned time.Duration) time.Duration {
+	at := max(h.w.call(planned), h.ready)
+	h.slip = at - max(planned, h.ready)
+	return at
 }
 
 func (h *hole) handshake() {
@@ -60,7 +67,7 @@ func exact(seq, ack uint32, length int) timeline.Event {
 // exchange is a request and its echo, whole. Both ends are in quick-ack mode at their first data (tcp_event_data_recv): they acknowledge
 // at once.
 func (h *hole) exchange() {
-	at, n := max(h.w.call(h.Exchange), h.RTT), h.Request
+	at, n := h.call(h.Exchange), h.Request
 	size := uint32(n)
 	half := at + h.RTT/2
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(1, 1, n), say("the client's request, %d bytes", n))
@@ -110,7 +117,7 @@ func (h *hole) late() time.Duration {
 
 // data plays the write, its repeats and the end.
 func (h *hole) data() {
-	at := max(h.w.call(h.Write), h.ready)
+	at := h.call(h.Write)
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(h.sent, h.got, h.Bytes), say("the client writes %d bytes", h.Bytes))
 	armed, nominal, first := h.w.jiffy(at), h.Write, "the RTO"
 	if h.pto > 0 {
