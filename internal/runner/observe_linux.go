@@ -231,6 +231,7 @@ func (o *observer) refresh() {
 	if err := o.anchor(); err != nil {
 		o.failed = err
 	}
+	o.r.listRules(o.r.res) // Run may have made one
 	v := o.view()
 	if v == nil {
 		return
