@@ -431,7 +431,7 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 // callOf names the call whose end is judged.
 func callOf(events ...*timeline.Event) string {
 	for _, e := range events {
-		if e != nil && e.What.Family() == timeline.EndOfStream.Family() {
+		if e != nil && (e.What.Family() == timeline.EndOfStream.Family() || e.What == timeline.Quiet) {
 			return "read()"
 		}
 	}
@@ -447,6 +447,8 @@ func ending(e *timeline.Event) string {
 		return "success"
 	case e.What == timeline.EndOfStream:
 		return "end of stream"
+	case e.What == timeline.Quiet:
+		return "nothing came"
 	default:
 		return e.Errno
 	}

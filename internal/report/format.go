@@ -91,6 +91,8 @@ func EventName(e result.Event) string {
 		return "connect() = 0"
 	case e.What == string(timeline.EndOfStream):
 		return "read() = 0, the peer has closed"
+	case e.What == string(timeline.Quiet):
+		return "read() still waits, nothing came"
 	case e.N > 0:
 		return fmt.Sprintf("%s %d", name, e.N)
 	}

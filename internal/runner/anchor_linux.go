@@ -87,7 +87,8 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 		moved := made[i].Before - a.origin - c.At
 		a.exact = a.exact.Moved(c.Name, moved)
 		a.called = a.called && a.r.sameJiffy(made[i].Before, made[i].After)
-		if moved = moved.Round(jiffy); moved > jiffy || moved < -jiffy {
+		// The first packet, from which time counts, leaves a little after the first call: a later call that came sooner comes sooner still.
+		if moved = moved.Round(jiffy); moved > jiffy || moved < 0 {
 			a.say("The %s's call %q was made %v %s than planned; what follows from it was worked out again, by the same rules, "+
 				"for when it was made.", host, c.Name, moved.Abs(), laterOrSooner(moved))
 			a.env = a.env.Moved(c.Name, moved)
@@ -123,7 +124,7 @@ func (r *run) planned(host string) []experiments.Call {
 	return out
 }
 
-// calls are those of a program's calls that sent something, in order, each with its clock readings. Of a client's, asked leaves the first
+// calls are those of a program's calls that sent something, and its last looks at a silent connection, in order, each with its clock readings. Of a client's, asked leaves the first
 // and those that were asked for at a time: what follows from one of them (the write after a connection without a Fast Open cookie) is not
 // planned for itself.
 func calls(events []lab.Event, asked bool) []lab.Event {
@@ -134,6 +135,9 @@ func calls(events []lab.Event, asked bool) []lab.Event {
 			if !asked || len(out) == 0 || e.Asked != 0 {
 				out = append(out, e)
 			}
+		case lab.Quiet: // sends nothing, but its time was planned too
+			e.Before, e.After = e.At, e.At
+			out = append(out, e)
 		}
 	}
 	return out

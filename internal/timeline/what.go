@@ -35,6 +35,7 @@ const (
 	Connected    What = "connected"     // connect(2) returns 0
 	SocketError  What = "socket-error"  // the application learns Event.Errno of its connection: by read(2), write(2) or poll(2)
 	EndOfStream  What = "end-of-stream" // read(2) returns 0: the peer has closed
+	Quiet        What = "quiet"         // the application has waited in read(2) for as long as it wanted, and nothing came
 	Answered     What = "answered"      // the application has the whole answer to its request
 	RequestGone  What = "request-gone"  // a half-open connection (SYN-RECV) vanishes
 )
@@ -74,6 +75,7 @@ var kinds = map[What]kind{
 	Connected:         {words: "connect() succeeds", family: Connected, offWire: true},
 	SocketError:       {words: "the connection fails", family: EndOfStream, offWire: true},
 	EndOfStream:       {words: "the peer has closed", family: EndOfStream, offWire: true},
+	Quiet:             {words: "nothing came", family: Quiet, offWire: true},
 	Answered:          {words: "the answer is complete", family: Answered, offWire: true},
 	RequestGone:       {words: "SYN-RECV vanishes", family: RequestGone, offWire: true},
 }
