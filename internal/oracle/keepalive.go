@@ -28,9 +28,9 @@ type Keepalive struct {
 	Count       int           // TCP_KEEPCNT, 1 to 127; 0: not set, Probes rules
 	UserTimeout time.Duration // TCP_USER_TIMEOUT in whole ms; 0: not set
 	Peer        KeepalivePeer
-	// Close is when the program ends its sending side (shutdown(2)), after its first call; the peer then closes at once. 0: never. A
-	// connection that would live on for ever needs it, unless it is Off.
-	Close time.Duration
+	// Until is how long after its first call the program waits in read(2); 0: until that ends. Close is when it ends its sending side
+	// (shutdown(2)), not before Until; the peer then closes at once. 0: never. A connection whose peer answers needs it, unless it is Off.
+	Until, Close time.Duration
 }
 
 // KeepalivePeer is the other end.
@@ -86,6 +86,12 @@ func (k Keepalive) Dies() time.Duration {
 	return at
 }
 
+// First is how long after the handshake the first probe comes, by the formula.
+func (k Keepalive) First() time.Duration {
+	idle, _, _, _ := k.effective()
+	return idle
+}
+
 // Round is how long after an answer the next probe comes, by the formula: the timer first waits the interval, then what is left of the time.
 func (k Keepalive) Round() time.Duration {
 	idle, interval, _, _ := k.effective()
@@ -134,6 +140,10 @@ func (k Keepalive) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("keepalive: tcp_invalid_ratelimit of %v: want 0 ms or more", k.Peer.InvalidRatelimit)
 	case k.Close != 0 && k.Close < 100*time.Millisecond: // sooner, it could fall into the handshake
 		return fmt.Errorf("keepalive: close after %v: want 100 ms or more, 0 stands for never", k.Close)
+	case k.Until < 0 || k.Close > 0 && k.Until > k.Close:
+		return fmt.Errorf("keepalive: read until %v: want up to the close, 0 stands for no end", k.Until)
+	case k.Until > 0 && k.Close == 0 && !k.Off:
+		return fmt.Errorf("keepalive: read until %v: what comes after it is not modelled", k.Until)
 	case k.Close > 0 && k.Peer.Gone:
 		return fmt.Errorf("keepalive: close after %v, of a peer that is gone: the repeats of that FIN are not modelled here", k.Close)
 	case k.Close == 0 && !k.Off && !k.Peer.Gone:
@@ -143,8 +153,12 @@ func (k Keepalive) validate(f kernel.Facts, start *Start) error {
 	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
 		return fmt.Errorf("keepalive: start phase of %v: want 0 up to a jiffy, %v", start.Phase, f.Jiffy())
 	}
-	if n := (max(k.Close, k.UserTimeout) - idle) / interval; !k.Off && n > keepaliveMany {
-		return fmt.Errorf("keepalive: about %d probes, one every %v: up to %d are predicted", n, interval, keepaliveMany)
+	apart := interval
+	if !k.Peer.Gone && k.Peer.InvalidRatelimit < k.Round() { // each is answered
+		apart = k.Round()
+	}
+	if n := (max(k.Close, k.UserTimeout) - idle) / apart; !k.Off && n > keepaliveMany {
+		return fmt.Errorf("keepalive: about %d probes, one every %v: up to %d are predicted", n, apart, keepaliveMany)
 	}
 	return nil
 }
@@ -192,7 +206,15 @@ func (q *quiet) run() {
 	if !q.k.Off {
 		q.timer(over)
 	}
-	if q.k.Close > 0 && !q.died {
+	if q.died {
+		return
+	}
+	if q.k.Until > 0 {
+		e := timeline.Event{Host: q.k.Host, What: timeline.Quiet, Bound: timeline.Bound{At: q.k.Until}}
+		q.out = append(q.out, happening{Event: e, at: q.w.call(q.k.Until), late: answerWithin, outcome: q.k.Close == 0,
+			why: say("the program has waited in read() for %v", q.k.Until)})
+	}
+	if q.k.Close > 0 {
 		q.close(over)
 	}
 }
@@ -284,12 +306,17 @@ func (q *quiet) handshake() {
 	q.out = append(q.out, happening{Event: e, late: answerWithin, why: say("the SYN-ACK has come")})
 }
 
-// close is shutdown(2) towards a peer that closes as soon as it reads the end: its FIN carries the ACK of ours.
+// close is shutdown(2) towards a peer that closes as soon as it reads the end: its FIN carries the ACK of ours, where its program is sooner
+// than its delayed ACK. That is due at the next tick: until the first data comes, icsk_ack.ato is 0 (tcp_event_data_recv sets it to 40 ms).
 func (q *quiet) close(at time.Duration) {
 	nominal := q.k.Close
 	q.called(q.k.Host, timeline.FIN, segment{1, 1}, at, nominal, answerWithin, say("the program ends the connection after %v", nominal))
+	delayed := q.w.fire(q.w.jiffy(at), 0)
+	q.timed(q.k.Peer.Host, timeline.ACK, 0, segment{1, 2}, delayed, nominal,
+		say("only where the program there takes longer than to the next tick to close: the delayed ACK of a connection that never had data"))
+	q.out[len(q.out)-1].Maybe, q.out[len(q.out)-1].Chain = true, "delayed ACK"
 	q.called(q.k.Peer.Host, timeline.FIN, segment{1, 2}, at, nominal, 2*answerWithin,
-		say("the program there reads the end and closes, sooner than its kernel's delayed ACK (40 ms): its FIN acknowledges ours"))
+		say("the program there reads the end and closes: its FIN acknowledges ours"))
 	q.called(q.k.Host, timeline.ACK, segment{2, 2}, at, nominal, 2*answerWithin, say("acknowledges the FIN at once"))
 	e := timeline.Event{Host: q.k.Host, What: timeline.EndOfStream, Bound: timeline.Bound{At: nominal}}
 	q.out = append(q.out, happening{Event: e, at: at, late: 2 * answerWithin, outcome: true, why: say("the peer's FIN has come: the connection was alive to its end")})
