@@ -90,6 +90,9 @@ func shift(e *timeline.Event, by time.Duration, jiffy time.Duration) {
 	if e.Tick != 0 {
 		e.Tick += int64(by / jiffy)
 	}
+	if e.TickLast != 0 {
+		e.TickLast += int64(by / jiffy)
+	}
 }
 
 // set writes a knob of the client behind the prediction's back.
