@@ -19,13 +19,40 @@ func init() { netns.PinMain() }
 
 func TestMain(m *testing.M) { os.Exit(labtest.Leaks(m)) }
 
-// TestScriptWorks types the script's commands into a shell, in a mount and network namespace of its own: its named namespaces are not the
-// machine's. It catches a command that does not work, and one that does something else than tcplab.
+// TestScriptWorks catches a command that does not work, and one that does something else than tcplab.
 func TestScriptWorks(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("bash"), labtest.Command("ip"), labtest.Command("ethtool"),
 		labtest.Command("tcpdump"), labtest.Command("curl"), labtest.Command("python3"))
-	x := find(t, "exp1-syn-loss")
-	p, err := x.Plan(Fast, nil, nil)
+	out, took := typed(t, "exp1-syn-loss", "curl ", nil)
+	if took < 3*time.Second {
+		t.Errorf("got the end after %v, want 3 s or more: 1 s and 2 s of waiting", took)
+	}
+	if !regexp.MustCompile(`(?m)^\s*2\s+\d+ DROP\b.*dpt:8080`).MatchString(out) {
+		t.Errorf("got\n%s\nwant a rule that dropped 2 packets: a SYN and its repetition", out)
+	}
+}
+
+// TestKeepaliveScriptWorks is the same for exp4: read() fails by itself, and the server does not know.
+func TestKeepaliveScriptWorks(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("bash"), labtest.Command("ip"), labtest.Command("ethtool"),
+		labtest.Command("tcpdump"), labtest.Command("ss"), labtest.Command("python3"))
+	out, took := typed(t, "exp4-keepalive", "wait %4", map[string]string{"keepcnt": "1"})
+	if took < 2*time.Second {
+		t.Errorf("got the end after %v, want 2 s or more: an idle time and an interval of 1 s", took)
+	}
+	for _, want := range []string{"TimeoutError", "ESTAB.*10.99.0.2:8080 *10.99.0.1:"} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("got\n%s\nwant %q in it", out, want)
+		}
+	}
+}
+
+// typed types the script of an experiment's fast profile into a shell, in a mount and network namespace of its own: its named namespaces
+// are not the machine's. The line that begins with, or contains, fails must end with an error, and all others without.
+func typed(t *testing.T, name, fails string, flags map[string]string) (output string, took time.Duration) {
+	t.Helper()
+	x := find(t, name)
+	p, err := x.Plan(Fast, flags, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +63,11 @@ func TestScriptWorks(t *testing.T) {
 	defer n.Close()
 	var script strings.Builder
 	for _, line := range x.Script(p) {
-		if strings.Contains(line, "curl ") {
-			// A person types slower than the captures start. The command itself must fail.
-			script.WriteString("until [ -e client.pcap ] && [ -e server.pcap ]; do read -rt 0.05 <> <(:) || :; done\n! ")
+		if line == "sleep 1 # until both captures listen" { // a person types slower than the captures start
+			line = "until [ -e client.pcap ] && [ -e server.pcap ]; do read -rt 0.05 <> <(:) || :; done"
+		}
+		if strings.Contains(line, fails) {
+			script.WriteString("! ")
 		}
 		script.WriteString(line + "\n")
 	}
@@ -60,10 +89,5 @@ func TestScriptWorks(t *testing.T) {
 	if err != nil {
 		t.Errorf("bash: %v\n%s", err, out.String())
 	}
-	if took := time.Since(began); took < 3*time.Second {
-		t.Errorf("got the end after %v, want 3 s or more: 1 s and 2 s of waiting", took)
-	}
-	if !regexp.MustCompile(`(?m)^\s*2\s+\d+ DROP\b.*dpt:8080`).MatchString(out.String()) {
-		t.Errorf("got\n%s\nwant a rule that dropped 2 packets: a SYN and its repetition", out.String())
-	}
+	return out.String(), time.Since(began)
 }

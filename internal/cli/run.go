@@ -37,6 +37,9 @@ func (c *choice) flags(cmd *cobra.Command) {
 		for _, q := range x.Params {
 			if c.params[q.Flag] == nil {
 				c.params[q.Flag] = cmd.Flags().String(q.Flag, "", q.Doc)
+				if slices.Contains(q.Choices, "yes") {
+					cmd.Flags().Lookup(q.Flag).NoOptDefVal = "yes" // the bare flag
+				}
 			}
 		}
 	}

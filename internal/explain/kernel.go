@@ -12,6 +12,7 @@ const (
 	UserTimeoutInSYN  = "TL1208"
 	CapturePoint      = "TL1209"
 	AtTheThreshold    = "TL1210"
+	Keepalive         = "TL1214"
 )
 
 var kernelEntries = []Entry{
@@ -85,4 +86,13 @@ A limit in time is compared when a timer fires (retransmits_timed_out, net/ipv4/
 
 Nothing is wrong. Choose values where the limit is not near a timer, or run with a known phase of jiffies, which settles it.`,
 		[]string{CountAndTime, TimerWheel, PhaseUnknown}},
+	{Keepalive, "keepalive asks a silent peer whether it is still there, if the program wants it",
+		`An idle connection sends nothing. If the other end vanishes without a word, the one that stays learns of it only when it has something to send, or through keepalive.
+
+A socket with SO_KEEPALIVE starts a timer (tcp_keepalive_timer, net/ipv4/tcp_timer.c). After tcp_keepalive_time (7200 s) without a packet from the peer the kernel sends a probe: no data, and the number of a byte that was acknowledged long ago, which a kernel that knows the connection answers at once. Without an answer it sends one every tcp_keepalive_intvl (75 s), and one interval after tcp_keepalive_probes (9) of them a reset; read() then says ETIMEDOUT, after 2 h 11 min 15 s. TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT set the three for one socket. With TCP_USER_TIMEOUT the count does not matter: the first fire of the timer at which a probe is out and nothing was heard for that long ends the connection.
+
+An answered probe starts the idle time anew, but the timer first waits the interval: the next probe comes after the longer of the two. A peer answers probes no more often than tcp_invalid_ratelimit (500 ms) allows. A long wait is late by up to an eighth: at HZ=250 a timer of two hours by up to 131 s. Go switches keepalive on with 15 s unless told otherwise; C, Python and the shell do not.
+
+Set the three with the flags of exp4-keepalive, and see what --no-keepalive does.`,
+		[]string{TimerWheel, DiedEarly, DiedLate}},
 }
