@@ -299,3 +299,25 @@ func (v *view) samples(looks []look) []result.Sample {
 	}
 	return out
 }
+
+// clientEvent is what a client's process told, as an event; nil for what is no event of a timeline.
+func clientEvent(e lab.Event, origin time.Duration) *timeline.Event {
+	t := &timeline.Event{Host: "client", Bound: timeline.Bound{At: e.At - origin}}
+	switch {
+	case e.Event == lab.Connected:
+		t.What = timeline.Connected
+	case e.Event == lab.Failed && e.Call == "connect":
+		t.What, t.Errno = timeline.ConnectError, e.Errno
+	case e.Event == lab.Failed:
+		t.What, t.Errno = timeline.SocketError, e.Errno
+	case e.Event == lab.Response:
+		t.What = timeline.Answered
+	case e.Event == lab.Received && e.Bytes == 0:
+		t.What = timeline.EndOfStream
+	case e.Event == lab.Quiet:
+		t.What = timeline.Quiet
+	default:
+		return nil
+	}
+	return t
+}
