@@ -253,7 +253,7 @@ const startIn = 100 * time.Millisecond
 func (r *run) predict() error {
 	t, err := windows(r.Experiment, r.env) // before the start is chosen: it takes a while
 	if err != nil {
-		return err
+		return misuse{err} // settings that make no sense together, or that nobody can predict
 	}
 	now, err := kernel.MonotonicNow()
 	if err != nil {

@@ -124,5 +124,11 @@ func prediction(x *experiments.Experiment, plan experiments.Plan, e experiments.
 	return p
 }
 
+// misuse marks err as ErrUsage without changing its words.
+type misuse struct{ error }
+
+func (m misuse) Is(target error) bool { return target == ErrUsage }
+func (m misuse) Unwrap() error        { return m.error }
+
 // ErrUsage is wrapped by errors that another command line would mend.
 var ErrUsage = errors.New("cannot be set")
