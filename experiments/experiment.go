@@ -8,6 +8,7 @@ package experiments
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -108,6 +109,9 @@ type Call struct {
 	Name string
 	At   time.Duration // from the first call on; whole jiffies make a prediction exact (Env.Whole)
 	Host string        // "server"; empty: the client
+	// Port marks a connect(2) of one of several clients side by side, by the server's port: it is found by that, and not by its place in
+	// the list, and the first of them is listed too. 0: it is not one.
+	Port uint16
 }
 
 // Experiment is one entry of the catalogue.
@@ -259,6 +263,17 @@ func (e Env) With(host, name, value string) Env {
 		c.Sysctls[k] = v
 	}
 	c.Sysctls[host+"."+name] = value
+	return c
+}
+
+// WithOption returns a copy of e with one option changed.
+func (e Env) WithOption(flag, value string) Env {
+	c := e
+	c.Options = maps.Clone(e.Options)
+	if c.Options == nil {
+		c.Options = Options{}
+	}
+	c.Options[flag] = value
 	return c
 }
 

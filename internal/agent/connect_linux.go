@@ -75,7 +75,7 @@ func (s *session) connect(q Request, call string) error {
 		return lerr
 	}
 	// Told also where the call failed at once, without a route say: it was made.
-	s.say(Event{Event: Connecting, Before: before, After: after, Local: local, KeepAlive: keep, Bytes: max(n, 0)})
+	s.say(Event{Event: Connecting, Before: before, After: after, Local: local, Remote: q.To, KeepAlive: keep, Bytes: max(n, 0)})
 	if err != nil && err != unix.EINPROGRESS {
 		return err
 	}

@@ -98,7 +98,7 @@ type Event struct {
 	// an earlier one, as the write after a connection without a cookie does.
 	Asked  time.Duration  `json:"asked,omitempty"`
 	Local  netip.AddrPort `json:"local,omitzero"`
-	Remote netip.AddrPort `json:"remote,omitzero"` // in a server's events
+	Remote netip.AddrPort `json:"remote,omitzero"` // in Connecting, and in a server's events
 	Call   string         `json:"call,omitempty"`  // "connect", "sendto", "write", "read", "shutdown", "close"
 	Errno  string         `json:"errno,omitempty"` // "ETIMEDOUT"
 	Text   string         `json:"text,omitempty"`  // the error in words

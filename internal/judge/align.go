@@ -28,15 +28,16 @@ func (p pair) chain() string {
 	return e.Host + " " + e.Chain
 }
 
-// align pairs what was expected with what was seen, kind by kind (same host, same family, repetitions together), keeping the order and
+// align pairs what was expected with what was seen, kind by kind (same host, same family, same connection, repetitions together), keeping the order and
 // spending as little as possible: a second for each event left alone, the distance from its window for each pair. So one missing
 // packet in the middle stays one missing packet, and does not make all later ones late.
 func align(want, got []timeline.Event) []pair {
 	type kind struct {
 		host   string
 		family timeline.What
+		port   uint16
 	}
-	kindOf := func(e timeline.Event) kind { return kind{e.Host, e.What.Family()} }
+	kindOf := func(e timeline.Event) kind { return kind{e.Host, e.What.Family(), e.Port} }
 	wants, gots := map[kind][]*timeline.Event{}, map[kind][]*timeline.Event{}
 	var kinds []kind
 	add := func(m map[kind][]*timeline.Event, e *timeline.Event) {
@@ -161,22 +162,29 @@ func FromTimeline(t timeline.Event) result.Event {
 		At: result.Seconds(t.At), Late: result.Seconds(max(t.Late(), 0)), Earliest: result.Seconds(t.Earliest), Tick: t.Tick,
 		GapEarliest: result.Seconds(t.GapEarliest), GapLatest: result.Seconds(t.GapLatest),
 		Host: t.Host, What: string(t.What), N: t.N, Errno: t.Errno, Why: t.Why, Maybe: t.Maybe, Expected: true,
-		Chain: t.Chain, RelSeq: t.RelSeq, RelAck: t.RelAck, Len: t.Len, Exact: t.Exact,
+		Port: int(t.Port), Chain: t.Chain, RelSeq: t.RelSeq, RelAck: t.RelAck, Len: t.Len, Exact: t.Exact,
 	}
 }
 
 func id(e result.Event) string {
+	name := e.What
 	if e.N > 0 {
-		return fmt.Sprintf("%s-%d", e.What, e.N)
+		name += fmt.Sprintf("-%d", e.N)
 	}
-	return e.What
+	if e.Port > 0 {
+		name += fmt.Sprintf("-port-%d", e.Port)
+	}
+	return name
 }
 
 // Title is an event's name for people: "SYN again 2".
 func Title(e result.Event) string {
 	name := timeline.What(e.What).Words()
 	if e.N > 0 {
-		return fmt.Sprintf("%s %d", name, e.N)
+		name += fmt.Sprintf(" %d", e.N)
+	}
+	if e.Port > 0 {
+		name += fmt.Sprintf(" (:%d)", e.Port)
 	}
 	return name
 }

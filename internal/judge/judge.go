@@ -233,6 +233,8 @@ func (j *judgement) same(c *result.Check, p *pair) {
 	case p.want.What != p.got.What:
 		c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
 		c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
+	case p.want.Errno != p.got.Errno:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongErrno, fmt.Sprintf("it is %s, not %s", p.got.Errno, p.want.Errno)
 	case p.want.Exact:
 		if d := otherBytes(p.want, p.got); d != "" {
 			c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "it carries "+d
@@ -292,7 +294,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 			c.Code = explain.WrongTick
 			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
 		}
-	case !onTick && !onTime && !j.untimed(b) && j.stalled(b, seen):
+	case !onTick && !onTime && j.stalled(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
 	j.slip = 0
@@ -301,10 +303,6 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	}
 	j.slips[j.chain] = j.slip
 }
-
-// untimed reports whether no timer rules an event: an answer, or what a program does. It comes in its window or not, and there is no tick
-// behind that window from which a stall could have moved it. Only where ticks are known does the lack of one tell.
-func (j *judgement) untimed(b timeline.Bound) bool { return j.JiffyStart != nil && b.Tick == 0 }
 
 // excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
 // due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A

@@ -91,6 +91,14 @@ func follow(want, got []string) (passed map[int]bool, stranger string) {
 	return passed, ""
 }
 
+// where names a rule's chain, with its table unless that is the usual one.
+func where(r result.Rule, between string) string {
+	if r.Table == "" || r.Table == "filter" {
+		return r.Chain
+	}
+	return r.Table + between + r.Chain
+}
+
 // RuleGone is the check of a rule whose counter could not be read.
 func RuleGone(r result.Rule, err error) result.Check {
 	c := Rule(r, 0, 0)
@@ -101,7 +109,7 @@ func RuleGone(r result.Rule, err error) result.Check {
 // Rule judges a rule's counter against the packets that reached it: as many as the capture in front of it saw.
 func Rule(r result.Rule, seen, lost int) result.Check {
 	c := result.Check{
-		ID: fmt.Sprintf("rule-%s-%s", r.Host, strings.ToLower(r.Chain)), Name: r.Host + " " + r.Chain + " drops",
+		ID: fmt.Sprintf("rule-%s-%s", r.Host, strings.ToLower(where(r, "-"))), Name: r.Host + " " + where(r, " ") + " drops",
 		Expected: fmt.Sprint(seen), Observed: fmt.Sprint(r.Packets), Verdict: result.Pass,
 	}
 	switch {

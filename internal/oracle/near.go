@@ -114,7 +114,7 @@ func ticked(window, exact timeline.Bound) timeline.Bound {
 func keys() func(timeline.Event) key {
 	nth := map[key]int{}
 	return func(e timeline.Event) key {
-		k := key{host: e.Host, what: string(e.What), n: e.N}
+		k := key{host: e.Host, what: string(e.What), n: e.N, port: e.Port}
 		if e.Exact {
 			k.seq = e.RelSeq
 		}

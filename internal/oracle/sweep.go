@@ -82,6 +82,7 @@ type key struct {
 	seq        uint32
 	nth        int // of those that are otherwise the same
 	outcome    bool
+	port       uint16 // of Merge: one world has one connection
 }
 
 // joint is one event over many worlds.
@@ -161,7 +162,7 @@ func (g *gather) add(world []happening, shift int64, slipped bool) {
 				nth = occurrences(g.before[:i])
 			}
 			k.nth = nth[k]
-			nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome}]++
+			nth[key{k.host, k.what, k.n, k.seq, 0, k.outcome, 0}]++
 			j = g.joint(k, h, shift)
 			g.before = append(g.before[:i], j)
 		}

@@ -94,7 +94,10 @@ func EventName(e result.Event) string {
 	case e.What == string(timeline.Quiet):
 		return "read() still waits, nothing came"
 	case e.N > 0:
-		return fmt.Sprintf("%s %d", name, e.N)
+		name = fmt.Sprintf("%s %d", name, e.N)
+	}
+	if e.Port > 0 {
+		name += fmt.Sprintf(" (:%d)", e.Port)
 	}
 	return name
 }

@@ -86,6 +86,7 @@ type ladder struct {
 	r           *result.Result
 	left, right string // the hosts at the two ends of the ladder
 	lay         layout
+	ports       bool // connections to several ports go on side by side
 	totals      map[eventKey]int
 	segments    int // data segments that were seen, repeats aside
 }
@@ -109,6 +110,7 @@ func newLadder(p *pen, r *result.Result) *ladder {
 		if r.Prediction == nil && !e.Expected {
 			continue
 		}
+		l.ports = l.ports || e.Port != 0
 		k := eventKey{e.Host, e.What}
 		l.totals[k] = max(l.totals[k], e.N)
 	}
@@ -225,10 +227,21 @@ func (l *ladder) packetOf(e result.Event) *result.Packet {
 	return nil
 }
 
+// serverPort is the port at the right end of the ladder.
+func serverPort(pk result.Packet, left string) int {
+	if pk.From == left {
+		return pk.DstPort
+	}
+	return pk.SrcPort
+}
+
 // label is what an arrow carries: "SYN seq=0", "SYN again (1 of 2)", "6 bytes again, RTO (3 of 15)".
-func (l *ladder) label(host, what string, n int, pk *result.Packet) string {
+func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string) {
 	w := timeline.What(what)
 	name := w.Words()
+	if l.ports && pk != nil {
+		defer func() { text = fmt.Sprintf(":%d %s", serverPort(*pk, l.left), text) }()
+	}
 	if pk != nil && pk.Len > 0 && w.Family() == timeline.Data {
 		name = count(pk.Len, "byte") + strings.TrimPrefix(name, "data")
 		if w == timeline.TailLossProbe || w == timeline.FastRetransmit {

@@ -230,6 +230,8 @@ type Event struct {
 	Errno       string  `json:"errno,omitempty"`
 	Why         string  `json:"why,omitempty"`
 	Maybe       bool    `json:"maybe,omitempty"`
+	// Port is the server's port of the connection that a packet belongs to, where there are several side by side.
+	Port int `json:"port,omitempty"`
 	// Chain names the timer that the event belongs to, where the host has more than one at work; a gap counts within it.
 	Chain string `json:"chain,omitempty"`
 	// RelSeq, RelAck and Len are predicted where Exact is set: relative numbers and bytes of data.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ import (
 func (o *observer) anchor() error {
 	r := o.r
 	made, served := calls(o.events, true), calls(o.served, false)
+	slices.SortStableFunc(made, func(a, b lab.Event) int { return cmp.Compare(a.Before, b.Before) }) // of several processes
 	if len(made) == 0 || r.anchored == len(made)+len(served) {
 		return nil
 	}
@@ -31,8 +33,7 @@ func (o *observer) anchor() error {
 			a.start = &oracle.Start{Jiffies: before, Phase: phase}
 		}
 	}
-	a.took("client", made[:1])
-	a.compare("client", made[1:])
+	a.compare("client", made)
 	a.compare("server", served)
 	if a.start != nil && a.called && a.planned > 0 {
 		known := oracle.Start{Jiffies: a.start.Jiffies, Called: true}
@@ -80,9 +81,15 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 	}
 	a.planned += len(planned)
 	for i, c := range planned {
-		if i == len(made) {
+		if host == "client" {
+			i++ // behind the first, which is not planned but done
+		}
+		if c.Port != 0 {
+			i = slices.IndexFunc(made, func(e lab.Event) bool { return e.Event == lab.Connecting && e.Remote.Port() == c.Port })
+		}
+		if i < 0 || i >= len(made) {
 			a.called = false
-			return
+			continue
 		}
 		moved := made[i].Before - a.origin - c.At
 		a.exact = a.exact.Moved(c.Name, moved)

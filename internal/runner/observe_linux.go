@@ -201,7 +201,7 @@ func (o *observer) loop(ctx context.Context) {
 func (o *observer) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.connecting == nil || o.failed != nil {
+	if o.connecting == nil || o.failed != nil || len(o.r.setup.Listen) > 1 { // of several connections none is the one to look at
 		return
 	}
 	local, remote := o.local(), o.server()

@@ -24,6 +24,7 @@ type view struct {
 	caught  []*lab.Filter // beside packets: the rule that dropped it behind a capture, or nil
 	orphans int           // packets of no connection of the experiment, or not TCP at all
 	ended   time.Duration
+	several bool // there are several connections side by side
 	outcome *timeline.Event
 	offWire []timeline.Event // what a program or a look saw
 }
@@ -51,7 +52,7 @@ func (o *observer) view() *view {
 	for host, src := range o.capture {
 		both[host] = decode(host, src.Packets())
 	}
-	v := &view{}
+	v := &view{several: len(o.r.setup.Listen) > 1}
 	for _, c := range both {
 		for i, bad := range c.bad {
 			if bad && !(o.r.setup.NoNeighbours && isARP(c.packets[i])) {
@@ -234,11 +235,22 @@ func (v *view) timeline() timeline.Timeline {
 	t := timeline.Timeline{Outcome: v.outcome}
 	for _, p := range v.packets {
 		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.At()}, Host: p.From, What: timeline.What(p.What), N: p.N,
-			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len})
+			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len, Port: v.port(p)})
 	}
 	t.Events = append(t.Events, v.offWire...)
 	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return t
+}
+
+// port is the server's port of a packet's connection, where there are several side by side.
+func (v *view) port(p result.Packet) uint16 {
+	switch {
+	case !v.several:
+		return 0
+	case p.From == "client":
+		return uint16(p.DstPort)
+	}
+	return uint16(p.SrcPort)
 }
 
 // judgeInput puts what was predicted beside what was seen.
