@@ -1,7 +1,9 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +19,10 @@ import (
 // (dev_queue_xmit_nit), on the way in before every chain (__netif_receive_skb_core before ip_rcv).
 type CapturePoint struct {
 	Connect
-	Server       Server // its Silent is not read: Host, Table and Chain say it
+	Server Server // its Silent is not read: Host, Table and Chain say it
+	// Offset is when it begins, from the first of several; the call may fall into a neighbouring jiffy. 0: it is the first.
+	Offset       time.Duration
+	Port         uint16 // the server's, where several opens go on side by side; 0: there is one
 	At           string // the host with the rule: "client" or "server"
 	Table, Chain string // "filter", "mangle" or "raw"; "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING"
 }
@@ -97,22 +102,22 @@ func (c CapturePoint) Sights(f kernel.Facts) (Sights, error) {
 		if err != nil {
 			return Sights{}, err
 		}
-		syns := count(all, timeline.SYN)
+		syns := tally(all, timeline.SYN)
 		s.Hits = syns
 		if !c.out() {
 			s.SYNAtClient, s.SYNAtServer = syns, syns
 		}
 		return s, nil
 	}
-	s.SYNAtClient = count(tl, timeline.SYN)
+	s.SYNAtClient = tally(tl, timeline.SYN)
 	s.SYNAtServer = s.SYNAtClient
 	if c.out() {
 		// Each SYN makes the server try once, and so does the timer's fire that forgets the half-open connection.
-		gone := count(tl, timeline.RequestGone)
+		gone := tally(tl, timeline.RequestGone)
 		s.Hits = Count{s.SYNAtServer.Min + gone.Min, s.SYNAtServer.Max + gone.Max}
 		return s, nil
 	}
-	s.SYNACKAtServer = count(tl, timeline.SYNACK)
+	s.SYNACKAtServer = tally(tl, timeline.SYNACK)
 	s.SYNACKAtClient, s.Hits = s.SYNACKAtServer, s.SYNACKAtServer
 	return s, nil
 }
@@ -132,8 +137,8 @@ func (c CapturePoint) Last(f kernel.Facts) (time.Duration, error) {
 	return last, nil
 }
 
-// count counts the events of one family over a timeline and its alternatives.
-func count(tl timeline.Timeline, family timeline.What) Count {
+// tally counts the events of one family over a timeline and its alternatives.
+func tally(tl timeline.Timeline, family timeline.What) Count {
 	c := Count{Min: 1 << 30}
 	for _, t := range append([]timeline.Timeline{tl}, tl.Alternatives...) {
 		sure, all := 0, 0
@@ -149,4 +154,184 @@ func count(tl timeline.Timeline, family timeline.What) Count {
 		c.Min, c.Max = min(c.Min, sure), max(c.Max, all)
 	}
 	return c
+}
+
+// CapturePoints are opens side by side, each to a port of its own and broken at a place of its own.
+type CapturePoints []CapturePoint
+
+// mostWays bounds the ways in which many opens can go together.
+const mostWays = 1000
+
+// Predict returns what all of them send, and the ends of all connect(2) as events; of a single one, its end is the outcome. The order of
+// timers and repeated SYNs in one tick is open for each of them, so the alternatives are all ways in which they can go together. What only
+// inet_diag can show, of one connection, is left out.
+func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	ways := make([][]timeline.Timeline, len(c))
+	for i, one := range c {
+		tl, err := one.later(f, start)
+		if err != nil {
+			return timeline.Timeline{}, err
+		}
+		ways[i] = []timeline.Timeline{tl}
+		if !one.out() { // on the way out nothing of them is on the wire
+			ways[i] = append(ways[i], tl.Alternatives...)
+		}
+	}
+	var all []timeline.Timeline
+	pick := make([]int, len(c))
+	var choose func(i int)
+	choose = func(i int) {
+		if i == len(c) {
+			all = append(all, together(c, ways, pick))
+			return
+		}
+		for k := 0; k < len(ways[i]) && len(all) < mostWays; k++ {
+			pick[i] = k
+			choose(i + 1)
+		}
+	}
+	choose(0)
+	if len(all) == 0 {
+		return timeline.Timeline{}, fmt.Errorf("capture points: none to predict for")
+	}
+	out := all[0]
+	out.Alternatives = all[1:]
+	return out, nil
+}
+
+// later predicts an open that begins at its Offset: as by itself, from the jiffy in which it begins or a neighbouring one.
+func (c CapturePoint) later(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if c.Offset == 0 {
+		return c.Predict(f, start)
+	}
+	jiffy := f.Jiffy()
+	into, slips := time.Duration(0), []int64{0, -1, 1}
+	if start != nil && start.Called {
+		into, slips = start.Phase, slips[:1]
+	}
+	ahead := floorDiv(int64(into+c.Offset), int64(jiffy))
+	var out timeline.Timeline
+	for _, slip := range slips {
+		own := start
+		if start != nil {
+			own = &Start{Jiffies: start.Jiffies + uint64(ahead+slip), Phase: start.Phase, Called: start.Called}
+			if start.Called {
+				own.Phase = into + c.Offset - time.Duration(ahead)*jiffy
+			}
+		}
+		tl, err := c.Predict(f, own)
+		if err != nil {
+			return tl, err
+		}
+		by := c.Offset + time.Duration(slip)*jiffy
+		if slip == 0 {
+			out = moved(tl, by, ahead)
+			continue
+		}
+		out = hull(out, moved(tl, by, ahead+slip))
+	}
+	return out, nil
+}
+
+// moved is a timeline that begins later, by a time and by the jiffies that it comes to.
+func moved(t timeline.Timeline, by time.Duration, jiffies int64) timeline.Timeline {
+	one := func(e timeline.Event) timeline.Event {
+		e.At, e.Earliest, e.Latest = e.At+by, e.Earliest+by, e.Latest+by
+		if e.Tick != 0 {
+			e.Tick, e.TickLast = e.Tick+jiffies, max(e.Tick, e.TickLast)+jiffies
+		}
+		return e
+	}
+	out := t
+	out.Events, out.Alternatives = nil, nil
+	for _, e := range t.Events {
+		out.Events = append(out.Events, one(e))
+	}
+	if t.Outcome != nil {
+		e := one(*t.Outcome)
+		out.Outcome = &e
+	}
+	for _, alt := range t.Alternatives {
+		out.Alternatives = append(out.Alternatives, moved(alt, by, jiffies))
+	}
+	return out
+}
+
+// hull widens the windows and the ticks of a timeline by those of another in which the same comes. What only one of them has may stay away.
+func hull(t, other timeline.Timeline) timeline.Timeline {
+	name := keys()
+	have := map[key]timeline.Event{}
+	for _, e := range other.Events {
+		have[name(e)] = e
+	}
+	name = keys()
+	for i := range t.Events {
+		e := &t.Events[i]
+		k := name(*e)
+		if o, ok := have[k]; ok {
+			e.Bound = wider(e.Bound, o.Bound)
+			e.Maybe = e.Maybe || o.Maybe
+			delete(have, k)
+		} else {
+			e.Maybe = true
+		}
+	}
+	for _, e := range other.Events {
+		if k := (key{host: e.Host, what: string(e.What), n: e.N}); have[k].What != "" {
+			e.Maybe = true
+			t.Events = append(t.Events, e)
+		}
+	}
+	if t.Outcome != nil && other.Outcome != nil {
+		t.Outcome.Bound = wider(t.Outcome.Bound, other.Outcome.Bound)
+	}
+	for i := range t.Alternatives {
+		if i < len(other.Alternatives) {
+			t.Alternatives[i] = hull(t.Alternatives[i], other.Alternatives[i])
+		}
+	}
+	return t
+}
+
+// wider is a bound that holds both; the nominal time stays.
+func wider(a, b timeline.Bound) timeline.Bound {
+	a.Earliest, a.Latest = min(a.Earliest, b.Earliest), max(a.Latest, b.Latest)
+	a.GapEarliest, a.GapLatest = min(a.GapEarliest, b.GapEarliest), max(a.GapLatest, b.GapLatest)
+	if a.Tick != 0 && b.Tick != 0 {
+		a.Tick, a.TickLast = min(a.Tick, b.Tick), max(a.Tick, a.TickLast, b.Tick, b.TickLast)
+	}
+	return a
+}
+
+// together joins one way of each open.
+func together(points []CapturePoint, ways [][]timeline.Timeline, pick []int) timeline.Timeline {
+	var out timeline.Timeline
+	for i, k := range pick {
+		tl := ways[i][k]
+		events := tl.Events
+		if len(pick) == 1 {
+			out.Outcome = tl.Outcome
+		} else if tl.Outcome != nil {
+			events = append(slices.Clone(events), *tl.Outcome)
+		}
+		for _, e := range events {
+			if e.What == timeline.RequestGone {
+				continue
+			}
+			if len(pick) > 1 {
+				e.Chain = strings.TrimSpace(fmt.Sprintf("%s :%d", e.Chain, points[i].Port))
+			}
+			if e.What.OnWire() {
+				e.Port = points[i].Port
+			} else {
+				e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
+			}
+			out.Events = append(out.Events, e)
+		}
+		if tl.Why != "" && out.Why == "" {
+			out.Why = tl.Why
+		}
+	}
+	slices.SortStableFunc(out.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	return out
 }

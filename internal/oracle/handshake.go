@@ -16,15 +16,12 @@ type Exchange struct {
 	// and timestamps.
 	Request, Answer int
 	RTT             time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
-	// RequestAt is the client's call of write(2), and CloseAt its close(2), as offsets from its connect(2). The connection must be open by
-	// the one, and the answer there by the other.
-	RequestAt, CloseAt time.Duration
-	// ServerFirst: the server closes first, as soon as it has answered, and CloseAt must be later than its FIN takes to come. Otherwise the
-	// client does, at CloseAt.
+	// What the programs do, as offsets from the client's connect(2): the client writes its request and the server its answer, and each closes.
+	// Each must be possible: the connection open, the request there, the answer there, the first FIN there. Whoever closes first, the
+	// other must close within 50 s, because the first forgets the connection after tcp_fin_timeout, 60 s.
+	RequestAt, AnswerAt, ClientClose, ServerClose time.Duration
+	// ServerFirst: the server closes first. Otherwise the client does.
 	ServerFirst bool
-	// Linger is how long the server takes to close after it has read the client's end of stream, 0 to 50 s: an end that has closed forgets
-	// the connection after tcp_fin_timeout, 60 s. It means nothing with ServerFirst: there CloseAt says it.
-	Linger time.Duration
 	// RTOMin is tcp_rto_min_us of the end that hears the first FIN; 0: 200 ms, the default and the constant of older kernels.
 	RTOMin time.Duration
 }
@@ -76,7 +73,11 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 			return fmt.Errorf("exchange: %s of %d bytes: want 1 to %d, one segment", v.name, v.value, segmentMax)
 		}
 	}
-	known := x.RequestAt + x.RTT // the client has the answer, and with ServerFirst the FIN
+	half := x.RTT / 2
+	first, second := x.ClientClose, x.ServerClose
+	if x.ServerFirst {
+		first, second = second, first
+	}
 	switch {
 	case f.HZ < 24 || f.HZ > 10000:
 		return fmt.Errorf("exchange: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
@@ -84,10 +85,13 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("exchange: RTT of %v: want 0 to %v", x.RTT, exchangeRTT)
 	case x.RequestAt <= x.RTT:
 		return fmt.Errorf("exchange: request at %v: want later than the handshake, which takes %v", x.RequestAt, x.RTT)
-	case x.CloseAt <= known || x.CloseAt > known+lingerMax:
-		return fmt.Errorf("exchange: client closes at %v: want it later than the answer, which is there at %v, and by at most %v", x.CloseAt, known, lingerMax)
-	case x.Linger < 0 || x.Linger > lingerMax:
-		return fmt.Errorf("exchange: linger of %v: want 0 to %v, so that no end forgets the connection before (tcp_fin_timeout is 60 s)", x.Linger, lingerMax)
+	case x.AnswerAt < x.RequestAt+half:
+		return fmt.Errorf("exchange: answer at %v: want it when the request of %v has come, or later", x.AnswerAt, x.RequestAt)
+	case x.ServerFirst && first < x.AnswerAt || !x.ServerFirst && first < x.AnswerAt+half:
+		return fmt.Errorf("exchange: first close at %v: want it when the answer of %v is there, or later", first, x.AnswerAt)
+	case x.linger() < 0 || x.linger() > lingerMax:
+		return fmt.Errorf("exchange: second close at %v, %v after the first FIN has come: want 0 to %v, before the first end forgets the connection "+
+			"(tcp_fin_timeout)", second, x.linger(), lingerMax)
 	case x.RTOMin < 0 || x.RTOMin > rtoMinMax:
 		return fmt.Errorf("exchange: tcp_rto_min_us of %v: want 1 µs to %v; 0 stands for 200 ms", x.RTOMin, rtoMinMax)
 	case x.RTOMin != 0 && x.RTOMin != rtoMinNormal && !f.Version.AtLeast(6, 11):
@@ -111,12 +115,17 @@ func (x Exchange) delay(f kernel.Facts) int64 {
 	return d
 }
 
+// linger is how long the second end takes to close after the first FIN has come.
+func (x Exchange) linger() time.Duration {
+	if x.ServerFirst {
+		return x.ClientClose - x.ServerClose - x.RTT/2
+	}
+	return x.ServerClose - x.ClientClose - x.RTT/2
+}
+
 // Packets is how many packets the close takes, from the first FIN to the last ACK: 3 or 4, or 0 where a machine's own delays decide.
 func (x Exchange) Packets(f kernel.Facts) int {
-	linger := x.Linger
-	if x.ServerFirst {
-		linger = x.CloseAt - x.RequestAt - x.RTT
-	}
+	linger := x.linger()
 	tick, d := f.Jiffy(), x.delay(f)
 	_, last := Fire(f, 0, uint64(d))
 	soonest, latest := time.Duration(d-1)*tick, time.Duration(last+1)*tick
@@ -146,49 +155,37 @@ func (p *exchange) run() {
 	p.send(p.Client, timeline.ACK, 1, 1, 0, p.RTT, 2, "completes the handshake: never delayed")
 	p.see(timeline.Connected, p.RTT, 2, "the SYN-ACK has come: one round trip").outcome = true
 
-	at := p.w.call(p.RequestAt)
-	p.shift = at - p.RequestAt
+	p.shift = p.w.call(0)
+	at, answer := p.RequestAt+p.shift, p.AnswerAt+p.shift
 	p.send(p.Client, timeline.Data, 1, 1, p.Request, at, 0, fmt.Sprintf("the client writes its request of %d bytes", p.Request))
 	p.send(p.Server, timeline.ACK, 1, 1+req, 0, at+half, 1, "the first data of a connection is acknowledged at once (quickack)")
-	p.send(p.Server, timeline.Data, 1, 1+req, p.Answer, at+half, 1, fmt.Sprintf("the server writes its answer of %d bytes", p.Answer))
-	p.send(p.Client, timeline.ACK, 1+req, 1+ans, 0, at+p.RTT, 2, "the first data of a connection is acknowledged at once (quickack)")
-	p.see(timeline.Answered, at+p.RTT, 2, "the whole answer has come: one round trip after the request")
+	p.send(p.Server, timeline.Data, 1, 1+req, p.Answer, answer, 1, fmt.Sprintf("the server writes its answer of %d bytes", p.Answer))
+	p.send(p.Client, timeline.ACK, 1+req, 1+ans, 0, answer+half, 2, "the first data of a connection is acknowledged at once (quickack)")
+	p.see(timeline.Answered, answer+half, 2, "the whole answer has come")
 
-	first, second := p.Client, p.Server
-	finAt, hops := p.w.call(p.CloseAt), 0
-	closeAt := finAt + half + p.Linger
-	whySecond := "the server reads the end of the stream and closes"
-	if p.Linger > 0 {
-		whySecond = fmt.Sprintf("the server closes %v after the end of the stream", p.Linger)
-	}
 	if p.ServerFirst {
-		first, second = second, first
-		finAt, closeAt, hops = at+half, finAt, 1
-		whySecond = "the client closes"
+		p.close(p.Server, p.Client, p.ServerClose, p.ClientClose)
+	} else {
+		p.close(p.Client, p.Server, p.ClientClose, p.ServerClose)
 	}
-	p.close(first, second, finAt, closeAt, hops, whySecond)
 }
 
-// close plays the close: the first end's FIN at finAt, the second one's at closeAt.
-func (p *exchange) close(first, second string, finAt, closeAt time.Duration, hops int, whySecond string) {
+// close plays the close: the first end's FIN and the second one's, as they are planned.
+func (p *exchange) close(first, second string, finAt, closeAt time.Duration) {
 	half := p.RTT / 2
 	seq := map[string]uint32{p.Client: 1 + uint32(p.Request), p.Server: 1 + uint32(p.Answer)}
-	p.send(first, timeline.FIN, seq[first], seq[second], 0, finAt, hops, "the "+first+" closes first")
-	if first == p.Server {
-		p.see(timeline.EndOfStream, finAt+half, hops+1, "the server's FIN has come")
-	}
-	packets := p.Packets(p.w.facts)
-	if packets != 3 {
+	hops := map[string]int{p.Client: 0, p.Server: 1} // the server only answers: it may be late
+	finAt, closeAt = finAt+p.shift, closeAt+p.shift
+	p.send(first, timeline.FIN, seq[first], seq[second], 0, finAt, hops[first], "the "+first+" closes first")
+	why := fmt.Sprintf("the %s closes %v after that FIN has come", second, p.linger())
+	switch packets := p.Packets(p.w.facts); packets {
+	case 3:
+		why += ", before its ACK of it was due: one packet for both"
+	default:
 		p.acknowledge(second, seq[second], seq[first]+1, finAt+half, packets == 0)
-	} else {
-		whySecond += ", before its ACK of the FIN was due: one packet for both"
 	}
-	late := hops + 1
-	if second == p.Client {
-		late = 0 // a call of its own
-	}
-	p.send(second, timeline.FIN, seq[second], seq[first]+1, 0, closeAt, late, whySecond)
-	p.send(first, timeline.ACK, seq[first]+1, seq[second]+1, 0, closeAt+half, late+1, "a FIN is answered at once by an end that has closed (TIME-WAIT)")
+	p.send(second, timeline.FIN, seq[second], seq[first]+1, 0, closeAt, hops[second], why)
+	p.send(first, timeline.ACK, seq[first]+1, seq[second]+1, 0, closeAt+half, hops[second]+1, "a FIN is answered at once by an end that has closed (TIME-WAIT)")
 }
 
 // acknowledge is the late ACK of a FIN that arrives at an instant.

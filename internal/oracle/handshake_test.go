@@ -32,7 +32,7 @@ func lines(tl timeline.Timeline) []string {
 }
 
 // get is the exchange that was captured on 6.18.44 with tcpdump: a request of 50 bytes at 100 ms, an answer of 100, closed at 200 ms.
-var get = Exchange{Request: 50, Answer: 100, RequestAt: 100 * time.Millisecond, CloseAt: 200 * time.Millisecond}
+var get = Exchange{Request: 50, Answer: 100, RequestAt: 100 * ms, AnswerAt: 100 * ms, ClientClose: 200 * ms, ServerClose: 200 * ms}
 
 var opened = []string{
 	"0 client syn 0 0 0", "0 server syn-ack 0 1 0", "0 client ack 1 1 0",
@@ -50,14 +50,14 @@ func TestExchangeMeasured(t *testing.T) {
 	}{
 		{"client first, the server closes at once: 3", func(x *Exchange) {},
 			[]string{"200 client fin 51 101 0", "200 server fin 101 52 0", "200 client ack 52 102 0"}},
-		{"client first, the server closes 200 ms later: 4", func(x *Exchange) { x.Linger = 200 * time.Millisecond },
+		{"client first, the server closes 200 ms later: 4", func(x *Exchange) { x.ServerClose = 400 * ms },
 			[]string{"200 client fin 51 101 0", "240 server ack 101 52 0", "400 server fin 101 52 0", "400 client ack 52 102 0"}},
-		{"36 ms are near the timer of 40 ms: 3 or 4", func(x *Exchange) { x.Linger = 36 * time.Millisecond },
+		{"36 ms are near the timer of 40 ms: 3 or 4", func(x *Exchange) { x.ServerClose = 236 * ms },
 			[]string{"200 client fin 51 101 0", "236 server fin 101 52 0", "236 client ack 52 102 0", "240 server ack 101 52 0 maybe"}},
-		{"server first, the client closes 20 ms later: 3", func(x *Exchange) { x.ServerFirst, x.CloseAt = true, 120*time.Millisecond },
-			[]string{"100 server fin 101 51 0", "100 client end-of-stream", "120 client fin 51 102 0", "120 server ack 102 52 0"}},
-		{"server first, the client closes 200 ms later: 4", func(x *Exchange) { x.ServerFirst, x.CloseAt = true, 300*time.Millisecond },
-			[]string{"100 server fin 101 51 0", "100 client end-of-stream", "140 client ack 51 102 0", "300 client fin 51 102 0", "300 server ack 102 52 0"}},
+		{"server first, the client closes 20 ms later: 3", func(x *Exchange) { x.ServerFirst, x.ServerClose, x.ClientClose = true, 100*ms, 120*ms },
+			[]string{"100 server fin 101 51 0", "120 client fin 51 102 0", "120 server ack 102 52 0"}},
+		{"server first, the client closes 200 ms later: 4", func(x *Exchange) { x.ServerFirst, x.ServerClose, x.ClientClose = true, 100*ms, 300*ms },
+			[]string{"100 server fin 101 51 0", "140 client ack 51 102 0", "300 client fin 51 102 0", "300 server ack 102 52 0"}},
 	} {
 		x := get
 		c.x(&x)
@@ -96,12 +96,12 @@ func TestLateACK(t *testing.T) {
 		rtoMin  time.Duration
 		lo, hi  time.Duration
 	}{
-		{"6.18", 250, 0, 40 * time.Millisecond, 44 * time.Millisecond},
-		{"6.18", 250, 20 * time.Millisecond, 16 * time.Millisecond, 20 * time.Millisecond},
-		{"6.18", 250, time.Microsecond, 4 * time.Millisecond, 8 * time.Millisecond},
-		{"6.18", 1000, 0, 40 * time.Millisecond, 41 * time.Millisecond},
-		{"6.18", 100, 0, 40 * time.Millisecond, 50 * time.Millisecond},
-		{"4.4", 250, 0, 36 * time.Millisecond, 40 * time.Millisecond},
+		{"6.18", 250, 0, 40 * ms, 44 * ms},
+		{"6.18", 250, 20 * ms, 16 * ms, 20 * ms},
+		{"6.18", 250, time.Microsecond, 4 * ms, 8 * ms},
+		{"6.18", 1000, 0, 40 * ms, 41 * ms},
+		{"6.18", 100, 0, 40 * ms, 50 * ms},
+		{"4.4", 250, 0, 36 * ms, 40 * ms},
 	} {
 		v, err := kernel.ParseVersion(c.version)
 		if err != nil {
@@ -112,14 +112,14 @@ func TestLateACK(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := get
-		x.Linger, x.RTOMin = time.Second, c.rtoMin
+		x.ServerClose, x.RTOMin = time.Second, c.rtoMin
 		tl, err := x.Predict(f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := lateACK(t, tl)
 		slip := f.Jiffy() // of the call that closes
-		lo, hi := e.Earliest-x.CloseAt+slip, e.Latest-x.CloseAt-slip
+		lo, hi := e.Earliest-x.ClientClose+slip, e.Latest-x.ClientClose-slip
 		if (lo-c.lo).Abs() > 2 || (hi-c.hi).Abs() > 2 {
 			t.Errorf("%s HZ=%d tcp_rto_min_us=%v: got %v to %v after the FIN, want %v to %v", c.version, c.hz, c.rtoMin, lo, hi, c.lo, c.hi)
 		}
@@ -142,7 +142,7 @@ func lateACK(t *testing.T, tl timeline.Timeline) timeline.Event {
 // those of a call in its own jiffy and in its neighbours.
 func TestLateACKTick(t *testing.T) {
 	x := get
-	x.Linger = 200 * time.Millisecond
+	x.ServerClose = 400 * ms
 	for _, start := range []Start{{Jiffies: 1000, Phase: 1600 * time.Microsecond}, {Jiffies: 1001, Phase: 1600 * time.Microsecond}} {
 		tl, err := x.Predict(linux618(t), &start)
 		if err != nil {
@@ -157,7 +157,7 @@ func TestLateACKTick(t *testing.T) {
 
 // TestExchangeRTT catches a link's delay that is counted twice or not at all: each event comes after as many crossings as it has causes.
 func TestExchangeRTT(t *testing.T) {
-	x := Exchange{Request: 50, Answer: 100, RTT: 40 * time.Millisecond, RequestAt: 140 * time.Millisecond, CloseAt: 280 * time.Millisecond, Linger: 200 * time.Millisecond}
+	x := Exchange{Request: 50, Answer: 100, RTT: 40 * ms, RequestAt: 140 * ms, AnswerAt: 160 * ms, ClientClose: 280 * ms, ServerClose: 500 * ms}
 	tl, err := x.Predict(linux618(t), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -181,15 +181,15 @@ func TestExchangePackets(t *testing.T) {
 	for _, c := range []struct {
 		linger, rtoMin time.Duration
 		want           int
-	}{{0, 0, 3}, {20 * time.Millisecond, 0, 3}, {36 * time.Millisecond, 0, 0}, {50 * time.Millisecond, 0, 0}, {60 * time.Millisecond, 0, 4},
-		{200 * time.Millisecond, 0, 4}, {40 * time.Millisecond, 20 * time.Millisecond, 4}} {
+	}{{0, 0, 3}, {20 * ms, 0, 3}, {36 * ms, 0, 0}, {50 * ms, 0, 0}, {60 * ms, 0, 4},
+		{200 * ms, 0, 4}, {40 * ms, 20 * ms, 4}} {
 		x := get
-		x.Linger, x.RTOMin = c.linger, c.rtoMin
+		x.ServerClose, x.RTOMin = x.ClientClose+c.linger, c.rtoMin
 		if got := x.Packets(f); got != c.want {
 			t.Errorf("linger %v, tcp_rto_min_us %v: got %d packets, want %d", c.linger, c.rtoMin, got, c.want)
 		}
 		x = get
-		x.ServerFirst, x.CloseAt, x.RTOMin = true, x.RequestAt+c.linger+1, c.rtoMin
+		x.ServerFirst, x.ServerClose, x.ClientClose, x.RTOMin = true, x.AnswerAt, x.AnswerAt+c.linger, c.rtoMin
 		if got := x.Packets(f); got != c.want {
 			t.Errorf("server first, %v, tcp_rto_min_us %v: got %d packets, want %d", c.linger, c.rtoMin, got, c.want)
 		}
@@ -210,11 +210,14 @@ func TestExchangeErrors(t *testing.T) {
 		{linux618(t), func(x *Exchange) { x.Request = 0 }, "request of 0 bytes"},
 		{linux618(t), func(x *Exchange) { x.Answer = 1449 }, "answer of 1449 bytes"},
 		{linux618(t), func(x *Exchange) { x.RTT = time.Second }, "RTT of 1s"},
-		{linux618(t), func(x *Exchange) { x.RTT = 100 * time.Millisecond }, "request at 100ms"},
-		{linux618(t), func(x *Exchange) { x.CloseAt = x.RequestAt }, "client closes at 100ms"},
-		{linux618(t), func(x *Exchange) { x.Linger = time.Minute }, "linger of 1m0s"},
+		{linux618(t), func(x *Exchange) { x.AnswerAt = 50 * ms }, "answer at 50ms"},
+		{linux618(t), func(x *Exchange) { x.ServerFirst, x.ServerClose = true, 50*ms }, "first close at 50ms"},
+		{linux618(t), func(x *Exchange) { x.ServerClose = 150 * ms }, "-50ms after the first FIN"},
+		{linux618(t), func(x *Exchange) { x.RTT = 100 * ms }, "request at 100ms"},
+		{linux618(t), func(x *Exchange) { x.ClientClose = 90 * ms }, "first close at 90ms"},
+		{linux618(t), func(x *Exchange) { x.ServerClose = time.Minute }, "59.8s after the first FIN"},
 		{linux618(t), func(x *Exchange) { x.RTOMin = 2 * time.Second }, "tcp_rto_min_us of 2s"},
-		{old, func(x *Exchange) { x.RTOMin = 20 * time.Millisecond }, "no such knob"},
+		{old, func(x *Exchange) { x.RTOMin = 20 * ms }, "no such knob"},
 	} {
 		x := get
 		c.x(&x)
@@ -233,8 +236,12 @@ func FuzzExchange(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ms := func(n int64) time.Duration { return time.Duration(n%100_000) * time.Millisecond }
-		x := Exchange{Request: int(req), Answer: int(ans), RTT: ms(rtt), RequestAt: ms(reqAt), CloseAt: ms(closeAt), Linger: ms(linger), RTOMin: ms(rtoMin), ServerFirst: first}
+		dur := func(n int64) time.Duration { return time.Duration(n%100_000) * ms }
+		x := Exchange{Request: int(req), Answer: int(ans), RTT: dur(rtt), RequestAt: dur(reqAt), AnswerAt: dur(reqAt + rtt), RTOMin: dur(rtoMin), ServerFirst: first}
+		x.ClientClose, x.ServerClose = dur(closeAt), dur(closeAt+linger+rtt)
+		if first {
+			x.ClientClose, x.ServerClose = x.ServerClose, x.ClientClose
+		}
 		for _, start := range []*Start{nil, {Jiffies: jiffies%(1<<40) + 2, Phase: facts.Jiffy() / 3}} {
 			tl, err := x.Predict(facts, start)
 			if err != nil {
