@@ -37,6 +37,12 @@ func (c *choice) flags(cmd *cobra.Command) {
 		for _, q := range x.Params {
 			if c.params[q.Flag] == nil {
 				c.params[q.Flag] = cmd.Flags().String(q.Flag, "", q.Doc)
+				if slices.Equal(slices.Sorted(slices.Values(q.Choices)), []string{"no", "yes"}) {
+					cmd.Flags().Lookup(q.Flag).NoOptDefVal = "yes" // --no-keepalive alone
+				}
+				if len(q.Choices) > 0 {
+					_ = cmd.RegisterFlagCompletionFunc(q.Flag, cobra.FixedCompletions(q.Choices, cobra.ShellCompDirectiveNoFileComp))
+				}
 				if slices.Contains(q.Choices, "yes") {
 					cmd.Flags().Lookup(q.Flag).NoOptDefVal = "yes" // the bare flag
 				}
