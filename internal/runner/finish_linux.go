@@ -248,7 +248,23 @@ func (r *run) rival(e experiments.Env) (timeline.Timeline, error) {
 		return forecast(r.Experiment, e, nil)
 	}
 	e.Start = r.start
-	return r.Experiment.Predict(e)
+	t, err := r.Experiment.Predict(e)
+	// The windows are those of one phase, to the nanosecond; that of the first packet is known to a part of a jiffy. Its ticks decide.
+	loosen := func(b *timeline.Bound) {
+		if b.Latest > 0 {
+			b.Earliest, b.Latest = b.Earliest-r.facts.Jiffy(), b.Latest+r.facts.Jiffy()
+		}
+		if b.GapLatest > 0 {
+			b.GapEarliest, b.GapLatest = b.GapEarliest-r.facts.Jiffy(), b.GapLatest+r.facts.Jiffy()
+		}
+	}
+	for i := range t.Events {
+		loosen(&t.Events[i].Bound)
+	}
+	if t.Outcome != nil {
+		loosen(&t.Outcome.Bound)
+	}
+	return t, err
 }
 
 // show is the command that shows what a rival predicts: this run's own flags, and the rival's on top. A rival that no flag makes is
