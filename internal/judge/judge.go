@@ -68,7 +68,7 @@ func Passes(checks []result.Check) bool {
 }
 
 func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
-	j := &judgement{Input: in, slips: map[string]time.Duration{}}
+	j := &judgement{Input: in, slips: map[string]time.Duration{}, alone: map[string]bool{}}
 	pairs := align(in.Want.Events, in.Got.Events)
 	checks = append(checks, j.count(pairs))
 	before := map[string]*pair{} // what the next gap of a chain counts from; nil where that was not seen
@@ -78,6 +78,9 @@ func schedule(in Input) (events []result.Event, outcome *result.Event, checks []
 		events = append(events, e)
 		if c != nil {
 			checks = append(checks, *c)
+		}
+		if p.got == nil || p.want == nil {
+			j.alone[p.family()] = true
 		}
 		switch {
 		case p.got != nil:
@@ -115,6 +118,9 @@ type judgement struct {
 	slip  time.Duration
 	slips map[string]time.Duration
 	chain string // of the event that is judged
+	// alone are the families in which an event had no partner: their numbers are not compared from then on, because one missing packet is
+	// one contradiction, or none.
+	alone map[string]bool
 }
 
 // doubt says why this run can prove nothing about packets, or "".
@@ -224,35 +230,6 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 	j.settle(&c)
 	e.Verdict = c.Verdict
 	return e, &c
-}
-
-// same judges that an event that came in its time is the one that was expected.
-func (j *judgement) same(c *result.Check, p *pair) {
-	switch {
-	case c.Verdict == result.Fail:
-	case p.want.What != p.got.What:
-		c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
-		c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
-	case p.want.Errno != p.got.Errno:
-		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongErrno, fmt.Sprintf("it is %s, not %s", p.got.Errno, p.want.Errno)
-	case p.want.Exact:
-		if d := otherBytes(p.want, p.got); d != "" {
-			c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "it carries "+d
-		}
-	}
-}
-
-// between judges the end of a state that only looks can show: it came between two of them, and one instant between must be right.
-func (j *judgement) between(c *result.Check, p *pair) {
-	c.Observed = fmt.Sprintf("between %.3f and %.3f s", p.got.Since.Seconds(), p.got.At.Seconds())
-	switch {
-	case p.got.At < p.want.Earliest:
-		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "it was over before its time"
-	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.excused(p.want.Bound, p.want.Latest, p.got.Since):
-		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
-	case p.got.Since > p.want.Latest+Allowance(j.Jiffy):
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"
-	}
 }
 
 // time judges an absolute time against its bound, and against the exact tick where the phase of jiffies was known.

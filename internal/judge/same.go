@@ -1,0 +1,55 @@
+package judge
+
+import (
+	"fmt"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// family names the host and the family of a pair, in one connection.
+func (p pair) family() string {
+	e := p.want
+	if e == nil {
+		e = p.got
+	}
+	return fmt.Sprintf("%s %s %d", e.Host, e.What.Family(), e.Port)
+}
+
+// counted reports whether both sides number the events of a kind alike: repeats by a timer, and probes. Duplicate ACKs may be merged.
+func counted(w timeline.What) bool {
+	return w.Again() || w == timeline.KeepaliveProbe || w == timeline.WindowProbe
+}
+
+// same judges that an event that came in its time is the one that was expected.
+func (j *judgement) same(c *result.Check, p *pair) {
+	switch {
+	case c.Verdict == result.Fail:
+	case p.want.What != p.got.What:
+		c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
+		c.Detail = fmt.Sprintf("it is a %s, not a %s", p.got.What, p.want.What)
+	case p.want.Errno != p.got.Errno:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongErrno, fmt.Sprintf("it is %s, not %s", p.got.Errno, p.want.Errno)
+	case p.want.N != p.got.N && counted(p.want.What) && !j.alone[p.family()]:
+		c.Verdict, c.Code = result.Fail, explain.UnexpectedPacket
+		c.Detail = fmt.Sprintf("it is number %d of its kind, not %d", p.got.N, p.want.N)
+	case p.want.Exact:
+		if d := otherBytes(p.want, p.got); d != "" {
+			c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "it carries "+d
+		}
+	}
+}
+
+// between judges the end of a state that only looks can show: it came between two of them, and one instant between must be right.
+func (j *judgement) between(c *result.Check, p *pair) {
+	c.Observed = fmt.Sprintf("between %.3f and %.3f s", p.got.Since.Seconds(), p.got.At.Seconds())
+	switch {
+	case p.got.At < p.want.Earliest:
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "it was over before its time"
+	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.excused(p.want.Bound, p.want.Latest, p.got.Since):
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
+	case p.got.Since > p.want.Latest+Allowance(j.Jiffy):
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"
+	}
+}
