@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
@@ -61,7 +62,7 @@ func (r Recovery) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 	longest := ceilJiffies(f, 2*(r.RTT+r.Lag+max(r.RTOMin, 2*(r.RTT+r.Lag)))) // the first RTO, doubled once
 	out := sweep(f, start, longest, play(variant{}))
 	seen := []string{r.shape(f, variant{})}
-	for _, v := range []variant{{merged: true}, {fast: true}, {merged: true, fast: true}} {
+	for _, v := range variants() {
 		shape := r.shape(f, v)
 		if slices.Contains(seen, shape) {
 			continue
@@ -160,8 +161,8 @@ func (r Recovery) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("recovery: RTT of %v: want %v to %v, so that the burst is out before its first ACK is back", r.RTT, minBurstRTT, maxBurstRTT)
 	case r.Lag < 0 || r.Lag > r.RTT/2:
 		return fmt.Errorf("recovery: the link's lag of %v: want less than half of the RTT of %v", r.Lag, r.RTT)
-	case r.Write < 2*r.RTT:
-		return fmt.Errorf("recovery: write at %v: want two RTT or more after the SYN, %v", r.Write, 2*r.RTT)
+	case r.Write < r.RTT+r.RTT/2:
+		return fmt.Errorf("recovery: write at %v: want %v or more, half an RTT after the handshake", r.Write, r.RTT+r.RTT/2)
 	case r.Reordering < 0 || r.Reordering > 300:
 		return fmt.Errorf("recovery: tcp_reordering=%d: want 1..300, 0 stands for 3", r.Reordering)
 	case r.RTOMin < 0 || r.RTOMin > time.Second:
@@ -186,26 +187,53 @@ type variant struct {
 	// fast: what was sent again is acknowledged faster than the shortest round trip so far. RACK takes the acknowledgement for that of the
 	// first copy and learns nothing of it (tcp_rack_advance).
 	fast bool
+	// thrifty: the receiver's window has no room to grow. While it grows each segment is acknowledged at once; else, after 16 of them, every
+	// second one is, and a single one after 40 ms (__tcp_grow_window sets icsk_ack.quick). Its room depends on what a buffer costs the
+	// receiver, which the link's driver decides.
+	thrifty bool
+	// read: the program has read all before a needless repeat comes, so what answers that has another window.
+	read bool
 }
 
-func (v variant) why() string {
-	switch {
-	case v.merged && v.fast:
-		return variant{merged: true}.why() + "; " + variant{fast: true}.why()
-	case v.merged:
-		return "the receiver merges the SACKs after the third one (tcp_comp_sack_delay_ns)"
-	case v.fast:
-		return "the retransmission is acknowledged faster than any segment before, so RACK takes it for needless and learns nothing from it (tcp_rack_advance)"
+// variants are all choices but the usual one, those with one difference first.
+func variants() []variant {
+	var out []variant
+	for n := 1; n <= 4; n++ {
+		for bits := 1; bits < 16; bits++ {
+			v := variant{merged: bits&1 != 0, fast: bits&2 != 0, thrifty: bits&4 != 0, read: bits&8 != 0}
+			if len(v.reasons()) == n {
+				out = append(out, v)
+			}
+		}
 	}
-	return ""
+	return out
 }
 
-// shape is what is sent under a variant, without times: two variants of one shape are the same timeline.
+func (v variant) why() string { return strings.Join(v.reasons(), "; ") }
+
+func (v variant) reasons() []string {
+	var s []string
+	if v.merged {
+		s = append(s, "the receiver merges the SACKs after the third one (tcp_comp_sack_delay_ns)")
+	}
+	if v.fast {
+		s = append(s, "the retransmission is acknowledged faster than any segment before, so RACK takes it for needless and learns nothing from it (tcp_rack_advance)")
+	}
+	if v.thrifty {
+		s = append(s, "the receiver's window grows no more, so after 16 acknowledgements it acknowledges every second segment, or one alone after 40 ms (tcp_grow_window)")
+	}
+	if v.read {
+		s = append(s, "the receiver's program has read everything before the needless repeat arrives, so the answer to that has a larger window")
+	}
+	return s
+}
+
+// shape is what is sent under a variant, with rough times: two variants of one shape are the same timeline.
 func (r Recovery) shape(f kernel.Facts, v variant) string {
 	w := &world{facts: f, tick: f.Jiffy().Nanoseconds(), jiffies: 1 << 40}
 	var s string
 	for _, h := range playBurst(r, w, v) {
-		if h.Host == r.Host {
+		if h.Host == r.Host || !h.Maybe {
 			s += fmt.Sprintln(h.What, h.N, h.RelSeq, h.nominalMS())
 		}
 	}

@@ -9,7 +9,9 @@ type returned struct {
 	ack  int
 	have []bool
 	dup  int // which duplicate ACK it is; 0: none
-	same int // how many the receiver merged into this one, besides itself
+	// window: it is the first one after the handshake, so it updates the window and does not count as a duplicate (tcp_may_update_window:
+	// its number is after that of the SYN-ACK).
+	window bool
 }
 
 // ackState is what tcp_ack collects of one acknowledgement.
@@ -122,10 +124,7 @@ func (s *sender) clean(k *ackState, ack int) {
 		sample = k.sackRTT
 	}
 	if sample < 0 && k.acked > 0 {
-		sample = k.at - s.seg[s.una-1].sent // by the echoed timestamp, which is the repeat's
-		if !s.seg[edge].ever {
-			sample = k.at - s.seg[edge].sent
-		}
+		sample = k.at - s.seg[edge].sent // by the echoed timestamp: that of the segment that filled the hole (tcp_replace_ts_recent)
 	}
 	if sample >= 0 {
 		s.sample(sample)
@@ -211,8 +210,8 @@ func (s *sender) identify(k *ackState) {
 // alert is tcp_fastretrans_alert.
 func (s *sender) alert(k *ackState, a returned) {
 	dups := 0
-	if !k.advanced {
-		dups = 1 + a.same
+	if !k.advanced && !a.window {
+		dups = 1
 	}
 	switch s.state {
 	case caRecovery:

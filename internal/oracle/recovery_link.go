@@ -151,6 +151,7 @@ type receiver struct {
 	have  []bool
 	next  int  // rcv_nxt
 	acked int  // rcv_wup: what was acknowledged last
+	spoke bool // something was acknowledged since the handshake
 	again bool // what is acknowledged came a second time
 	quick int  // icsk_ack.quick
 	dups  int  // duplicate ACKs since next moved, as they are named
@@ -237,10 +238,15 @@ func (r *receiver) delayed(at time.Duration, from origin) {
 func (r *receiver) send(at time.Duration, from origin, filled bool) {
 	b := r.b
 	r.delay++
-	r.quick = max(r.quick-1, 0)
+	if r.b.variant.thrifty { // while the window grows, quick never falls to zero
+		r.quick = max(r.quick-1, 0)
+	}
 	a := returned{ack: r.next, have: slices.Clone(r.have)}
 	s := segmentAt{seq: 1, ack: uint32(1 + r.next*b.Size), exact: true}
 	switch {
+	case r.next == r.acked && !r.spoke && !b.SACK:
+		a.window = true
+		b.emit(b.Peer, timeline.WindowUpdate, 0, at, from, s, say("a segment came out of order: the first acknowledgement since the handshake tells the window anew, so it does not count as a duplicate"))
 	case r.next == r.acked:
 		r.dups++
 		a.dup = r.dups
@@ -249,15 +255,29 @@ func (r *receiver) send(at time.Duration, from origin, filled bool) {
 		if r.again {
 			why = say("a segment came a second time: the same acknowledgement again, up to segment %d", r.next)
 		}
-		b.emit(b.Peer, timeline.DuplicateACK, r.dups, at, from, s, why)
+		what, n := timeline.DuplicateACK, r.dups
+		if b.variant.read && r.again && r.next == len(r.have) {
+			what, n = timeline.WindowUpdate, 0
+		}
+		b.emit(b.Peer, what, n, at, from, s, why)
 	default:
 		r.dups = 0
 		// The first flight is acknowledged as the receiver likes: each segment, or every second one.
 		s.maybe, s.exact = !filled && r.next < len(r.have), filled || r.next == len(r.have)
 		b.emit(b.Peer, timeline.ACK, 0, at, from, s, say("acknowledges up to segment %d", r.next))
 	}
-	r.acked = r.next
+	if r.next == len(r.have) && r.acked < r.next {
+		r.tellWindow(at, from, s)
+	}
+	r.acked, r.spoke = r.next, true
 	b.answer(at, from, a)
+}
+
+// tellWindow is tcp_cleanup_rbuf when the program has read all: it says so where the window has become twice as large.
+func (r *receiver) tellWindow(at time.Duration, from origin, s segmentAt) {
+	s.exact, s.maybe = false, true
+	from.slack = max(from.slack, answerWithin) + wakeWithin
+	r.b.emit(r.b.Peer, timeline.WindowUpdate, 0, at, from, s, say("the program has read everything: said where that makes the window twice as large"))
 }
 
 // rttEstimator is tcp_rtt_estimator and tcp_set_rto, in microseconds, with a sample from each acknowledgement.

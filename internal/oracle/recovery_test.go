@@ -72,8 +72,15 @@ func TestRecoveryMeasured(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := repeats(c.r, tl); got != c.want {
-			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		got := []string{repeats(c.r, tl)}
+		for _, a := range tl.Alternatives {
+			got = append(got, repeats(c.r, a))
+			if got[0] != c.want && got[len(got)-1] == c.want {
+				tl, got[0] = a, c.want
+			}
+		}
+		if got[0] != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, strings.Join(got, " or "), c.want)
 			continue
 		}
 		i := 0
@@ -192,7 +199,7 @@ func TestRecoveryRefuses(t *testing.T) {
 		"lose segment 21": {linux618(t), func(r *Recovery) { r.Lose = []int{21} }},
 		"lose segment 3":  {linux618(t), func(r *Recovery) { r.Lose = []int{3, 3} }},
 		"43 segments":     {linux618(t), func(r *Recovery) { r.Segments = 43 }},
-		"write at":        {linux618(t), func(r *Recovery) { r.Write = 30 * ms }},
+		"write at":        {linux618(t), func(r *Recovery) { r.Write = 29 * ms }},
 	} {
 		r := twenty(true, 15)
 		c.change(&r)
