@@ -116,6 +116,7 @@ func (o ListenOptions) inherited() []sockopt {
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(o.KeepIdle / time.Second)},
 		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(o.KeepInterval / time.Second)},
 		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, o.KeepCount},
+		{"SO_RCVLOWAT", unix.SOL_SOCKET, unix.SO_RCVLOWAT, o.LowWater},
 	} {
 		if s.value != 0 {
 			set = append(set, s)

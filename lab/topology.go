@@ -173,4 +173,7 @@ type ListenOptions struct {
 	KeepCount              int
 	// ReceiveBuffer is SO_RCVBUF of the listener, in bytes, which the kernel doubles. Zero: tcp_rmem rules.
 	ReceiveBuffer int
+	// LowWater is SO_RCVLOWAT in bytes: the program sleeps until so much is there, so that no segment before meets a socket that the
+	// program holds, where the kernel merges segments and their acknowledgements (tcp_add_backlog). Zero: 1.
+	LowWater int
 }
