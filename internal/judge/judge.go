@@ -39,32 +39,9 @@ type Input struct {
 	Lost   int // packets that the captures could not hold
 	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
 	Broken error
-	Step   time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
-}
-
-// Schedule judges the events and the outcome. It returns them joined (expected and seen), and one check per expectation: the number
-// of packets, each packet's time and gap, the error and the time at which the call ended.
-//
-// Where what was seen contradicts the prediction and it has alternatives, each of which a correct kernel may follow, the first that
-// explains everything is taken; note says which. An alternative that explains only a part is no excuse.
-func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check, note string) {
-	events, outcome, checks = schedule(in)
-	if Passes(checks) {
-		return events, outcome, checks, ""
-	}
-	for _, alt := range in.Want.Alternatives {
-		other := in
-		other.Want = alt
-		if e, o, c := schedule(other); Passes(c) {
-			return e, o, c, alt.Why
-		}
-	}
-	return events, outcome, checks, ""
-}
-
-// Passes reports whether nothing contradicts.
-func Passes(checks []result.Check) bool {
-	return !slices.ContainsFunc(checks, func(c result.Check) bool { return c.Verdict != result.Pass && c.Verdict != result.Skip })
+	// Link says by how much the link's time was off, where that is what a contradiction may come from. Nil: it was not.
+	Link error
+	Step time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
 }
 
 func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
@@ -128,6 +105,8 @@ func (j *judgement) doubt() (reason, code string) {
 	switch {
 	case j.Broken != nil:
 		return j.Broken.Error(), explain.ObservationEnded
+	case j.Link != nil:
+		return j.Link.Error(), explain.LinkRTT
 	case j.Lost > 0:
 		return fmt.Sprintf("the capture lost %d packets", j.Lost), explain.CaptureDrops
 	case j.Step > maxStep || j.Step < -maxStep:
@@ -252,8 +231,9 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 		early = max(early, -d-j.ClockError)
 		onTick = early <= 0 && late < j.Jiffy
 	}
-	// What a stall could have moved inside a wide window cannot be told; in a narrow one there is nothing to tell.
-	onTime := !exact && early <= 0 && late <= Allowance(j.Jiffy) && b.Latest-b.Earliest <= Allowance(j.Jiffy)
+	// What a stall could have moved inside a wide window cannot be told; in a narrow one there is nothing to tell. Narrow is what a later
+	// call leaves open, a jiffy to either side, and an allowance.
+	onTime := !exact && early <= 0 && late <= Allowance(j.Jiffy) && b.Latest-b.Earliest <= Allowance(j.Jiffy)+2*j.Jiffy
 	inWindow := seen >= b.Earliest && seen <= b.Latest+Allowance(j.Jiffy)
 	switch {
 	case exact && inWindow && (early > 0 || late > Allowance(j.Jiffy)) && j.stalledAtStart():
