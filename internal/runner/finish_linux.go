@@ -57,12 +57,12 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	res := r.res
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(o.looks)
-	res.Stalls = r.stalls(v.origin)
+	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, r.setup.RTT, r.facts.Jiffy())...)
 	r.fillClock(v, wall)
 	in := v.judgeInput(r)
 	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
 	var other string
-	if res.Events, res.Outcome, res.Checks, other = judge.Schedule(in); other != "" {
+	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, r.setup.RTT); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
 	}
 	res.Checks = append(res.Checks, r.otherChecks(v, o, gone)...)

@@ -224,7 +224,8 @@ func (o *observer) look() {
 	}
 }
 
-// refresh works out what is known so far and tells the Watcher what is new. It is a preview: the rule counters are read at the end.
+// refresh works out what is known so far and tells the Watcher what is new. It is a preview: the rule counters are read at the end. What
+// may still be on the link waits, except at the end of observation.
 func (o *observer) refresh() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -254,6 +255,9 @@ func (o *observer) refresh() {
 	for _, e := range events {
 		if e.Verdict == result.Fail && !o.ended && timeline.What(e.What).OnWire() && seenAt(e) == newest[e.Host] {
 			continue // what it is called can change with what comes after it, and a contradiction with its name
+		}
+		if !o.ended && o.underWay(v, e) {
+			continue
 		}
 		// It is told once, as it is named then.
 		if id := fmt.Sprintf("%s %v", e.Host, seenAt(e)); e.Seen != nil && !o.told[id] {
@@ -407,6 +411,7 @@ func (o *observer) settle(ctx context.Context) {
 		o.mu.Unlock()
 		o.wait(ctx, wait)
 	}
+	o.wait(ctx, o.r.setup.RTT) // what is still on the link
 	o.look()
 }
 

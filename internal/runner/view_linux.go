@@ -260,7 +260,7 @@ func (v *view) judgeInput(r *run) judge.Input {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
 	}
-	in.Stalls = r.stalls(v.origin)
+	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.setup.RTT, r.facts.Jiffy())...)
 	return in
 }
 

@@ -1,0 +1,55 @@
+package runner
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// linkStalls are the times in which the process that carries the frames of a link with an RTT did not run in time: those in which a packet
+// took a jiffy or more longer than half the RTT between the two captures. What was sent on the word of such a packet is late by as much.
+// A link that is not late is not told of, so that it excuses nothing.
+func linkStalls(packets []result.Packet, rtt, jiffy time.Duration) []result.Stall {
+	var out []result.Stall
+	if rtt == 0 {
+		return nil
+	}
+	for _, p := range packets {
+		if p.SentAt == nil || p.ArrivedAt == nil {
+			continue
+		}
+		due := p.SentAt.Duration() + rtt/2
+		if late := p.ArrivedAt.Duration() - due; late >= jiffy {
+			out = append(out, result.Stall{At: result.Seconds(due), For: result.Seconds(late), CPU: -1, Process: "link"})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
+	return out
+}
+
+// scheduled judges the schedule. Where it is contradicted and the link was late by a jiffy or more, the sender measured another RTT than the
+// one that was asked for, and its timers, which are made of it, are longer by a multiple: then the run proves nothing.
+func scheduled(in judge.Input, packets []result.Packet, rtt time.Duration) (events []result.Event, outcome *result.Event, checks []result.Check, other string) {
+	events, outcome, checks, other = judge.Schedule(in)
+	late := linkStalls(packets, rtt, in.Jiffy)
+	if len(late) == 0 || !judge.Contradicted(checks) {
+		return events, outcome, checks, other
+	}
+	worst := slices.MaxFunc(late, func(a, b result.Stall) int { return cmp.Compare(a.For, b.For) })
+	in.Link = fmt.Errorf("the link was late by %v at %v, so the sender measured another RTT and made its timers of it", worst.For.Duration(), worst.At.Duration())
+	return judge.Schedule(in)
+}
+
+// underWay reports whether a packet can still be on a link with an RTT, so that nobody can say yet whether it arrives.
+func (o *observer) underWay(v *view, e result.Event) bool {
+	if o.r.setup.RTT == 0 {
+		return false
+	}
+	now, err := kernel.MonotonicNow()
+	return err == nil && now-v.origin-seenAt(e) < o.r.setup.RTT/2+pairWithin
+}
