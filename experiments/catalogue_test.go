@@ -67,7 +67,15 @@ func others(q experiments.Param) []string {
 }
 
 // needs are the other flags without which a parameter is refused.
-var needs = map[string]map[string]string{"watch": {"peer": "alive"}}
+var needs = map[string]map[string]string{"watch": {"peer": "alive"}, "exp6-fast-retransmit early-retrans": {"lose": "last"}}
+
+// needed are those of a parameter, by its name or by the experiment's and its name.
+func needed(x *experiments.Experiment, flag string) map[string]string {
+	if with := needs[x.Name+" "+flag]; with != nil {
+		return with
+	}
+	return needs[flag]
+}
 
 // TestEveryParameterMatters gives each parameter one value after the other. It catches one that Run uses and Predict forgets, and one that
 // nobody uses.
@@ -92,7 +100,7 @@ func TestEveryParameterMatters(t *testing.T) {
 			}
 			for _, q := range x.Params {
 				setup, base := setup, alone
-				if with := needs[q.Flag]; with != nil {
+				if with := needed(x, q.Flag); with != nil {
 					setup, base = said(with)
 				}
 				if !matters(t, x, q, setup, base) {
@@ -106,7 +114,7 @@ func TestEveryParameterMatters(t *testing.T) {
 func matters(t *testing.T, x *experiments.Experiment, q experiments.Param, setup string, base timeline.Timeline) bool {
 	for _, v := range others(q) {
 		flags := map[string]string{q.Flag: v}
-		maps.Copy(flags, needs[q.Flag])
+		maps.Copy(flags, needed(x, q.Flag))
 		_, e, err := planned(t, x, experiments.Fast, "6.18", flags)
 		if err != nil {
 			continue // this parameter does not take it

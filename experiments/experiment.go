@@ -75,6 +75,8 @@ type Param struct {
 	Absent string
 	// Code is what `tcplab explain` knows about the parameter, "" for nothing.
 	Code string
+	// Words are words for values of a knob: "off" for "0".
+	Words map[string]string
 }
 
 // Fault is what an experiment breaks.
@@ -191,6 +193,9 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 		if value == "" {
 			plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: "", From: "kernel"})
 			continue
+		}
+		if v, ok := q.Words[value]; ok {
+			value = v
 		}
 		if from == "profile" && q.ownValue(p) == "" {
 			from = "default"

@@ -26,6 +26,11 @@ func (x *Experiment) Script(p Plan) []string {
 			in(host, "ethtool -K "+lab.Iface+" tso off gso off gro off tx off"),
 		)
 	}
+	if setup.RTT > 0 {
+		for _, host := range []string{"client", "server"} {
+			s = append(s, in(host, fmt.Sprintf("tc qdisc add dev %s root netem delay %s # where the kernel has sch_netem", lab.Iface, setup.RTT/2)))
+		}
+	}
 	for _, set := range p.Settings {
 		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
 	}
@@ -36,7 +41,7 @@ func (x *Experiment) Script(p Plan) []string {
 	}
 	server := lab.ServerAddr.Addr().String()
 	s = append(s,
-		in("server", fmt.Sprintf("python3 -m http.server --bind %s %d &", server, setup.Listen[0].Port)),
+		in("server", fmt.Sprintf("%s &", x.serverCommand(server, setup.Listen[0]))),
 		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
 		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
 		"sleep 1 # until both captures listen",
@@ -50,6 +55,15 @@ func (x *Experiment) Script(p Plan) []string {
 		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -vnL %s", f.Rule.TableName(), f.Rule.Chain)))
 	}
 	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
+}
+
+// serverCommand is a server for the client of the script: one for HTTP, which reads what comes too, or one that sleeps until all is there.
+func (x *Experiment) serverCommand(server string, o lab.ListenOptions) string {
+	if o.LowWater == 0 {
+		return fmt.Sprintf("python3 -m http.server --bind %s %d", server, o.Port)
+	}
+	return fmt.Sprintf(`python3 -c 'import select, socket; s = socket.create_server(("%s", %d)); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, %d); `+
+		`c = s.accept()[0]; p = select.poll(); p.register(c, 1); [p.poll() for _ in iter(lambda: c.recv(65536), b"")]'`, server, o.Port, o.LowWater)
 }
 
 // clientCommand opens the connection: with curl, or with a line of Python where the plan sets socket options, which curl cannot.

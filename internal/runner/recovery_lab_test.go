@@ -1,0 +1,187 @@
+//go:build lab
+
+package runner
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// recovery is a copy of exp6 that a test may break.
+func recovery(t *testing.T) *experiments.Experiment {
+	t.Helper()
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	if _, err := lab.DelayMethod(); err != nil {
+		t.Fatalf("a link with an RTT: %v", err)
+	}
+	x, err := experiments.Find("exp6-fast-retransmit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := *x
+	return &c
+}
+
+// burst are the flags of a run with an RTT that is long beside a jiffy, so that a wrong rule is late by more than a machine can be.
+func burst(more ...string) map[string]string {
+	flags := map[string]string{"rtt": "100ms"}
+	for i := 0; i < len(more); i += 2 {
+		flags[more[i]] = more[i+1]
+	}
+	return flags
+}
+
+// TestRecoveryPasses is the other half of TestRecoveryControls: the same runs, not broken, pass or, on a machine that stalls, are left open.
+// It catches a rule of the oracle that this kernel does not follow.
+func TestRecoveryPasses(t *testing.T) {
+	for name, flags := range map[string]map[string]string{
+		"one": burst(), "two": burst("lose", "15,19"), "two without SACK": burst("lose", "15,19", "sack", "off"),
+		"too few behind them": burst("lose", "17,19"), "the last": burst("lose", "last"), "the last without SACK": burst("lose", "last", "sack", "off"),
+		"the last without probes": burst("lose", "last", "early-retrans", "0"), "after a recovery": burst("lose", "15,20"),
+		"no shortcut": burst("recovery", "5"), "the first of four": burst("lose", "1", "segments", "4", "sack", "off"), "a short link": burst("rtt", "4ms"),
+		"sixteen": burst("lose", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"), "a whole window": burst("lose", "1,5,42", "segments", "42"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := recovery(t)
+			r := perform(t, Options{Experiment: x, Plan: fast(t, x, flags)})
+			if r.Verdict != result.Pass && r.Verdict != result.Inconclusive {
+				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
+			}
+		})
+	}
+}
+
+// TestRecoveryControls is the reason to believe a pass of exp6: each row breaks the kernel's side or the prediction's, and none may pass.
+func TestRecoveryControls(t *testing.T) {
+	believing := func(name, value string) func(x *experiments.Experiment) {
+		return func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", "net.ipv4."+name, value) })
+		}
+	}
+	dropping := func(k ...int) func(x *experiments.Experiment) {
+		return func(x *experiments.Experiment) {
+			faults(x, experiments.Fault{Host: "server", Rule: lab.DropData(httpPort, k...)})
+		}
+	}
+	setting := func(name, value string) func(x *experiments.Experiment) {
+		return func(x *experiments.Experiment) { first(x, set(name, value)) }
+	}
+	for _, tt := range []struct {
+		name       string
+		spoil      func(x *experiments.Experiment)
+		flags      map[string]string
+		code       string
+		hypothesis string
+	}{
+		// The lab does something else than the experiment says.
+		{name: "nothing is lost", spoil: func(x *experiments.Experiment) { faults(x) }, code: explain.TooFewSYNs},
+		{name: "another segment is lost", spoil: dropping(14)},
+		{name: "two are lost", spoil: dropping(15, 18), flags: burst("sack", "off"), code: explain.UnexpectedPacket},
+		{name: "the repeat is lost too", spoil: dropping(15, 21), code: explain.UnexpectedPacket},
+		{name: "the link is slower", spoil: func(x *experiments.Experiment) {
+			honest := x.Setup
+			x.Setup = func(o experiments.Options) experiments.Setup {
+				s := honest(o)
+				s.RTT += 60 * time.Millisecond
+				return s
+			}
+		}},
+
+		// The kernel is set otherwise, behind the prediction's back.
+		{name: "tcp_sack", spoil: setting("tcp_sack", "0"), flags: burst("lose", "15,19"), code: explain.WrongSACK, hypothesis: explain.FastRetransmits},
+		{name: "tcp_recovery", spoil: setting("tcp_recovery", "5"), flags: burst("rtt", "300ms"), code: explain.TooLate},
+		{name: "tcp_reordering", spoil: setting("tcp_reordering", "6"), flags: burst("sack", "off")},
+		{name: "tcp_early_retrans", spoil: setting("tcp_early_retrans", "0"), flags: burst("lose", "19,20")},
+
+		// The prediction lies.
+		{name: "believed without SACK", spoil: believing("tcp_sack", "0"), flags: burst("lose", "15,19")},
+		{name: "believed with SACK", spoil: believing("tcp_sack", "1"), flags: burst("lose", "15,19", "sack", "off"), code: explain.WrongRounds},
+		{name: "another segment again", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) {
+				for i := range t.Events {
+					if t.Events[i].What == timeline.FastRetransmit {
+						t.Events[i].RelSeq += 1000
+					}
+				}
+			})
+		}},
+		{name: "a repeat a jiffy and a half of allowance later", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) {
+				for i := range t.Events {
+					if t.Events[i].What == timeline.FastRetransmit {
+						shift(&t.Events[i], 30*time.Millisecond, 4*time.Millisecond)
+					}
+				}
+			})
+		}, code: explain.TooEarly},
+		{name: "a repeat that nobody predicted", spoil: func(x *experiments.Experiment) {
+			lie(x, func(t *timeline.Timeline) {
+				t.Events = slices.DeleteFunc(t.Events, func(e timeline.Event) bool { return e.What == timeline.FastRetransmit })
+			})
+		}, code: explain.UnexpectedPacket},
+		{name: "a write that was not made then", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.Moved("write", 100*time.Millisecond) })
+		}, code: explain.TooEarly},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x := recovery(t)
+			flags := tt.flags
+			if flags == nil {
+				flags = burst()
+			}
+			plan := fast(t, x, flags)
+			tt.spoil(x)
+			r := perform(t, Options{Experiment: x, Plan: plan})
+			codes := failed(r)
+			t.Logf("%s: %s %v; hypothesis %+v", r.Verdict, r.Reason, codes, r.Hypothesis)
+			if r.Verdict == result.Pass || tt.name != "the link is slower" && r.Verdict != result.Fail {
+				t.Errorf("verdict: got %s (%s), want fail", r.Verdict, r.Reason)
+			}
+			if tt.code != "" && !slices.Contains(codes, tt.code) {
+				t.Errorf("codes of failed checks: got %v, want %s among them", codes, tt.code)
+			}
+			if tt.hypothesis != "" && (r.Hypothesis == nil || r.Hypothesis.Code != tt.hypothesis) {
+				t.Errorf("hypothesis: got %+v, want code %s", r.Hypothesis, tt.hypothesis)
+			}
+		})
+	}
+}
+
+// TestWrittenTwice catches a burst in two writes that is judged as one: the second comes when the first is on its way.
+func TestWrittenTwice(t *testing.T) {
+	x := recovery(t)
+	x.Run = func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
+		if err := l.Client.InitialWindow(20); err != nil {
+			return err
+		}
+		c, err := l.Client.Start(ctx)
+		if err != nil {
+			return err
+		}
+		o := lab.DialOptions{At: e.StartAt}
+		o.MaxSeg = 1012
+		if err := c.Connect(ctx, l.Server.Port(httpPort), o); err != nil {
+			return err
+		}
+		at := e.StartAt + x.Calls(e)[0].At
+		if _, err := c.Write(ctx, 10, 1000, at); err != nil {
+			return err
+		}
+		_, err = c.Write(ctx, 10, 1000, at+40*time.Millisecond)
+		return err
+	}
+	if r := perform(t, Options{Experiment: x, Plan: fast(t, x, burst())}); r.Verdict != result.Fail {
+		t.Errorf("verdict: got %s (%s), want fail", r.Verdict, r.Reason)
+	}
+}
