@@ -24,7 +24,6 @@ func checksOfRecovery(e Env, r *result.Result) []result.Check {
 		rounds.Verdict, rounds.Code, rounds.Detail = result.Inconclusive, explain.LinkRTT, fmt.Sprintf("the link was late by %s", ms(most-rtt/2))
 	}
 	return []result.Check{
-		linkCheck(r.Packets, rtt, e.Facts.Jiffy()+5*time.Millisecond),
 		sackCheck(r.Packets, in.SACK),
 		duplicatesCheck(r.Packets, in.SACK, in.Reordering),
 		rounds,
@@ -45,22 +44,6 @@ func linkTimes(packets []result.Packet) (least, most time.Duration, n int) {
 		n++
 	}
 	return least, most, n
-}
-
-// linkCheck holds every packet's time on the link against half the RTT. A packet may be late as the machine is; early it cannot be.
-func linkCheck(packets []result.Packet, rtt, allowed time.Duration) result.Check {
-	c := result.Check{ID: "link-rtt", Name: "time on the link", Expected: ms(rtt / 2), Allowed: ms(rtt/2) + " … " + ms(rtt/2+allowed), Verdict: result.Pass}
-	least, most, n := linkTimes(packets)
-	c.Observed = ms(least) + " … " + ms(most)
-	switch {
-	case n == 0:
-		c.Observed, c.Verdict, c.Detail = "nothing", result.Skip, "no packet was seen at both ends"
-	case least < rtt/2:
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.LinkRTT, "a packet was faster than the link's time: it is not the link that was asked for"
-	case most > rtt/2+allowed:
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.LinkRTT, fmt.Sprintf("a packet took %s longer than half the RTT: the machine was too busy to carry it", ms(most-rtt/2))
-	}
-	return c
 }
 
 // ms writes a time in milliseconds.

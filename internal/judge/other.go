@@ -200,11 +200,11 @@ func Link(l result.Link, packets []result.Packet) result.Check {
 	}
 	switch {
 	case least < half:
-		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "the link is faster than it was asked to be"
+		c.Verdict, c.Code, c.Detail = result.Fail, explain.LinkRTT, "the link is faster than it was asked to be"
 	case l.Lost > 0:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the link lost %d packets from a full queue", l.Lost)
 	case most > half+linkSlack:
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the process that delays the packets did not run in time"
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.LinkRTT, "the process that delays the packets did not run in time"
 	}
 	return c
 }

@@ -20,11 +20,51 @@ func (p *pen) checks(r *result.Result) {
 	cols := []column{{title: "check"}, {title: "expected", right: true}, {title: "observed", right: true},
 		{title: "gap", right: true}, {title: "allowed gap", right: true}, {title: "result"}}
 	var rows [][]cell
-	for _, c := range r.Checks {
-		rows = append(rows, []cell{{checkName(c), plain}, {c.Expected, plain}, {c.Observed, plain}, {c.Gap, plain},
+	for i := 0; i < len(r.Checks); {
+		c, n := r.Checks[i], alike(r.Checks[i:])
+		name, expected, observed := checkName(c), c.Expected, c.Observed
+		if n > 1 {
+			last := r.Checks[i+n-1]
+			name = fmt.Sprintf("%s × %d", groupName(c), n)
+			expected, observed = upTo(c.Expected, last.Expected), upTo(c.Observed, last.Observed)
+		}
+		rows = append(rows, []cell{{name, plain}, {expected, plain}, {observed, plain}, {c.Gap, plain},
 			{c.AllowedGap, plain}, {verdictCell(c.Verdict), verdictColor(c.Verdict)}})
+		i += n
 	}
 	p.table(cols, rows)
+}
+
+// fewAlike is the least number of checks of one name, one after the other, that share a row.
+const fewAlike = 4
+
+// alike counts the checks from the first on that passed, without a gap to show, under one name: the segments of a burst.
+func alike(checks []result.Check) int {
+	n := 0
+	for _, c := range checks {
+		if c.Verdict != result.Pass || c.Gap != "" || groupName(c) != groupName(checks[0]) {
+			break
+		}
+		n++
+	}
+	if n < fewAlike {
+		return 1
+	}
+	return n
+}
+
+// groupName is a check's name without the number at its end: "duplicate ACK" for "duplicate ACK 3".
+func groupName(c result.Check) string {
+	name := checkName(c)
+	return strings.TrimRight(strings.TrimRight(name, "0123456789"), " ")
+}
+
+// upTo writes two values as a range, in one unit.
+func upTo(first, last string) string {
+	if first == last {
+		return first
+	}
+	return strings.TrimSuffix(first, " s") + " … " + last
 }
 
 func checkName(c result.Check) string {

@@ -242,20 +242,20 @@ func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string
 	if l.ports && pk != nil {
 		defer func() { text = fmt.Sprintf(":%d %s", serverPort(*pk, l.left), text) }()
 	}
-	if pk != nil && pk.Len > 0 && w.Family() == timeline.Data {
+	switch {
+	case w == timeline.DuplicateACK && n > 0: // what it says is worth more than its name
+		name = fmt.Sprintf("dup ACK %d", n)
+	case pk != nil && pk.Len > 0 && w == timeline.TailLossProbe:
+		name = count(pk.Len, "byte") + ", " + w.Words()
+	case pk != nil && pk.Len > 0 && w.Family() == timeline.Data && w != timeline.FastRetransmit:
 		name = count(pk.Len, "byte") + strings.TrimPrefix(name, "data")
-		if w == timeline.TailLossProbe || w == timeline.FastRetransmit {
-			name = count(pk.Len, "byte") + ", " + w.Words()
-		}
 	}
-	if total := l.totals[eventKey{host, what}]; n > 0 && repeats(what) {
-		name = fmt.Sprintf("%s (%d)", name, n)
-		if n <= total && w != timeline.DuplicateACK {
-			name = fmt.Sprintf("%s (%d of %d)", strings.TrimSuffix(name, fmt.Sprintf(" (%d)", n)), n, total)
-		}
-		if w != timeline.DuplicateACK && w != timeline.FastRetransmit {
-			return name
-		}
+	switch total := l.totals[eventKey{host, what}]; {
+	case n == 0 || !repeats(what) || w == timeline.DuplicateACK:
+	case n <= total:
+		return fmt.Sprintf("%s (%d of %d)", name, n, total)
+	default:
+		return fmt.Sprintf("%s (%d)", name, n)
 	}
 	if w == timeline.TailLossProbe && pk != nil && pk.Len > 0 && l.segments <= 1 {
 		return name // the one segment that there is
@@ -270,7 +270,7 @@ func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string
 	if pk.Len > 0 || w.Family() != timeline.ACK {
 		name += fmt.Sprintf(" seq=%d", seq)
 	}
-	if strings.Contains(pk.Flags, "ACK") && (pk.Len == 0 || w.Family() == timeline.SYN) {
+	if strings.Contains(pk.Flags, "ACK") && (pk.Len == 0 || w.Family() == timeline.SYN) && !(w == timeline.DuplicateACK && len(pk.SACK) > 0) {
 		name += fmt.Sprintf(" ack=%d", ack)
 	}
 	for _, b := range pk.SACK {
