@@ -167,8 +167,23 @@ const mostWays = 1000
 // inet_diag can show, of one connection, is left out.
 func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
 	ways := make([][]timeline.Timeline, len(c))
+	known := map[string]timeline.Timeline{} // many places come to the same
+	ask := func(one CapturePoint, start *Start) (timeline.Timeline, error) {
+		key := fmt.Sprintf("%+v %+v %s %v", one.Connect, one.Server, one.Drops(), one.out())
+		if start != nil {
+			key += fmt.Sprintf(" %+v", *start)
+		}
+		if tl, ok := known[key]; ok {
+			return tl, nil
+		}
+		tl, err := one.Predict(f, start)
+		if err == nil {
+			known[key] = tl
+		}
+		return tl, err
+	}
 	for i, one := range c {
-		tl, err := one.later(f, start)
+		tl, err := one.later(f, start, ask)
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
@@ -200,9 +215,9 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 }
 
 // later predicts an open that begins at its Offset: as by itself, from the jiffy in which it begins or a neighbouring one.
-func (c CapturePoint) later(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+func (c CapturePoint) later(f kernel.Facts, start *Start, ask func(CapturePoint, *Start) (timeline.Timeline, error)) (timeline.Timeline, error) {
 	if c.Offset == 0 {
-		return c.Predict(f, start)
+		return ask(c, start)
 	}
 	jiffy := f.Jiffy()
 	into, slips := time.Duration(0), []int64{0, -1, 1}
@@ -219,7 +234,7 @@ func (c CapturePoint) later(f kernel.Facts, start *Start) (timeline.Timeline, er
 				own.Phase = into + c.Offset - time.Duration(ahead)*jiffy
 			}
 		}
-		tl, err := c.Predict(f, own)
+		tl, err := ask(c, own)
 		if err != nil {
 			return tl, err
 		}
