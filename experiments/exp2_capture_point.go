@@ -47,6 +47,7 @@ func init() {
 		Checks:  checksOfCapturePoint,
 		Rivals:  rivalsOfCapturePoint,
 		Story:   storyOfCapturePoint,
+		ByHand:  capturePointByHand,
 	})
 }
 
@@ -252,7 +253,7 @@ func checksOfCapturePoint(e Env, r *result.Result) []result.Check {
 			!want.SYNACKAtClient.Holds(got.ackArrived) || !want.Hits.Holds(int(got.hits)) {
 			check.Verdict, check.Code, check.Detail = result.Fail, explain.CapturePoint, "a capture or the counter shows another number than this place in the packet's way allows"
 			if doubtful(r) {
-				check.Verdict, check.Detail = result.Inconclusive, "the schedule of this run is inconclusive"
+				check.Verdict, check.Detail = result.Inconclusive, "packets may be missing from the captures"
 			}
 		}
 		out = append(out, check)
@@ -342,4 +343,24 @@ func list(words []string) string {
 		return strings.Join(words, "")
 	}
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+// capturePointByHand connects to all ports at once.
+func capturePointByHand(p Plan) []string {
+	host := lab.ServerAddr.Addr().String()
+	rows := chosen(p.Options)
+	if len(rows) == 1 {
+		return []string{fmt.Sprintf("ip netns exec client curl -sS http://%s:%d/", host, rows[0].port)}
+	}
+	var ports []string
+	for _, r := range rows {
+		ports = append(ports, strconv.Itoa(int(r.port)))
+	}
+	return []string{
+		fmt.Sprintf("for port in %s; do ip netns exec server python3 -m http.server --bind %s $port & done", strings.Join(ports[1:], " "), host),
+		"sleep 1 # until all listen",
+		fmt.Sprintf("for port in %s; do ip netns exec client curl -sS http://%s:$port/ & done", strings.Join(ports, " "), host),
+		"sleep 5 # until all have given up",
+		"kill %4 %5 %6 %7 %8 %9 %10 %11 %12",
+	}
 }

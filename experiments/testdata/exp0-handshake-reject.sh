@@ -1,0 +1,22 @@
+ip netns add client && ip netns add server
+ip link add eth0 netns client type veth peer name eth0 netns server
+ip netns exec client sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_congestion_control=reno
+ip netns exec client ip address add 10.99.0.1/24 dev eth0
+ip netns exec client ip link set lo up
+ip netns exec client ip link set eth0 up
+ip netns exec client ethtool -K eth0 tso off gso off gro off tx off
+ip netns exec server sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_congestion_control=reno
+ip netns exec server ip address add 10.99.0.2/24 dev eth0
+ip netns exec server ip link set lo up
+ip netns exec server ip link set eth0 up
+ip netns exec server ethtool -K eth0 tso off gso off gro off tx off
+ip netns exec server iptables -t filter -A INPUT -p tcp --dport 8080 --tcp-flags FIN,SYN,RST,ACK SYN -j REJECT --reject-with icmp-host-unreachable
+ip netns exec server python3 -m http.server --bind 10.99.0.2 8080 &
+ip netns exec client tcpdump -i eth0 -w client.pcap tcp &
+ip netns exec server tcpdump -i eth0 -w server.pcap tcp &
+sleep 1 # until both captures listen
+ip netns exec client curl -sS http://10.99.0.2:8080/
+sleep 2 # tcpdump gets its packets in blocks, up to a second late
+ip netns exec server iptables -t filter -vnL INPUT
+kill %1 %2 %3; wait
+ip netns delete client && ip netns delete server
