@@ -205,7 +205,8 @@ func runHandshake(ctx context.Context, l *lab.Lab, e Env) error {
 	return c.Close()
 }
 
-// statesOfHandshake: those that last as long as a packet takes may not be seen.
+// statesOfHandshake: those that last as long as a packet takes may not be seen. A look at a server's socket that is just being taken away
+// finds it closed (tcp_set_state), or no socket at all; the next one finds the listener.
 func statesOfHandshake(e Env) map[string][]string {
 	if _, no := refused(e.Options); no {
 		if e.Options["port"] == "closed" {
@@ -223,7 +224,7 @@ func statesOfHandshake(e Env) map[string][]string {
 	if e.Options["closer"] == "server" {
 		return map[string][]string{"client": append(append(opened["client"], second...), "CLOSED"), "server": append(opened["server"], first...)}
 	}
-	return map[string][]string{"client": append(opened["client"], first...), "server": append(append(opened["server"], second...), "LISTEN")}
+	return map[string][]string{"client": append(opened["client"], first...), "server": append(append(opened["server"], second...), "(CLOSED)", "LISTEN")}
 }
 
 // closing are the packets from the first FIN on, without what the other end sent before that FIN reached it.

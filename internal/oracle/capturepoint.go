@@ -83,7 +83,7 @@ func (c CapturePoint) Predict(f kernel.Facts, start *Start) (timeline.Timeline, 
 		s.Silent = c.out()
 		return SYNACKLoss{Connect: c.Connect, Server: s}.Predict(f, start)
 	}
-	tl, err := c.Connect.Predict(f, start)
+	tl, err := Near(f, start, c.Connect.Predict)
 	if c.out() {
 		tl.Events = nil
 	}
@@ -166,6 +166,9 @@ const mostWays = 1000
 // timers and repeated SYNs in one tick is open for each of them, so the alternatives are all ways in which they can go together. What only
 // inet_diag can show, of one connection, is left out.
 func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if len(c) == 0 {
+		return timeline.Timeline{}, fmt.Errorf("capture points: none to predict for")
+	}
 	ways := make([][]timeline.Timeline, len(c))
 	known := map[string]timeline.Timeline{} // many places come to the same
 	ask := func(one CapturePoint, start *Start) (timeline.Timeline, error) {
@@ -206,9 +209,6 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 		}
 	}
 	choose(0)
-	if len(all) == 0 {
-		return timeline.Timeline{}, fmt.Errorf("capture points: none to predict for")
-	}
 	out := all[0]
 	out.Alternatives = all[1:]
 	return out, nil

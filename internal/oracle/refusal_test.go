@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -150,4 +151,73 @@ func FuzzRefusal(f *testing.F) {
 			orderly(t, facts, start, tl)
 		}
 	})
+}
+
+// TestCapturePointsOffset catches an open that does not begin when it should: its windows and ticks are those of the same open by itself,
+// so much later, and the jiffy that its call leaves open on either side.
+func TestCapturePointsOffset(t *testing.T) {
+	f := linux618(t)
+	first, second := fewSYNs, fewSYNs
+	first.At, first.Table, first.Chain, first.Port = "client", "filter", "OUTPUT", 8001
+	second.At, second.Table, second.Chain, second.Port, second.Offset = "server", "filter", "INPUT", 8002, 40*ms
+	again := func(tl timeline.Timeline, err error) timeline.Event {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range tl.Events {
+			if e.What == timeline.SYNRetransmission {
+				return e
+			}
+		}
+		t.Fatalf("no repeated SYN in %v", lines(tl))
+		return timeline.Event{}
+	}
+	jiffy := f.Jiffy()
+	alone := again(second.Predict(f, nil))
+	both := again(CapturePoints{first, second}.Predict(f, nil))
+	if both.At != alone.At+40*ms || both.Earliest != alone.Earliest+40*ms-jiffy || both.Latest != alone.Latest+40*ms+jiffy || both.Port != 8002 {
+		t.Errorf("got %+v, want %+v 40 ms later and a jiffy wider on either side", both, alone)
+	}
+	for _, called := range []bool{false, true} {
+		start := Start{Jiffies: 1 << 33, Phase: 1600 * time.Microsecond, Called: called}
+		own := Start{Jiffies: start.Jiffies + 10, Phase: start.Phase, Called: called}
+		alone, both := again(second.Predict(f, &own)), again(CapturePoints{first, second}.Predict(f, &start))
+		lo, hi := alone.Tick+10, max(alone.Tick, alone.TickLast)+10
+		if both.Tick > lo || both.TickLast < hi || called && (both.Tick != lo || both.TickLast != hi) {
+			t.Errorf("called %v: got ticks %d to %d, want %d to %d within them", called, both.Tick, both.TickLast, lo, hi)
+		}
+	}
+	if tl, err := (CapturePoints{second}).Predict(f, nil); err != nil || tl.Outcome == nil {
+		t.Errorf("one alone: got %+v, %v, want an outcome", tl, err)
+	}
+	if _, err := (CapturePoints{}).Predict(f, nil); err == nil {
+		t.Error("none: got no error")
+	}
+}
+
+// TestCapturePointsWays catches alternatives that leave out a way in which two opens can go together: each of two has a tick in which a
+// repeated SYN and a timer meet.
+func TestCapturePointsWays(t *testing.T) {
+	one, two := fewSYNs, fewSYNs
+	one.At, one.Table, one.Chain, one.Port = "client", "filter", "INPUT", 8001
+	two.At, two.Table, two.Chain, two.Port, two.Offset = "client", "raw", "PREROUTING", 8002, 40*ms
+	tl, err := CapturePoints{one, two}.Predict(linux618(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := map[string]bool{}
+	for _, way := range append([]timeline.Timeline{tl}, tl.Alternatives...) {
+		var names []string
+		for _, e := range way.Events {
+			if e.What.Family() == timeline.SYNACK && e.What != timeline.SYNACK {
+				names = append(names, fmt.Sprintf("%d %s", e.Port, e.What))
+			}
+		}
+		slices.Sort(names)
+		ways[strings.Join(names, ", ")] = true
+	}
+	if len(ways) != 4 && len(tl.Alternatives) != 3 {
+		t.Errorf("got %d ways in %d timelines, want 4 in 4: %v", len(ways), 1+len(tl.Alternatives), ways)
+	}
 }
