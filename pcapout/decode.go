@@ -210,7 +210,7 @@ func options(in []layers.TCPOption) Options {
 		case opt.OptionType == 34: // TCPOPT_FASTOPEN
 			o.HasFastOpen, o.FastOpen = true, slices.Clone(d)
 		case opt.OptionType == 254 && len(d) >= 2 && binary.BigEndian.Uint16(d) == 0xF989: // TCPOPT_EXP, TCPOPT_FASTOPEN_MAGIC
-			o.HasFastOpen, o.FastOpen = true, slices.Clone(d[2:])
+			o.HasFastOpen, o.FastOpenExperimental, o.FastOpen = true, true, slices.Clone(d[2:])
 		}
 	}
 	return o

@@ -121,7 +121,7 @@ func TestDecode(t *testing.T) {
 		{name: "experimental fast open", size: 48, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 7002 0003 0000 0000 fe08 f989 01020304"),
 			want: with(data, func(s *Segment) {
 				s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 0, SYN
-				s.Options.HasFastOpen, s.Options.FastOpen = true, []byte{1, 2, 3, 4}
+				s.Options.HasFastOpen, s.Options.FastOpenExperimental, s.Options.FastOpen = true, true, []byte{1, 2, 3, 4}
 			})},
 		{name: "another experiment in kind 254 and an MSS of wrong length", size: 52, data: frame(t, ethIPv4, ipv4, ports, "00000064 00000000 8002 0003 0000 0000 fe04 abcd 0205 05b400 010101"),
 			want: with(data, func(s *Segment) { s.Seq, s.Ack, s.Window, s.Length, s.Flags = 100, 0, 3, 0, SYN })},

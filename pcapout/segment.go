@@ -74,6 +74,8 @@ type Options struct {
 	TSVal, TSEcr  uint32
 	HasFastOpen   bool   // kind 34, or kind 254 with the magic number 0xF989 (RFC 7413, and its draft)
 	FastOpen      []byte // the cookie; empty: a request for one
+	// FastOpenExperimental: the option is the draft's, of kind 254.
+	FastOpenExperimental bool
 }
 
 // SACKBlock is one block of received data: [Left, Right) (RFC 2018 section 3).

@@ -249,6 +249,12 @@ type Event struct {
 	SeenErr  string   `json:"seen_errno,omitempty"`
 }
 
+// The values of Packet.FastOpen that are no cookie.
+const (
+	FastOpenRequest    = "request"             // asks for a cookie in the option of RFC 7413, kind 34
+	FastOpenExperiment = "request, option 254" // asks in the option of its drafts, kind 254
+)
+
 // Packet is one packet, paired between the two captures.
 type Packet struct {
 	ID     int    `json:"id"` // from 1, in time order; epb_packetid in both capture files
@@ -268,7 +274,8 @@ type Packet struct {
 	Window  int `json:"window,omitempty"` // as in the header: not scaled
 	// SACK are the blocks of a selective acknowledgement, as relative numbers: [left, right).
 	SACK [][2]uint32 `json:"sack,omitempty"`
-	// FastOpen is the Fast Open option: "request" for an empty one, else the cookie in hexadecimal; empty: there is none.
+	// FastOpen is the Fast Open option: FastOpenRequest or FastOpenExperiment for an empty one, else the cookie in hexadecimal; empty:
+	// there is none.
 	FastOpen string `json:"fast_open,omitempty"`
 	Detail   string `json:"detail,omitempty"` // what the analyser has to say of it: "answers SYN again 2"
 	// SentAt and ArrivedAt are the times at the sender's and the receiver's capture point; absent: not seen there.

@@ -184,8 +184,10 @@ func fastOpen(s pcapout.Segment) string {
 	switch {
 	case !s.Options.HasFastOpen:
 		return ""
+	case len(s.Options.FastOpen) == 0 && s.Options.FastOpenExperimental:
+		return result.FastOpenExperiment
 	case len(s.Options.FastOpen) == 0:
-		return "request"
+		return result.FastOpenRequest
 	}
 	return hex.EncodeToString(s.Options.FastOpen)
 }
@@ -326,6 +328,8 @@ func clientEvent(e lab.Event, origin time.Duration) *timeline.Event {
 		t.What = timeline.Answered
 	case e.Event == lab.Received && e.Bytes == 0:
 		t.What = timeline.EndOfStream
+	case e.Event == lab.Received:
+		t.What = timeline.Answered
 	case e.Event == lab.Quiet:
 		t.What = timeline.Quiet
 	default:
