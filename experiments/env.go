@@ -106,7 +106,11 @@ func (e Env) Int(host, name string) (v int64, ok bool, err error) {
 	if e.asked != nil {
 		e.asked[host+"."+name] = true
 	}
-	v, err = strconv.ParseInt(s, 10, 64)
+	digits, base := s, 10
+	if hex, ok := strings.CutPrefix(s, "0x"); ok { // a sum of bits, as the user wrote it
+		digits, base = hex, 16
+	}
+	v, err = strconv.ParseInt(digits, base, 64)
 	if err != nil {
 		return 0, true, fmt.Errorf("%s: %s=%q: want an integer", host, name, s)
 	}

@@ -57,8 +57,19 @@ func (x *Experiment) Script(p Plan) []string {
 	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
 }
 
-// serverCommand is a server for the client of the script: one for HTTP, which reads what comes too, or one that sleeps until all is there.
+// serverCommand is a server for the client of the script: one for HTTP, which reads what comes too, one that sends back what comes, or one
+// that sleeps until all is there.
 func (x *Experiment) serverCommand(server string, o lab.ListenOptions) string {
+	if o.Service == lab.Echo {
+		set := ""
+		if o.FastOpen > 0 {
+			set = fmt.Sprintf(" l.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, %d);", o.FastOpen)
+		}
+		return fmt.Sprintf(`python3 -c 'import socket; l = socket.socket();%s l.bind(("%s", %d)); l.listen()
+while c := l.accept()[0]:
+    while b := c.recv(65536): c.sendall(b)
+    c.close()'`, set, server, o.Port)
+	}
 	if o.LowWater == 0 {
 		return fmt.Sprintf("python3 -m http.server --bind %s %d", server, o.Port)
 	}

@@ -172,6 +172,7 @@ func (d *direction) advance(p int64, at time.Time, other *direction) {
 	d.learned, d.hinted = at, at
 	d.high = max(d.high, p) // a packet is missing from the capture, or the byte of a window probe was taken
 	d.progress()
+	d.early = d.early && p <= d.position(d.isn+1) // the third packet acknowledges the SYN-ACK alone
 	n := 0
 	for ; n < len(d.inFlight) && d.inFlight[n].hi <= p; n++ {
 		if x := d.inFlight[n]; !x.again { // Karn

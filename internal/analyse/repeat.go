@@ -17,6 +17,7 @@ type repeats struct {
 	recover    int64 // fast recovery lasts until this is acknowledged (high_seq in TCP_CA_Recovery)
 	loss       int64 // recovery from a fire of the timer lasts until this is acknowledged (high_seq in TCP_CA_Loss)
 	guess      *guess
+	early      bool // what is in flight left before the handshake was done (Fast Open): no probe timer runs for it
 }
 
 // guess is a name that the next repeat may change.
@@ -72,6 +73,9 @@ func (f *flow) nameData(n *Named, s pcapout.Segment, from, to *direction) {
 		n.What, n.N = from.sawFIN(b.hi)
 		b.hi++
 		again = n.What == timeline.FINAgain
+	}
+	if !again && from == &f.server {
+		from.early = !f.established
 	}
 	switch {
 	case again:
@@ -132,6 +136,8 @@ func (f *flow) cause(at time.Time, from *direction, b span) (timeline.What, int,
 	prompt := at.Sub(from.learned) <= reaction+promptly
 	missing, why := f.missing(from, b)
 	switch {
+	case from == &f.client && !f.established: // whatever SYN-ACK it was, lost copies of it are learned of too
+		return timeline.DataAgain, 0, "with the third packet"
 	case b.lo < from.loss && (prompt || missing && at.Sub(from.hinted) <= reaction+promptly):
 		return timeline.DataAgain, 0, "slow start after the retransmission timer"
 	case missing && at.Sub(from.hinted) <= reaction+afterReordering:
@@ -162,6 +168,9 @@ func (f *flow) missing(from *direction, b span) (bool, string) {
 // retransmission timer that follows a probe takes its full time, so the next gap is about the same; the one that follows itself takes
 // twice the time. Without a next repeat it is the probe.
 //
+// There is no probe for what a Fast Open server sends before the third packet: tcp_schedule_loss_probe leaves it alone, and the third packet
+// starts the retransmission timer (tcp_rcv_synrecv_state_fastopen, tcp_rearm_rto).
+//
 // So with SACK, one segment in flight and no tail loss probes (tcp_early_retrans=0), a single repeat is misnamed, and so are the first of
 // several whose gaps do not double (tcp_thin_linear_timeouts, tcp_rto_max_ms, TCP_USER_TIMEOUT).
 func (f *flow) timer(at time.Time, from *direction, b span, missing bool) (timeline.What, int, string) {
@@ -171,7 +180,7 @@ func (f *flow) timer(at time.Time, from *direction, b span, missing bool) (timel
 	first := from.acked && b.lo <= from.una || b.lo <= from.position(from.isn+1)
 	last := b.hi >= from.high && !(first && len(from.inFlight) > 1)
 	switch {
-	case f.sack() && !missing && from.una >= from.loss && from.fires == 0 && !from.probed && last:
+	case f.sack() && !missing && !from.early && from.una >= from.loss && from.fires == 0 && !from.probed && last:
 		from.probed = true
 		if first {
 			from.guess = &guess{index: len(f.c.Packets), span: b, at: at, gap: silence}

@@ -39,22 +39,17 @@ type fastOpen struct {
 
 // moment is when something happens: at the call, or at a timer's tick, and after what came between.
 type moment struct {
-	at, nominal, after, late time.Duration
-	jiffy                    int64 // of the timer that began it; 0: a call did
+	at, nominal, after time.Duration
+	late               time.Duration // for all that follows a call at once: judge.Allowance is for programs that wake up late
+	jiffy              int64         // of the timer that began it; 0: a call did
 }
 
 // cross is the arrival at the other end.
 func (x *fastOpen) cross(m moment) moment {
-	m.at, m.nominal, m.late = m.at+x.OneWay, m.nominal+x.OneWay, m.late+answerWithin
+	m.at, m.nominal = m.at+x.OneWay, m.nominal+x.OneWay
 	if m.jiffy != 0 {
 		m.after += x.OneWay
 	}
-	return m
-}
-
-// wake is when a program has acted on what came.
-func (m moment) wake() moment {
-	m.late += wakeWithin
 	return m
 }
 
@@ -103,10 +98,10 @@ func (x *fastOpen) request(i int, o Opening) {
 	x.now = i + 1
 	call := moment{}
 	if i > 0 {
-		call = moment{at: x.w.call(x.Calls[i].Open), nominal: x.Calls[i].Open, late: wakeWithin}
+		call = moment{at: x.w.call(x.Calls[i].Open), nominal: x.Calls[i].Open, late: answerWithin}
 	}
 	if o.Refused && i > 0 { // the first one is refused before time starts
-		early := moment{at: call.at - RefusedBefore, nominal: call.nominal - RefusedBefore, late: call.late}
+		early := moment{at: x.w.call(x.Calls[i].Try), nominal: x.Calls[i].Try, late: answerWithin}
 		x.see(early, timeline.SocketError, "EOPNOTSUPP", say("sendto(MSG_FASTOPEN): bit 0x1 of the client's tcp_fastopen is clear"))
 	}
 	first := numbers{}
@@ -127,7 +122,7 @@ func (x *fastOpen) request(i int, o Opening) {
 	default:
 		x.open(call, o)
 	}
-	x.close(i)
+	x.close(i, o)
 }
 
 func (x *fastOpen) synAgain(m, since moment) {
@@ -140,7 +135,7 @@ func (x *fastOpen) open(syn moment, o Opening) {
 	at := x.cross(syn)
 	x.synack(at, o, timeline.SYNACK, 0)
 	x.early(at, o)
-	x.established(x.cross(at), o)
+	x.established(x.cross(at), o, nil)
 }
 
 // synack is a SYN-ACK: it acknowledges what the server took.
@@ -170,38 +165,42 @@ func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) {
 // early is the answer to a request that came with the SYN: the server need not wait for the third packet.
 func (x *fastOpen) early(at moment, o Opening) {
 	if o.Accepted {
-		x.send(at.wake(), x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
+		x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
 			say("the answer: the server had the request with the SYN"))
 	}
 }
 
-// established plays the client from the SYN-ACK on, up to the answer, but for an answer that has gone already.
-func (x *fastOpen) established(at moment, o Opening) {
-	x.see(at.wake(), timeline.Connected, "", say("the SYN-ACK has come: the socket is writable"))
+// established plays the client from the SYN-ACK on, up to the answer, but for an answer that has gone already. second is when another SYN-ACK
+// arrives; nil: none does.
+func (x *fastOpen) established(at moment, o Opening, second *moment) {
+	x.see(at, timeline.Connected, "", say("the SYN-ACK has come: the socket is writable"))
 	switch {
 	case o.Accepted:
 		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1}, say("completes the handshake: the third packet"))
+		x.challenge(second)
 		if o.Lost != LoseSYNACK {
-			x.ackAnswer(at.wake(), "")
+			x.ackAnswer(at, "")
 		}
 		return
 	case o.Data:
 		x.send(at, x.Host, timeline.DataAgain, 1, numbers{1, 1, x.Request},
 			say("completes the handshake and carries the request again, at once: the SYN-ACK did not acknowledge it"))
+		x.challenge(second)
 	default:
 		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1}, say("completes the handshake: the third packet"))
-		at = at.wake()
+		x.challenge(second)
+		if o.Refused { // two calls, and the program thinks between them
+			at.late += tellsWithin
+		}
 		x.send(at, x.Host, timeline.Data, 0, numbers{1, 1, x.Request}, say("the request, once connect is through: a round trip after the SYN"))
 	}
 	at = x.cross(at)
 	x.send(at, x.Server.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1 + x.Request}, say("acknowledges the request at once: quick ACK mode at the beginning"))
-	at = at.wake()
 	x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer}, say("the answer"))
 	x.ackAnswer(x.cross(at), "")
 }
 
 func (x *fastOpen) ackAnswer(at moment, why string) {
-	x.see(at.wake(), timeline.Answered, "", say("the program has the whole answer"))
 	x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("acknowledges the answer at once%s", why))
 }
 
@@ -218,14 +217,14 @@ func (x *fastOpen) loseSYNACK(call moment, o Opening) {
 	}
 	if order == serverFirst {
 		x.synack(server, o, timeline.SYNACKAgain, 1)
-		x.afterLoss(x.cross(server), server, o)
+		x.afterLoss(x.cross(server), server, o, nil)
 		return
 	}
 	x.synAgain(client, call)
 	asked := x.cross(client)
 	if order != bothRepeat || !x.fires(server, asked, o) {
 		x.synack(asked, o, timeline.SYNACKAnswer, 1)
-		x.afterLoss(x.cross(asked), asked, o)
+		x.afterLoss(x.cross(asked), asked, o, nil)
 		return
 	}
 	first, second := asked, server
@@ -234,10 +233,16 @@ func (x *fastOpen) loseSYNACK(call moment, o Opening) {
 	}
 	x.synack(server, o, timeline.SYNACKAgain, 1)
 	x.synack(asked, o, timeline.SYNACKAnswer, 1)
-	x.afterLoss(x.cross(first), first, o)
-	again := x.cross(second).wake()
-	// It comes before or after the client's data, so that its numbers are not certain.
-	x.see(again, timeline.ChallengeACK, "", say("answers the second SYN-ACK: the connection is open, so it is not acceptable (RFC 5961)"))
+	again := x.cross(second)
+	x.afterLoss(x.cross(first), first, o, &again)
+}
+
+// challenge is the answer to a SYN-ACK that finds the connection open. It comes before or after the client's data, so that its numbers are
+// not certain.
+func (x *fastOpen) challenge(at *moment) {
+	if at != nil {
+		x.see(*at, timeline.ChallengeACK, "", say("answers the second SYN-ACK: the connection is open, so it is not acceptable (RFC 5961)"))
+	}
 }
 
 // fires reports whether the server's own timer sends a SYN-ACK, although a repeated SYN asks for one at a moment. With its answer, the timer
@@ -260,12 +265,15 @@ func (x *fastOpen) late() time.Duration {
 	return x.w.late(answerWithin)
 }
 
+// tellsWithin is how long a program may take that is told what to do next, beside what a machine needs.
+const tellsWithin = 10 * time.Millisecond
+
 const linkLate = 2 * time.Millisecond // how much longer than it should a delay line takes, at most, where nothing is starved
 
 // afterLoss plays what follows the first SYN-ACK that arrives, at a moment. A server that has answered already sends its answer again by its
 // retransmission timer: the client, in SYN-SENT, threw the first one away.
-func (x *fastOpen) afterLoss(at, sent moment, o Opening) {
-	x.established(at, o)
+func (x *fastOpen) afterLoss(at, sent moment, o Opening, second *moment) {
+	x.established(at, o, second)
 	if !o.Accepted {
 		return
 	}
@@ -281,10 +289,19 @@ func (x *fastOpen) afterLoss(at, sent moment, o Opening) {
 }
 
 // close plays the client's close(2), and the server's after it.
-func (x *fastOpen) close(i int) {
-	at := moment{at: x.w.call(x.Calls[i].Close), nominal: x.Calls[i].Close, late: wakeWithin}
+func (x *fastOpen) close(i int, o Opening) {
+	at := moment{at: x.w.call(x.Calls[i].Close), nominal: x.Calls[i].Close, late: answerWithin}
 	x.send(at, x.Host, timeline.FIN, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("the client closes"))
-	at = x.cross(at).wake()
+	at = x.cross(at)
+	// A program that takes its time lets the delayed ACK go first (tcp_fin ends quick ACK mode). How long it waits is set by the first data
+	// (tcp_event_data_recv), which those of a SYN do not do: icsk_ack.ato is 0, and the ACK goes in the next jiffy.
+	ato := min(ackTimeout, x.Server.RTOMin-x.w.facts.Jiffy()) // tcp_delack_max
+	if o.Accepted {
+		ato = 0
+	}
+	x.send(x.timer(at, ato, true), x.Server.Host, timeline.ACK, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request},
+		say("acknowledges the client's FIN by itself, if the server's program has not closed within %v", ato))
+	x.out[len(x.out)-1].Maybe = true
 	x.send(at, x.Server.Host, timeline.FIN, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request}, say("the server reads the end and closes: its FIN acknowledges the client's"))
 	at = x.cross(at)
 	x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 2 + x.Request, ack: 2 + x.Answer}, say("acknowledges the server's FIN"))

@@ -16,7 +16,7 @@ import (
 func threeRequests(client, server int, queue bool) FastOpen {
 	const ms = time.Millisecond
 	return FastOpen{Connect: Connect{SYNRetries: 6}, Bits: client, Server: FastOpenListener{Bits: server, Queue: queue}, Request: 18, Answer: 18,
-		Calls: []FastOpenCall{{0, 300 * ms}, {500 * ms, 2400 * ms}, {2500 * ms, 2800 * ms}}}
+		Calls: []FastOpenCall{{0, 300 * ms, 0}, {500 * ms, 2400 * ms, 480 * ms}, {2500 * ms, 2800 * ms, 2480 * ms}}}
 }
 
 // wire writes the packets of one request, as a person reads a capture: C or S, flags, seq, ack, length.
@@ -99,7 +99,7 @@ func TestFastOpenLost(t *testing.T) {
 		{"SYN-ACK that took data, no cookies", 5, 0x202, LoseSYNACK, 2, []string{"C SYN 0 0 18", "S SYN-ACK 0 19 0", "S data 1 19 18", "C SYN again 0 0 0", "S SYN-ACK again 0 19 0",
 			"S SYN-ACK answer 0 19 0", "C ACK 19 1 0", "C challenge ACK", "S data RTO 1 19 18", "C ACK 19 19 0"}, 1218800 * time.Microsecond},
 		{"SYN-ACK without Fast Open", 1, 1, LoseSYNACK, 2, []string{"C SYN 0 0 0", "S SYN-ACK 0 1 0", "C SYN again 0 0 0", "S SYN-ACK again 0 1 0", "S SYN-ACK answer 0 1 0",
-			"C ACK 1 1 0", "C data 1 1 18", "S ACK 1 19 0", "S data 1 19 18", "C ACK 19 19 0", "C challenge ACK"}, 1023230 * time.Microsecond},
+			"C ACK 1 1 0", "C challenge ACK", "C data 1 1 18", "S ACK 1 19 0", "S data 1 19 18", "C ACK 19 19 0"}, 1023230 * time.Microsecond},
 	} {
 		x := threeRequests(c.client, c.server, true)
 		x.Lose, x.LoseAt = c.lose, c.at
@@ -113,7 +113,7 @@ func TestFastOpenLost(t *testing.T) {
 		}
 		n := 0
 		for _, e := range tl.Events {
-			if e.What != timeline.Answered {
+			if e.What != timeline.ACK || e.Host != "client" || e.RelSeq != 19 || e.RelAck != 19 { // of the answer
 				continue
 			}
 			if n++; n == 2 && (x.Calls[1].Open+c.answered < e.Earliest || x.Calls[1].Open+c.answered > e.Latest+8*time.Millisecond) {
@@ -244,8 +244,9 @@ func TestFastOpenErrors(t *testing.T) {
 		{"a loss that is none", linux618(t), func(x *FastOpen) { x.Lose = "fin" }},
 		{"a loss in no request", linux618(t), func(x *FastOpen) { x.Lose, x.LoseAt = LoseSYNData, 4 }},
 		{"no request", linux618(t), func(x *FastOpen) { x.Calls = nil }},
-		{"closed too soon", linux618(t), func(x *FastOpen) { x.Calls[0].Close = 10 * time.Millisecond }},
-		{"the next one too soon", linux618(t), func(x *FastOpen) { x.Calls[1].Open = 301 * time.Millisecond }},
+		{"closed too soon", linux618(t), func(x *FastOpen) { x.OneWay = 10 * time.Millisecond; x.Calls[0].Close = 39 * time.Millisecond }},
+		{"the next one too soon", linux618(t), func(x *FastOpen) { x.Calls[1].Open = 299 * time.Millisecond }},
+		{"closed before the SYN is repeated", linux618(t), func(x *FastOpen) { x.Lose, x.LoseAt = LoseSYNData, 1 }},
 		{"tcp_syn_retries=0", linux618(t), func(x *FastOpen) { x.SYNRetries = 0 }},
 	} {
 		x := threeRequests(1, 2, true)
@@ -303,7 +304,7 @@ func checkFastOpen(t *testing.T, f kernel.Facts, x FastOpen, tl timeline.Timelin
 				t.Errorf("event %d: tick %d to %d is at %v, outside %v to %v", i, e.Tick, e.TickLast, at, e.Earliest, e.Latest)
 			}
 		}
-		if e.What == timeline.Answered && !e.Maybe {
+		if e.What == timeline.ACK && e.Host == "client" && int(e.RelSeq) == 1+x.Request && int(e.RelAck) == 1+x.Answer && !e.Maybe {
 			answers++
 		}
 	}

@@ -273,6 +273,9 @@ func (r *receiver) send(at time.Duration, from origin, filled bool) {
 	b.answer(at, from, a)
 }
 
+// wakeWithin is how long a program takes to be told of what came, and to read it.
+const wakeWithin = 2 * time.Millisecond
+
 // tellWindow is tcp_cleanup_rbuf when the program has read all: it says so where the window has become twice as large.
 func (r *receiver) tellWindow(at time.Duration, from origin, s segmentAt) {
 	s.exact, s.maybe = false, true

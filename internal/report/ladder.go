@@ -276,5 +276,25 @@ func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string
 	for _, b := range pk.SACK {
 		name += fmt.Sprintf(" SACK %d-%d", b[0], b[1])
 	}
+	more := fastOpen(pk)
+	if more != "" && !l.p.style.AbsoluteSeq {
+		name = strings.Replace(name, " seq=0", "", 1) // a SYN's own number is 0, and the line is short
+	}
+	return name + more
+}
+
+// fastOpen is what a SYN or SYN-ACK carries besides: "", " +cookie +100 bytes".
+func fastOpen(pk *result.Packet) string {
+	name := ""
+	switch pk.FastOpen {
+	case "":
+	case result.FastOpenRequest, result.FastOpenExperiment:
+		name = " +cookie?"
+	default:
+		name = " +cookie"
+	}
+	if pk.Len > 0 && timeline.What(pk.What).Family() == timeline.SYN {
+		name += " +" + count(pk.Len, "byte")
+	}
 	return name
 }

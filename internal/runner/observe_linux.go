@@ -185,7 +185,7 @@ func (o *observer) loop(ctx context.Context) {
 			return
 		case <-o.wake:
 			o.look()
-			pair.Reset(pairWithin)
+			pair.Reset(pairWithin + o.r.setup.RTT/2)
 		case <-pair.C:
 			o.refresh()
 		case <-pace.C:

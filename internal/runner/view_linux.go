@@ -328,8 +328,6 @@ func clientEvent(e lab.Event, origin time.Duration) *timeline.Event {
 		t.What = timeline.Answered
 	case e.Event == lab.Received && e.Bytes == 0:
 		t.What = timeline.EndOfStream
-	case e.Event == lab.Received:
-		t.What = timeline.Answered
 	case e.Event == lab.Quiet:
 		t.What = timeline.Quiet
 	default:
