@@ -15,7 +15,10 @@ ip netns exec client sysctl -w net.ipv4.tcp_retries2=3
 ip netns exec client sysctl -w net.ipv4.tcp_rto_max_ms=120000
 ip netns exec client sysctl -w net.ipv4.tcp_rto_min_us=200000
 ip netns exec server iptables -t filter -A INPUT -p tcp --dport 8080 --tcp-flags ACK ACK -j DROP
-ip netns exec server python3 -m http.server --bind 10.99.0.2 8080 &
+ip netns exec server python3 -c 'import socket; l = socket.socket(); l.bind(("10.99.0.2", 8080)); l.listen()
+while c := l.accept()[0]:
+    while b := c.recv(65536): c.sendall(b)
+    c.close()' &
 ip netns exec client tcpdump -i eth0 -w client.pcap tcp &
 ip netns exec server tcpdump -i eth0 -w server.pcap tcp &
 sleep 1 # until both captures listen
