@@ -43,6 +43,9 @@ func (h *Host) Start(ctx context.Context) (*Client, error) {
 	c.cmd = exec.Command("/proc/self/exe")
 	c.cmd.Args = []string{agent.Name}
 	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single"}
+	if h.virtual {
+		c.cmd.Env = append(c.cmd.Env, agent.VirtualTime+"=1", "GOGC=off")
+	}
 	// Dies with the namespace's thread; standard input is the second line: it closes however this process ends.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	c.cmd.Stderr = &c.stderr

@@ -41,6 +41,7 @@ type Host struct {
 	ns      *netns.Namespace
 	peer    *Host // who has a permanent neighbour entry here; nil: nobody
 	prefix  netip.Prefix
+	virtual bool                       // time is
 	observe func(host string, e Event) // never nil
 
 	chains  sync.Mutex // one change or look of the iptables chains at a time
@@ -57,8 +58,8 @@ func New(ctx context.Context, t Topology) (*Lab, error) {
 	t = t.withDefaults()
 	observe := inTurn(t.Observe)
 	l := &Lab{
-		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client},
-		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server},
+		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client, virtual: t.Virtual},
+		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server, virtual: t.Virtual},
 	}
 	if err := l.build(ctx, t); err != nil {
 		return nil, errors.Join(err, l.Close())

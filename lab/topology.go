@@ -45,6 +45,8 @@ type Topology struct {
 	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
 	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
 	NoNeighbours bool
+	// Virtual says that time stands still while this machine has work to do: the client processes do not watch for stalls.
+	Virtual bool
 }
 
 // ClientAddr and ServerAddr are the addresses of a Topology that names none.

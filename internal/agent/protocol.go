@@ -17,6 +17,10 @@ import (
 // Name is argv[0] of an agent.
 const Name = "tcplab-agent"
 
+// VirtualTime is an environment variable. Where it is set, time stands still while this machine has work to do: nothing can stall, and
+// nobody watches for stalls, because a watcher would be all the work there is.
+const VirtualTime = "TCPLAB_VIRTUAL_TIME"
+
 // Op is what a Request asks for.
 type Op string
 

@@ -36,7 +36,9 @@ func (r *run) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.stall.Stop()
+	if r.stall != nil {
+		r.stall.Stop()
+	}
 	if r.link, err = r.lab.DelayStats(); err != nil {
 		return err
 	}

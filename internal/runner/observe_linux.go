@@ -35,6 +35,7 @@ type observer struct {
 	looks      []look
 	told       map[string]bool // events that the Watcher was told of
 	state      string          // client state that the Watcher was told last
+	woken      time.Duration   // CLOCK_MONOTONIC when something was last new
 	ended      bool            // nothing more is observed
 	gaveUp     bool            // the run's time is up: what the client tells from now on does not count
 	failed     error           // of inet_diag; looking stops
@@ -139,9 +140,6 @@ func (o *observer) poke() {
 	}
 }
 
-// lookEvery is the pace of inet_diag and of the Watcher's Status.
-const lookEvery = 250 * time.Millisecond
-
 // pairWithin is how long after a packet's first sight the other end's capture is given to show it too, before it is told.
 const pairWithin = 3 * time.Millisecond
 
@@ -174,7 +172,7 @@ func (o *observer) watch(end context.CancelCauseFunc) (stop func()) {
 }
 
 func (o *observer) loop(ctx context.Context) {
-	pace := time.NewTicker(lookEvery)
+	pace := time.NewTimer(lookEvery)
 	defer pace.Stop()
 	pair := time.NewTimer(time.Hour)
 	pair.Stop()
@@ -184,15 +182,23 @@ func (o *observer) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-o.wake:
+			o.woke()
 			o.look()
 			pair.Reset(pairWithin + o.r.setup.RTT/2)
+			pace.Reset(lookEvery)
 		case <-pair.C:
-			o.refresh()
+			if !o.unwatched() {
+				o.refresh()
+			}
 		case <-pace.C:
 			o.look()
 			o.mu.Lock()
-			o.status()
+			if !o.unwatched() {
+				o.status()
+			}
+			next := o.pause()
 			o.mu.Unlock()
+			pace.Reset(next)
 		}
 	}
 }
@@ -413,16 +419,6 @@ func (o *observer) settle(ctx context.Context) {
 	}
 	o.wait(ctx, o.r.setup.RTT) // what is still on the link
 	o.look()
-}
-
-// wait lets time pass, up to the end of ctx.
-func (o *observer) wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 // seen are the events that are not on the wire, of the kinds that are predicted. origin is the CLOCK_MONOTONIC time of the first packet.

@@ -42,8 +42,8 @@ type run struct {
 	res   *result.Result
 	obs   *observer
 	rules []*lab.Filter
-	stall *stall.Watcher
-	wall  wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
+	stall *stall.Watcher // nil: nobody watches
+	wall  wallClock      // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
 	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls.
@@ -102,7 +102,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client})
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
+		Virtual: r.Virtual})
 	if err != nil {
 		return unsupported(err)
 	}
@@ -122,8 +123,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if r.stall, err = stall.Watch(r.facts.Jiffy() / 2); err != nil {
-		return fmt.Errorf("watch for stalls: %w", err)
+	if !r.Virtual {
+		if r.stall, err = stall.Watch(r.facts.Jiffy() / 2); err != nil {
+			return fmt.Errorf("watch for stalls: %w", err)
+		}
 	}
 	if r.wall, err = readWall(); err != nil {
 		return err
@@ -245,9 +248,6 @@ func (r *run) readBack() error {
 	return nil
 }
 
-// startIn is how far ahead the client's first call is put: long enough to start its process.
-const startIn = 100 * time.Millisecond
-
 // predict makes the prediction, with the exact ticks where the phase of jiffies is known: the first packet is put into the middle of
 // a jiffy that is chosen now, one from which neighbouring jiffies would lead to the same ticks if there is one near.
 func (r *run) predict() error {
@@ -259,7 +259,7 @@ func (r *run) predict() error {
 	if err != nil {
 		return err
 	}
-	r.env.StartAt = now + startIn
+	r.env.StartAt = now + r.startIn()
 	if r.clock != nil {
 		if t, err = r.choose(now); err != nil {
 			return err
@@ -279,7 +279,7 @@ func (r *run) predict() error {
 // there is time to look.
 func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
 	const tries = 16
-	soonest, _ := r.clock.At(now + startIn)
+	soonest, _ := r.clock.At(now + r.startIn())
 	phase := r.clock.Jiffy * 2 / 5
 	var best timeline.Timeline
 	least := -1
@@ -293,7 +293,7 @@ func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
 			least, best = n, t
 			r.env.Start, r.env.StartAt = start, r.clock.Start(start.Jiffies)+phase
 		}
-		if spent, err := kernel.MonotonicNow(); err != nil || least == 0 || spent > now+startIn/2 {
+		if spent, err := kernel.MonotonicNow(); err != nil || least == 0 || spent > now+r.choosing() {
 			return best, err
 		}
 	}
@@ -381,7 +381,7 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	}
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r.bound, r.expire = limit, time.AfterFunc(limit+startIn+startWithin, func() { cancel(errTimeout) })
+	r.bound, r.expire = limit, time.AfterFunc(limit+r.startIn()+startWithin, func() { cancel(errTimeout) })
 	defer r.expire.Stop()
 	watched := sync.OnceFunc(r.obs.watch(cancel))
 	defer watched() // also when the experiment panics

@@ -36,6 +36,9 @@ type Options struct {
 	Events io.Writer
 	// Keep is called after the run, before the lab is taken down, and holds it up until it returns. Nil: the lab goes at once.
 	Keep func(*result.Result, Namespaces)
+	// Virtual says that time stands still while this machine has work to do, and jumps when it has none: nothing watches for stalls, and
+	// inet_diag is asked less often where nothing is expected, because each look is paid for in every virtual hour.
+	Virtual bool
 }
 
 // Namespaces name the lab's namespaces for nsenter(1), while it stands.

@@ -11,6 +11,7 @@ import (
 	"github.com/tcplab/tcplab/internal/analyse"
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/stall"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 	"github.com/tcplab/tcplab/pcapout"
@@ -269,7 +270,11 @@ func (v *view) judgeInput(r *run) judge.Input {
 // stalls are what the processors' watchers saw, and the client's process of itself, as offsets from the first packet.
 func (r *run) stalls(origin time.Duration) []result.Stall {
 	var out []result.Stall
-	for _, s := range r.stall.Stalls() {
+	var seen []stall.Stall
+	if r.stall != nil {
+		seen = r.stall.Stalls()
+	}
+	for _, s := range seen {
 		out = append(out, result.Stall{At: result.Seconds(s.Due - origin), For: result.Seconds(s.For), CPU: s.CPU})
 	}
 	for _, e := range r.obs.events {
