@@ -10,7 +10,7 @@ var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
 		"internal/runner", "internal/report", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
-		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab",
+		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
@@ -34,6 +34,7 @@ var imports = map[string][]string{
 	"internal/result":   {},
 	"internal/stall":    {},
 	"internal/timeline": {},
+	"internal/vm":       {}, // a transport: it knows no experiment, no lab
 	"internal/wire":     {},
 	"pcapout":           {},
 	"sysctl":            {},
@@ -51,6 +52,7 @@ var imports = map[string][]string{
 // modules lists every third-party module and who may import it, with the reason. One package imports each module; a second
 // importer is an exception that its reason must carry.
 var modules = map[string]map[string]string{
+	"github.com/cavaliergopher/cpio": {"internal/vm": "the guest's file system"},
 	"github.com/charmbracelet/x/ansi": {
 		"internal/report": "cell widths of the ladder and the tables",
 		"internal/live":   "cell widths of the live region; it may not import report",
@@ -58,9 +60,12 @@ var modules = map[string]map[string]string{
 	"github.com/coreos/go-iptables": {"lab": "drop rules and their counters"},
 	"github.com/google/go-cmp":      {"internal/labtest": "the diff of a golden file"},
 	"github.com/gopacket/gopacket":  {"pcapout": "capture, pcapng and decoding"},
+	"github.com/klauspost/compress": {"internal/vm": "kernels and modules packed with zstd"},
+	"github.com/pierrec/lz4/v4":     {"internal/vm": "kernels packed with lz4"},
 	"github.com/safchain/ethtool":   {"lab": "segmentation offloads off where segments are counted"},
 	"github.com/spf13/cobra":        {"internal/cli": "commands and completion"},
 	"github.com/spf13/pflag":        {"internal/cli": "cobra's flags"},
+	"github.com/ulikunitz/xz":       {"internal/vm": "kernels and modules packed with xz"},
 	"github.com/vishvananda/netlink": {
 		"lab":               "links, addresses and neighbours",
 		"internal/evidence": "inet_diag: the kernel's own view of a socket",
@@ -74,6 +79,7 @@ var modules = map[string]map[string]string{
 		"internal/netns":    "setns and unshare",
 		"internal/runner":   "errno and EtherType constants",
 		"internal/stall":    "pins a watcher to each CPU",
+		"internal/vm":       "mounts, modules and I/O ports of a guest",
 		"internal/wire":     "poll(2) to the nanosecond, and the priority of its threads",
 		"lab":               "netlink families",
 		"pcapout":           "AF_PACKET sockets and their drop counters",

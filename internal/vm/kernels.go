@@ -1,0 +1,259 @@
+package vm
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Kernel is a kernel that can be booted.
+type Kernel struct {
+	Release string `json:"release"` // uname -r
+	From    string `json:"from"`    // "cache", or the path where it was found
+	Dir     string `json:"dir,omitempty"`
+	// Dir is where it lies unpacked, in the cache; empty: it is unpacked when it is first booted.
+}
+
+// about is kept beside an unpacked kernel.
+type about struct {
+	Release string   `json:"release"`
+	Image   string   `json:"sha256"` // of the bzImage
+	Modules []string `json:"modules"`
+}
+
+const (
+	fileKernel = "vmlinux"
+	fileAbout  = "about.json"
+	dirModules = "modules"
+)
+
+// Cache is where unpacked kernels are kept: $XDG_CACHE_HOME/tcplab/kernels.
+func Cache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cache of kernels: %w", err)
+	}
+	return filepath.Join(dir, "tcplab", "kernels"), nil
+}
+
+// Kernels lists the kernels in the cache and those in /boot that are not, the oldest first.
+func Kernels() ([]Kernel, error) {
+	cache, err := Cache()
+	if err != nil {
+		return nil, err
+	}
+	var ks []Kernel
+	entries, err := os.ReadDir(cache)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cache of kernels: %w", err)
+	}
+	for _, e := range entries {
+		if _, err := os.Stat(filepath.Join(cache, e.Name(), fileAbout)); err == nil {
+			ks = append(ks, Kernel{Release: e.Name(), From: "cache", Dir: filepath.Join(cache, e.Name())})
+		}
+	}
+	boot, _ := filepath.Glob("/boot/vmlinuz-*")
+	for _, path := range boot {
+		release := strings.TrimPrefix(filepath.Base(path), "vmlinuz-")
+		if !slices.ContainsFunc(ks, func(k Kernel) bool { return k.Release == release }) {
+			ks = append(ks, Kernel{Release: release, From: path})
+		}
+	}
+	slices.SortStableFunc(ks, func(a, b Kernel) int { return compareReleases(a.Release, b.Release) })
+	return ks, nil
+}
+
+// Find resolves what a user names: a version (6.1, 6.12.117), a release, or a path to a bzImage, a Debian package, or the folder of an
+// unpacked one. Of several kernels of a version it is the newest. An error that wraps ErrMissing means that there is none here.
+func Find(name string) (Kernel, error) {
+	if strings.ContainsRune(name, filepath.Separator) {
+		return fromPath(name)
+	}
+	ks, err := Kernels()
+	if err != nil {
+		return Kernel{}, err
+	}
+	for _, k := range slices.Backward(ks) {
+		if matches(k.Release, name) {
+			return k, nil
+		}
+	}
+	var have []string
+	for _, k := range ks {
+		have = append(have, k.Release)
+	}
+	return Kernel{}, missing("no kernel %s in the cache or in /boot (there: %s); `tcplab kernels fetch %s` gets Debian's", name, cmp.Or(strings.Join(have, ", "), "none"), name)
+}
+
+// matches reports whether a release is of the version that was named: 6.1 is 6.1.0-56-cloud-amd64 and not 6.12.
+func matches(release, version string) bool {
+	rest, ok := strings.CutPrefix(release, version)
+	return ok && (rest == "" || strings.ContainsRune(".-+", rune(rest[0])))
+}
+
+// compareReleases orders by numbers first: 6.1 is before 6.12, and 6.1.0-9 before 6.1.0-56.
+func compareReleases(a, b string) int {
+	for a != "" && b != "" {
+		na, ra := leading(a)
+		nb, rb := leading(b)
+		if c := cmp.Compare(na, nb); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a[:len(a)-len(ra)], b[:len(b)-len(rb)]); na < 0 && c != 0 {
+			return c
+		}
+		a, b = ra, rb
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// leading takes a number, or one other character (as -1), off s.
+func leading(s string) (n int, rest string) {
+	i := 0
+	for i < len(s) && i < 9 && s[i] >= '0' && s[i] <= '9' {
+		i++
+	}
+	if i == 0 {
+		return -1, s[1:]
+	}
+	n, _ = strconv.Atoi(s[:i])
+	return n, s[i:]
+}
+
+// fromPath unpacks what lies at a path.
+func fromPath(path string) (Kernel, error) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return Kernel{}, missing("--kernel: %w", err)
+	case st.IsDir():
+		return fromTree(path)
+	case strings.HasSuffix(path, ".deb"):
+		return fromPackage(path)
+	}
+	return Kernel{From: path, Release: strings.TrimPrefix(filepath.Base(path), "vmlinuz-")}, nil
+}
+
+// fromTree finds the one bzImage in the folder of an unpacked package.
+func fromTree(dir string) (Kernel, error) {
+	found, _ := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if len(found) != 1 {
+		return Kernel{}, missing("%s: %d files boot/vmlinuz-*, want one", dir, len(found))
+	}
+	return Kernel{From: found[0], Release: strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-")}.unpacked()
+}
+
+// unpacked makes sure that the kernel lies in the cache, ready to be booted: vmlinux and the modules.
+func (k Kernel) unpacked() (Kernel, error) {
+	if k.Dir != "" {
+		return k, nil
+	}
+	packed, err := os.ReadFile(k.From)
+	if err != nil {
+		return k, missing("read the kernel: %w", err)
+	}
+	cache, err := Cache()
+	if err != nil {
+		return k, err
+	}
+	sum := sha256.Sum256(packed)
+	dir := filepath.Join(cache, k.Release)
+	if a, err := readAbout(dir); err == nil && a.Image == hex.EncodeToString(sum[:]) {
+		k.Dir = dir
+		return k, nil
+	}
+	vmlinux, release, err := unpackImage(packed)
+	if err != nil {
+		return k, missing("%s: %w", k.From, err)
+	}
+	if release == "" {
+		release = k.Release
+	}
+	modules, err := loadModules(modulesOf(k.From, release), wanted)
+	if err != nil {
+		return k, missing("%s: %w", k.From, err)
+	}
+	k.Release = release
+	return k.store(cache, vmlinux, modules, hex.EncodeToString(sum[:]))
+}
+
+// modulesOf is the folder of a kernel's modules: in the tree in which it lies, or the machine's.
+func modulesOf(image, release string) string {
+	tree := filepath.Join(filepath.Dir(filepath.Dir(image)), "lib", "modules", release)
+	if _, err := os.Stat(tree); err == nil {
+		return tree
+	}
+	return filepath.Join("/lib/modules", release)
+}
+
+// store puts an unpacked kernel into the cache: whole, or not at all.
+func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string) (Kernel, error) {
+	if k.Release == "" || filepath.Base(k.Release) != k.Release || strings.HasPrefix(k.Release, ".") {
+		return k, missing("%s: the kernel's release is %q", k.From, k.Release)
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return k, fmt.Errorf("cache of kernels: %w", err)
+	}
+	tmp, err := os.MkdirTemp(cache, ".new-")
+	if err != nil {
+		return k, fmt.Errorf("cache of kernels: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	a := about{Release: k.Release, Image: sum}
+	files := map[string][]byte{fileKernel: vmlinux}
+	for _, m := range modules {
+		a.Modules = append(a.Modules, m.name)
+		files[filepath.Join(dirModules, m.name+".ko")] = m.data
+	}
+	if files[fileAbout], err = json.MarshalIndent(a, "", "  "); err != nil {
+		return k, err
+	}
+	if err := os.Mkdir(filepath.Join(tmp, dirModules), 0o755); err != nil {
+		return k, fmt.Errorf("cache of kernels: %w", err)
+	}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(tmp, name), b, 0o644); err != nil {
+			return k, fmt.Errorf("cache of kernels: %w", err)
+		}
+	}
+	k.Dir = filepath.Join(cache, k.Release)
+	if err := os.RemoveAll(k.Dir); err != nil {
+		return k, fmt.Errorf("cache of kernels: %w", err)
+	}
+	if err := os.Rename(tmp, k.Dir); err != nil {
+		return k, fmt.Errorf("cache of kernels: %w", err)
+	}
+	return k, os.Chmod(k.Dir, 0o755)
+}
+
+func readAbout(dir string) (about, error) {
+	var a about
+	b, err := os.ReadFile(filepath.Join(dir, fileAbout))
+	if err != nil {
+		return a, err
+	}
+	return a, json.Unmarshal(b, &a)
+}
+
+// Remove takes a kernel out of the cache. It is named as for Find, but by its release alone; one in /boot is not the cache's.
+func Remove(name string) (Kernel, error) {
+	ks, err := Kernels()
+	if err != nil {
+		return Kernel{}, err
+	}
+	for _, k := range ks {
+		if k.Release == name && k.Dir != "" {
+			return k, os.RemoveAll(k.Dir)
+		}
+	}
+	return Kernel{}, missing("no kernel %s in the cache", name)
+}

@@ -1,0 +1,63 @@
+// Command guest is the first process of the machines that the tests boot. The request says what it does.
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/vm"
+)
+
+func main() {
+	if !vm.InGuest() {
+		fmt.Fprintln(os.Stderr, "guest: want to be the first process of a machine")
+		os.Exit(2)
+	}
+	vm.Guest(func(request []byte, send func(vm.Message) error) error {
+		began := time.Now()
+		switch string(request) {
+		case "wait": // three hours
+			<-time.After(3 * time.Hour)
+		case "error":
+			return fmt.Errorf("as asked")
+		case "panic":
+			panic("as asked")
+		case "exit": // the kernel panics without its first process
+			os.Exit(3)
+		case "crash":
+			if err := os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0); err != nil {
+				return err
+			}
+		case "spin": // burns time
+			for {
+			}
+		case "eat": // all memory
+			var all [][]byte
+			for {
+				b := make([]byte, 16<<20)
+				for i := 0; i < len(b); i += 4096 {
+					b[i] = 1
+				}
+				all = append(all, b)
+				_ = all
+			}
+		}
+		var u syscall.Utsname
+		if err := syscall.Uname(&u); err != nil {
+			return err
+		}
+		release := ""
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			release += string(rune(c))
+		}
+		if err := send(vm.Message{Name: "release", Data: []byte(release)}); err != nil {
+			return err
+		}
+		return send(vm.Message{Name: "took", Data: fmt.Append(nil, int64(time.Since(began)))})
+	})
+}
