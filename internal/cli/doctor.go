@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 func (a *app) doctorCmd() *cobra.Command {
@@ -23,6 +24,7 @@ func (a *app) doctorCmd() *cobra.Command {
 			if err := interrupted(cmd.Context()); err != nil {
 				return err
 			}
+			found = append(found, machineFindings()...)
 			for _, f := range found {
 				if f.State == runner.Missing {
 					a.code = explain.ExitUnable
@@ -54,4 +56,28 @@ func (a *app) doctorCmd() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
 	return cmd
+}
+
+// machineFindings say what run --kernel needs. Experiments run without it.
+func machineFindings() []runner.Finding {
+	engine := runner.Finding{Name: "virtual machine", State: runner.OK, Code: explain.NoMachine}
+	path, err := vm.FindEngine()
+	if err != nil {
+		engine.State, engine.Value, engine.Cure = runner.Lesser, err.Error(), "apt-get install qemu-system-x86 (only for run --kernel)"
+	} else {
+		engine.Value = path
+	}
+	kernels := runner.Finding{Name: "kernels to boot", State: runner.OK, Code: explain.NoMachine}
+	here, err := vm.Kernels()
+	var names []string
+	for _, k := range here {
+		names = append(names, k.Release)
+	}
+	switch kernels.Value = strings.Join(names, ", "); {
+	case err != nil:
+		kernels.State, kernels.Value = runner.Lesser, err.Error()
+	case len(here) == 0:
+		kernels.State, kernels.Value, kernels.Cure = runner.Lesser, "none", "tcplab kernels fetch 6.12 (only for run --kernel)"
+	}
+	return []runner.Finding{engine, kernels}
 }

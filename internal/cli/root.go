@@ -20,6 +20,7 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/lab"
 )
 
@@ -39,6 +40,9 @@ type app struct {
 
 // Main runs the command line and returns the exit code (see `tcplab help exit-codes`).
 func Main(args []string) int {
+	if vm.InGuest() {
+		guestMain()
+	}
 	a := &app{out: os.Stdout, err: os.Stderr}
 	return a.main(args)
 }
@@ -120,7 +124,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	}
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
-		a.manCmd(), exitCodesTopic())
+		a.kernelsCmd(), a.manCmd(), exitCodesTopic())
 	strict(root)
 	return root
 }
@@ -200,6 +204,9 @@ func (a *app) explain(err error) int {
 func classify(err error) (exit int, code string) {
 	var f *failure
 	var unknown *experiments.UnknownError
+	if exit, code, ok := cannotBoot(err); ok {
+		return exit, code
+	}
 	switch {
 	case errors.As(err, &f):
 		return f.exit, f.code
@@ -242,6 +249,8 @@ func cureFor(code string) string {
 	switch code {
 	case explain.NoPrivilege:
 		return "run it with sudo; `tcplab predict` needs no privilege"
+	case explain.NoMachine:
+		return "`tcplab doctor` says what this machine has; `tcplab kernels list` shows the kernels"
 	case explain.UnknownExperiment:
 		return "`tcplab list` shows the catalogue"
 	case explain.DiskFull:

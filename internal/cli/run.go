@@ -123,6 +123,8 @@ type runFlags struct {
 	parallel int
 	timeout  time.Duration
 	absolute bool
+	kernel   string
+	realTime bool
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -155,6 +157,8 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
 	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (for all: one for each experiment)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
+	fl.StringVar(&f.kernel, "kernel", "", "boot this kernel in a virtual machine and run there, in virtual time (no root): 6.1, a release, or a path")
+	fl.BoolVar(&f.realTime, "real-time", false, "with --kernel: let the machine's clock run with this one's")
 	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
@@ -173,6 +177,10 @@ func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 		return usage(explain.ValueOutOfRange, errors.New("--json and --events=- both want standard output; give --events a file"))
 	case f.json && f.dryRun:
 		return usage(explain.ValueOutOfRange, errors.New("--dry-run prints shell commands: leave --json away"))
+	case f.realTime && f.kernel == "":
+		return usage(explain.ValueOutOfRange, errors.New("--real-time is for a machine that --kernel boots"))
+	case f.kernel != "" && (f.keep || f.parallel > 1):
+		return usage(explain.ValueOutOfRange, errors.New("--kernel makes its runs one after the other, and its lab goes with the machine: leave --keep and --parallel away"))
 	case f.keep && (f.repeat > 1 || f.parallel > 1 || experiments > 1):
 		return usage(explain.ValueOutOfRange, errors.New("--keep holds one lab: name one experiment, and leave --repeat and --parallel away"))
 	}
@@ -190,7 +198,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	if err := f.check(cmd.Flags().Changed("timeout"), len(xs)); err != nil {
 		return err
 	}
-	if slices.Contains(names, all) && !cmd.Flags().Changed("parallel") {
+	if slices.Contains(names, all) && f.kernel == "" && !cmd.Flags().Changed("parallel") {
 		f.parallel = len(xs)
 	}
 	if f.dryRun {
@@ -213,11 +221,16 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 		}
 	}
 	b := &batch{app: a, flags: f, jobs: jobs, events: events, took: make([]time.Duration, len(jobs))}
-	if len(jobs) > 1 {
-		b.took = estimate(jobs)
+	carryOut := b.do
+	if f.kernel != "" {
+		carryOut = b.boot
+	} else {
+		if len(jobs) > 1 {
+			b.took = estimate(jobs)
+		}
+		b.announce()
 	}
-	b.announce()
-	if err := b.do(cmd.Context()); err != nil {
+	if err := carryOut(cmd.Context()); err != nil {
 		a.partial = slices.DeleteFunc(b.results, func(r *result.Result) bool { return r == nil })
 		return err
 	}

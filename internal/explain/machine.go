@@ -16,6 +16,7 @@ const (
 	NoVeth           = "TL1405"
 	NoRawSocket      = "TL1406"
 	KernelNotModeled = "TL1407"
+	NoMachine        = "TL1408"
 )
 
 var machineEntries = []Entry{
@@ -117,4 +118,11 @@ Up to 3.0 the first RTO was 3 s (TCP_TIMEOUT_INIT, include/net/tcp.h; RFC 1122 s
 
 Use a newer kernel, or the virtual machine.`,
 		[]string{KnobMissing}},
+	{NoMachine, "no virtual machine, or no such kernel",
+		`--kernel boots another kernel in a virtual machine, and something for that is missing here: qemu-system-x86_64, the kernel, or the iptables program, which is copied into the machine.
+
+The machine needs no privilege and no /dev/kvm. The kernel is found in the cache or in /boot; where only root may read /boot (Ubuntu), it has to be fetched or copied.
+
+Install QEMU (apt-get install qemu-system-x86), and get a kernel with tcplab kernels fetch VERSION. tcplab kernels list shows what is there and what is offered.`,
+		[]string{NoIptables, KernelNotModeled}},
 }

@@ -12,6 +12,7 @@ const (
 	LeftBehind        = "TL1601"
 	ChildDied         = "TL1602"
 	InternalError     = "TL1603"
+	MachineEnded      = "TL1604"
 )
 
 var usageEntries = []Entry{
@@ -85,4 +86,11 @@ This is a bug in tcplab and says nothing about the kernel.
 
 Please report it with the command line, the version (tcplab version) and the result file, if there is one.`,
 		[]string{LeftBehind, ChildDied}},
+	{MachineEnded, "the virtual machine ended before it had answered",
+		`The guest's kernel panicked, hung, ran out of memory, or the machine was killed. What it had not sent is lost; runs that were whole are kept.
+
+A guest that ends by itself most often panicked (panic, kernel/panic.c): the last lines of its console say why. One that does not end is given up after ten minutes of this machine's time, or two days of its own. SIGKILL comes from the out-of-memory killer, or from somebody.
+
+The console's last lines are in the message. Run it again; in real time (--real-time), if it happens in virtual time only.`,
+		[]string{NoMachine, ChildDied}},
 }

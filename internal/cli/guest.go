@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
+)
+
+// guestRequest is what the host asks of its guest: runs, made one after the other.
+type guestRequest struct {
+	Tool    result.Tool   `json:"tool"`
+	Command []string      `json:"command"`
+	Timeout time.Duration `json:"timeout"`
+	Virtual bool          `json:"virtual"` // time is
+	Runs    []guestRun    `json:"runs"`
+}
+
+// guestRun is one run. The plan was decided on the host, from the command line alone; what it comes to is for the guest's kernel.
+type guestRun struct {
+	Experiment string           `json:"experiment"`
+	Plan       experiments.Plan `json:"plan"`
+}
+
+// Messages of a guest about run N: "N/begin", "N/file/NAME", "N/error" with a failedDocument, "N/end".
+const (
+	sayBegin = "begin"
+	sayFile  = "file/"
+	sayError = "error"
+	sayEnd   = "end"
+)
+
+// guestMain is this program as the first process of a machine that another tcplab booted.
+func guestMain() {
+	vm.Guest(func(request []byte, send func(vm.Message) error) error {
+		var q guestRequest
+		if err := json.Unmarshal(request, &q); err != nil {
+			return fmt.Errorf("request: %w", err)
+		}
+		for i, r := range q.Runs {
+			say := func(what string, data []byte) error {
+				return send(vm.Message{Name: strconv.Itoa(i) + "/" + what, Data: data})
+			}
+			if err := q.serve(r, say); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// serve makes one run and sends its files, or why there are none.
+func (q guestRequest) serve(r guestRun, say func(string, []byte) error) error {
+	if err := say(sayBegin, nil); err != nil {
+		return err
+	}
+	files, err := q.run(r)
+	for _, f := range files {
+		if err := say(sayFile+f.Name, f.Data); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		exit, code := classify(err)
+		b, merr := json.Marshal(failedDocument{Experiment: r.Experiment, Error: err.Error(), Exit: exit, Code: code})
+		if merr != nil {
+			return merr
+		}
+		if err := say(sayError, b); err != nil {
+			return err
+		}
+	}
+	return say(sayEnd, nil)
+}
+
+// run makes one run in a folder of the guest's memory. Files without an error are a whole run; with one, what there is of it.
+func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
+	x, err := experiments.Find(r.Experiment)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "run-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var events bytes.Buffer
+	_, err = runner.Run(context.Background(), runner.Options{
+		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Dir: root, Events: &events, Virtual: q.Virtual,
+	})
+	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
+	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := root.ReadFile(path)
+		files = append(files, vm.Message{Name: path, Data: b})
+		return err
+	})
+	return files, errors.Join(err, werr)
+}

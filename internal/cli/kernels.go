@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/internal/vm"
+)
+
+func (a *app) kernelsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "kernels",
+		Short: "list, fetch and remove the kernels that run --kernel boots (no root)",
+		Long: `Kernels are found in /boot and in a cache, $XDG_CACHE_HOME/tcplab/kernels, where they lie unpacked. Debian's archive is asked through
+apt, as you, with apt's own checks; nothing is installed and nothing else is downloaded.`,
+		Example: `  tcplab kernels list
+  tcplab kernels fetch 6.12
+  tcplab run exp1 --kernel=6.12`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.kernelsListCmd(), &cobra.Command{
+		Use:   "fetch VERSION...",
+		Short: "get the newest Debian kernel of a version: 6.1, 6.12",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, versions []string) error {
+			for _, v := range versions {
+				fmt.Fprintf(a.err, "fetching Linux %s through apt\n", v)
+				k, err := vm.Fetch(cmd.Context(), v)
+				if ierr := interrupted(cmd.Context()); ierr != nil {
+					return ierr
+				}
+				if err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintln(a.out, k.Release); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}, &cobra.Command{
+		Use:   "rm RELEASE...",
+		Short: "remove kernels from the cache",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, releases []string) error {
+			var errs []error
+			for _, r := range releases {
+				_, err := vm.Remove(r)
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	})
+	return cmd
+}
+
+func (a *app) kernelsListCmd() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "list the kernels that are here, and those that apt offers",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			here, err := vm.Kernels()
+			if err != nil {
+				return err
+			}
+			offered, offerErr := vm.Offered(cmd.Context())
+			offered = slices.DeleteFunc(offered, func(release string) bool {
+				return slices.ContainsFunc(here, func(k vm.Kernel) bool { return k.Release == release })
+			})
+			if asJSON {
+				return writeJSON(a.out, map[string]any{"schema": "tcplab.kernels/v1", "kernels": here, "offered": offered})
+			}
+			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+			for _, k := range here {
+				fmt.Fprintf(w, "%s\t%s\n", k.Release, k.From)
+			}
+			for _, release := range offered {
+				fmt.Fprintf(w, "%s\toffered by apt\n", release)
+			}
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			if offerErr != nil {
+				fmt.Fprintf(a.err, "apt could not be asked: %v\n", offerErr)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
+	return cmd
+}
