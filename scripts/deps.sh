@@ -32,6 +32,7 @@ wanted() {
 	echo '!python3 -c "import http.server":python3' # python3-minimal has no http.server
 	echo sysctl:procps
 	echo shellcheck:shellcheck
+	echo qemu-system-x86_64:qemu-system-x86 # boots the kernels of run --kernel
 	echo vagrant:vagrant
 }
 
@@ -111,6 +112,7 @@ main() {
 	check_go
 	mapfile -t packages < <(missing "$set")
 	if [[ ${#packages[@]} -eq 0 ]]; then
+		kernels "$set"
 		say "$set: everything is there"
 		return
 	fi
@@ -138,7 +140,18 @@ main() {
 		say "installed, but still not found: ${packages[*]}"
 		exit 1
 	fi
+	kernels "$set"
 	say "$set: everything is there now"
+}
+
+# The tests boot these: fetched through apt into the user's cache, as a user of run --kernel does. Nothing is installed.
+kernels() {
+	local version have
+	[[ $1 == test ]] || return 0
+	have=$(go -C "$root" run ./cmd/tcplab kernels list 2>/dev/null | grep -v 'offered by apt') || have=
+	for version in 6.1 6.12; do
+		grep -q "^$version\." <<<"$have" || go -C "$root" run ./cmd/tcplab kernels fetch "$version" >/dev/null
+	done
 }
 
 main "$@"
