@@ -198,6 +198,9 @@ func remark(e result.Event, p result.Packet, of int) string {
 	case e.N > 0:
 		fmt.Fprintf(&b, ", repetition %d", e.N)
 	}
+	if p.Detail != "" {
+		fmt.Fprintf(&b, " (%s)", p.Detail)
+	}
 	switch {
 	case !e.Expected:
 		fmt.Fprintf(&b, ". Nobody expected it; seen %.3f s.", e.Seen.Duration().Seconds())
