@@ -126,7 +126,7 @@ func TestFastOpenControls(t *testing.T) {
 			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", "net.ipv4.tcp_fastopen", "5") })
 		}, want: result.Fail},
 		{name: "another first timeout", flags: map[string]string{"lose": "syn-data"}, spoil: func(x *experiments.Experiment) {
-			believe(x, func(e experiments.Env) experiments.Env { e.Facts.Wheel = false; return e })
+			believe(x, func(e experiments.Env) experiments.Env { e.Facts.InitialRTO = 3 * time.Second; return e })
 		}, want: result.Fail},
 	})
 }
