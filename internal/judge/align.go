@@ -61,8 +61,19 @@ func align(want, got []timeline.Event) []pair {
 	return pairs
 }
 
-// alone is what leaving an event without a partner costs.
-const alone = time.Second
+// alone is what leaving an event without a partner costs; one that may be absent a little less, so that of two alike it is the other that
+// was seen.
+const (
+	alone      = time.Second
+	aloneMaybe = alone - time.Microsecond
+)
+
+func aloneCost(want *timeline.Event) time.Duration {
+	if want.Maybe {
+		return aloneMaybe
+	}
+	return alone
+}
 
 // alignKind is the shortest-path alignment of two sequences in time order.
 func alignKind(want, got []*timeline.Event) []pair {
@@ -75,9 +86,9 @@ func alignKind(want, got []*timeline.Event) []pair {
 			case i == n:
 				cost[i][k] = time.Duration(m-k) * alone
 			case k == m:
-				cost[i][k] = time.Duration(n-i) * alone
+				cost[i][k] = cost[i+1][k] + aloneCost(want[i])
 			default:
-				cost[i][k] = min(cost[i+1][k+1]+distance(want[i], got[k]), cost[i+1][k]+alone, cost[i][k+1]+alone)
+				cost[i][k] = min(cost[i+1][k+1]+distance(want[i], got[k]), cost[i+1][k]+aloneCost(want[i]), cost[i][k+1]+alone)
 			}
 		}
 	}
@@ -88,7 +99,7 @@ func alignKind(want, got []*timeline.Event) []pair {
 		case i < n && k < m && cost[i][k] == cost[i+1][k+1]+distance(want[i], got[k]):
 			pairs = append(pairs, pair{want[i], got[k]})
 			i, k = i+1, k+1
-		case i < n && (k == m || cost[i][k] == cost[i+1][k]+alone):
+		case i < n && (k == m || cost[i][k] == cost[i+1][k]+aloneCost(want[i])):
 			pairs = append(pairs, pair{want: want[i]})
 			i++
 		default:

@@ -68,3 +68,20 @@ type lateLink string
 func (e lateLink) Error() string { return string(e) }
 
 const errLate = lateLink("the link was late")
+
+// TestMaybeFirst catches a packet that is given to an event that may be absent, where one like it must come: that one would be missed.
+func TestMaybeFirst(t *testing.T) {
+	update := timeline.Event{Host: "server", What: timeline.WindowUpdate, Bound: timeline.Bound{At: 10 * ms, Earliest: 10 * ms, Latest: 14 * ms}}
+	maybe := update
+	maybe.Maybe = true
+	syn := timeline.Event{Host: "client", What: timeline.SYN}
+	in := Input{Jiffy: jiffy, Ended: time.Second, Want: timeline.Timeline{Events: []timeline.Event{syn, maybe, update}}}
+	in.Got.Events = []timeline.Event{syn, {Host: "server", What: timeline.WindowUpdate, Bound: timeline.Bound{At: 11 * ms}}}
+	if _, _, checks, _ := Schedule(in); !Passes(checks) {
+		t.Errorf("one of two was seen: got %+v, want a pass", checks)
+	}
+	in.Got.Events = in.Got.Events[:1]
+	if _, _, checks, _ := Schedule(in); !Contradicted(checks) {
+		t.Errorf("none was seen: got %+v, want a contradiction", checks)
+	}
+}
