@@ -39,6 +39,8 @@ type Input struct {
 	Lost   int // packets that the captures could not hold
 	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
 	Broken error
+	// Disorder says that the programs' calls came in another order than planned: the prediction is of another run. Nil: they did not.
+	Disorder error
 	// Link says by how much the link's time was off, where that is what a contradiction may come from. Nil: it was not.
 	Link error
 	Step time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
@@ -105,6 +107,8 @@ func (j *judgement) doubt() (reason, code string) {
 	switch {
 	case j.Broken != nil:
 		return j.Broken.Error(), explain.ObservationEnded
+	case j.Disorder != nil:
+		return j.Disorder.Error(), explain.Stall
 	case j.Link != nil:
 		return j.Link.Error(), explain.LinkRTT
 	case j.Lost > 0:

@@ -150,6 +150,19 @@ func calls(events []lab.Event, asked bool) []lab.Event {
 	return out
 }
 
+// disorder reports that the client's calls were made in another order than they were asked for: several processes make them, and on a busy
+// machine one may overtake another. What was planned for the first one would be said of the second.
+func disorder(events []lab.Event) error {
+	made := slices.DeleteFunc(slices.Clone(events), func(e lab.Event) bool { return e.Asked == 0 || e.After == 0 })
+	slices.SortStableFunc(made, func(a, b lab.Event) int { return cmp.Compare(a.Asked, b.Asked) })
+	for i := 1; i < len(made); i++ {
+		if a, b := made[i-1], made[i]; a.Asked < b.Asked && a.Before > b.Before {
+			return fmt.Errorf("the machine was so busy that a call of the client that was to come %v after another came %v before it", b.Asked-a.Asked, a.Before-b.Before)
+		}
+	}
+	return nil
+}
+
 // reckon works the prediction out for where the calls really were, and notes why. The windows leave a jiffy open for each call; the ticks do
 // not where the calls' own are known.
 func (o *observer) reckon(a anchoring) error {

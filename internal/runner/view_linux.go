@@ -258,7 +258,7 @@ func (v *view) port(p result.Packet) uint16 {
 
 // judgeInput puts what was predicted beside what was seen.
 func (v *view) judgeInput(r *run) judge.Input {
-	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended}
+	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended, Disorder: disorder(r.obs.events)}
 	if r.start != nil {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
