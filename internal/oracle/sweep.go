@@ -97,6 +97,7 @@ type joint struct {
 	gapEarly, gapLat time.Duration
 	gaps             int
 	tick, tickLast   int64
+	slack            time.Duration // how much later than its tick it may come: a program's, a link's
 }
 
 func newGather(f kernel.Facts) *gather {
@@ -208,6 +209,7 @@ func (j *joint) add(h *happening, shift int64, slipped bool) {
 		j.calm, j.calmly = h.at, true
 	}
 	j.early, j.late = min(j.early, h.at), max(j.late, h.at+h.late)
+	j.slack = max(j.slack, h.late)
 	j.tick, j.tickLast = min(j.tick, h.jiffy+shift), max(j.tickLast, h.jiffy+shift)
 	j.event.At = min(j.event.At, h.At)
 }
@@ -247,7 +249,7 @@ func (j *joint) windowed(g *gather) timeline.Event {
 		e.At = min(e.At, j.calm)
 	}
 	if g.known && j.timed {
-		e.Tick, e.TickLast = j.tick, j.tickLast
+		e.Tick, e.TickLast = j.tick, j.tickLast+(int64(j.slack)+g.tick-1)/g.tick
 	}
 	return e
 }

@@ -1,4 +1,7 @@
-//go:build lab
+//go:build lab && !race
+
+// Built for the race detector a program answers ten times slower, and much of this is about when programs answer. What runs at once is
+// the same for every experiment: exp1 is run under it.
 
 package runner
 

@@ -55,7 +55,7 @@ func disturbed(r *result.Result) bool {
 }
 
 // attempts is how often a run is made that the machine disturbed. Each one is logged; a verdict is never made again.
-const attempts = 4
+const attempts = 6
 
 // perform runs x and returns its result.
 func perform(t *testing.T, o Options) *result.Result {
