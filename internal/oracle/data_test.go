@@ -431,3 +431,42 @@ func checkBlackHole(t *testing.T, f kernel.Facts, tl timeline.Timeline, start *S
 		t.Errorf("got %d repeats and an end at %v, want a repeat and a later end", len(repeats), tl.Outcome.Bound)
 	}
 }
+
+// TestBlackHoleOtherRTOs compares the default, tcp_retries2=15, on longer paths with what another program computed (kernel-rules.md 3.3): the
+// limit stays 924.6 s, so the number of repeats falls as the RTO rises.
+func TestBlackHoleOtherRTOs(t *testing.T) {
+	for _, tt := range []struct {
+		rtt       time.Duration // that makes the RTO
+		rto       int64         // ms
+		at250     [2]float64
+		repeats   int
+		at1000    [2]float64
+		repeats10 int // at HZ=1000
+	}{
+		{20 * time.Millisecond, 220, [2]float64{954, 956}, 15, [2]float64{966, 970}, 15},
+		{100 * time.Millisecond, 300, [2]float64{1001, 1003}, 15, [2]float64{1016, 1020}, 15},
+		{133333 * time.Microsecond, 400, [2]float64{934, 936}, 14, [2]float64{948, 952}, 14},
+		{166666 * time.Microsecond, 500, [2]float64{976, 978}, 14, [2]float64{989, 993}, 14},
+		{333333 * time.Microsecond, 1000, [2]float64{975, 977}, 13, [2]float64{989, 993}, 13},
+		{666666 * time.Microsecond, 2000, [2]float64{974, 976}, 12, [2]float64{987, 992}, 12},
+		{-1, 3000, [2]float64{1037, 1039}, 12, [2]float64{929, 933}, 11},
+	} {
+		b := silent(func(b *BlackHole) { b.Cut, b.FirstRTT, b.EarlyRetrans = CutACK, tt.rtt, 0 })
+		for hz, want := range map[int][2]float64{250: tt.at250, 1000: tt.at1000} {
+			f := facts(t, 6, 18, hz)
+			if rto, _ := b.Timers(f); rto.Milliseconds() != tt.rto {
+				t.Errorf("HZ=%d: got an RTO of %v, want %d ms", hz, rto, tt.rto)
+			}
+			tl := blackHole(t, b, f, nil)
+			names, _ := repeatsOf(tl)
+			n := tt.repeats
+			if hz == 1000 {
+				n = tt.repeats10
+			}
+			lo, hi := (tl.Outcome.Earliest - b.Write).Seconds(), (tl.Outcome.Latest - b.Write).Seconds()
+			if len(names) != n || lo < want[0]-1 || lo > want[0]+1 || hi < want[1]-1 || hi > want[1]+1 {
+				t.Errorf("RTO %d ms, HZ=%d: got %d repeats and an end of %.1f..%.1f, want %d and %v", tt.rto, hz, len(names), lo, hi, n, want)
+			}
+		}
+	}
+}
