@@ -7,6 +7,7 @@ package stall
 
 import (
 	"runtime"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -26,35 +27,65 @@ const period = 4 * time.Millisecond
 
 // Watcher records stalls from Watch until Stop.
 type Watcher struct {
+	crew *crew
+	from time.Duration // CLOCK_MONOTONIC when it began
+	seen []Stall       // after Stop
+}
+
+// crew are the watching threads. All watchers of a process with the same threshold share one: a thread for each processor wakes up 250
+// times a second, and with a crew for each of fifty labs the watching would be what makes the machine late.
+type crew struct {
 	threshold time.Duration
 	stop      chan struct{}
 	wg        sync.WaitGroup
+	watchers  map[*Watcher]bool // guarded by crews.mu
 
 	mu     sync.Mutex
 	stalls []Stall
 }
 
-// Watch starts one watcher thread on each processor that this process may use, and returns when all of them watch. A wake-up later than
-// threshold is a stall.
+var crews = struct {
+	mu sync.Mutex
+	of map[time.Duration]*crew // by threshold
+}{of: map[time.Duration]*crew{}}
+
+// Watch starts one watching thread on each processor that this process may use, or joins those that are there, and returns when all of
+// them watch. A wake-up later than threshold is a stall.
 func Watch(threshold time.Duration) (*Watcher, error) {
+	crews.mu.Lock()
+	defer crews.mu.Unlock()
+	c := crews.of[threshold]
+	if c == nil {
+		c = &crew{threshold: threshold, stop: make(chan struct{}), watchers: map[*Watcher]bool{}}
+		if err := c.start(); err != nil {
+			return nil, err
+		}
+		crews.of[threshold] = c
+	}
+	w := &Watcher{crew: c, from: now()}
+	c.watchers[w] = true
+	return w, nil
+}
+
+// start starts the threads.
+func (c *crew) start() error {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, err
+		return err
 	}
-	w := &Watcher{threshold: threshold, stop: make(chan struct{})}
 	var started sync.WaitGroup // from when this returns, nothing goes unseen
 	for cpu := range len(set) * 64 {
 		if set.IsSet(cpu) {
 			started.Add(1)
-			w.wg.Go(func() { w.watch(cpu, started.Done) })
+			c.wg.Go(func() { c.watch(cpu, started.Done) })
 		}
 	}
 	started.Wait()
-	return w, nil
+	return nil
 }
 
 // watch pins its thread, and never unlocks it: a thread with a changed affinity must not go back to the runtime.
-func (w *Watcher) watch(cpu int, started func()) {
+func (c *crew) watch(cpu int, started func()) {
 	runtime.LockOSThread()
 	var one unix.CPUSet
 	one.Set(cpu)
@@ -66,7 +97,7 @@ func (w *Watcher) watch(cpu int, started func()) {
 	}
 	for {
 		select {
-		case <-w.stop:
+		case <-c.stop:
 			return
 		default:
 		}
@@ -75,10 +106,10 @@ func (w *Watcher) watch(cpu int, started func()) {
 			continue
 		}
 		t := now()
-		if late := t - due; late > w.threshold {
-			w.mu.Lock()
-			w.stalls = append(w.stalls, Stall{Due: due, For: late, CPU: cpu})
-			w.mu.Unlock()
+		if late := t - due; late > c.threshold {
+			c.mu.Lock()
+			c.stalls = append(c.stalls, Stall{Due: due, For: late, CPU: cpu})
+			c.mu.Unlock()
 		}
 		due = t + period
 	}
@@ -92,22 +123,56 @@ func now() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// Stalls returns what was seen so far, by time.
+// Stalls returns what was seen so far, by time: also a stall that had begun before Watch was called.
 func (w *Watcher) Stalls() []Stall {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := append([]Stall(nil), w.stalls...)
+	crews.mu.Lock()
+	defer crews.mu.Unlock()
+	return w.stalls()
+}
+
+// stalls is Stalls for a caller who holds the lock.
+func (w *Watcher) stalls() []Stall {
+	if w.crew == nil {
+		return w.seen
+	}
+	w.crew.mu.Lock()
+	defer w.crew.mu.Unlock()
+	var out []Stall
+	for _, s := range w.crew.stalls {
+		if s.Due+s.For >= w.from {
+			out = append(out, s)
+		}
+	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Due < out[j].Due })
 	return out
 }
 
-// Stop ends the watchers, waits for them and returns all stalls.
+// Stop ends the watching and returns all stalls. The threads end with the last watcher, and Stop waits for them. It may be called again.
 func (w *Watcher) Stop() []Stall {
-	select {
-	case <-w.stop:
-	default:
-		close(w.stop)
+	crews.mu.Lock()
+	defer crews.mu.Unlock()
+	c := w.crew
+	if c == nil {
+		return w.seen
 	}
-	w.wg.Wait()
-	return w.Stalls()
+	if delete(c.watchers, w); len(c.watchers) == 0 {
+		delete(crews.of, c.threshold)
+		close(c.stop)
+		c.wg.Wait()
+	}
+	w.seen = w.stalls()
+	w.crew = nil
+	c.forget()
+	return w.seen
+}
+
+// forget drops what is older than every watcher. The caller holds crews.mu.
+func (c *crew) forget() {
+	oldest := now()
+	for w := range c.watchers {
+		oldest = min(oldest, w.from)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stalls = slices.DeleteFunc(c.stalls, func(s Stall) bool { return s.Due+s.For < oldest })
 }

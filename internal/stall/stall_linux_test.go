@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,4 +172,73 @@ func TestStop(t *testing.T) {
 	}) {
 		t.Errorf("got a watcher after Stop, want none:\n%s", dump)
 	}
+}
+
+// TestShared has two watchers of one crew: each sees the stalls from its own beginning on, and the threads end with the last of them.
+// It catches a crew for each watcher, which makes a machine with many labs late by itself, and a record that a neighbour's end cuts off.
+func TestShared(t *testing.T) {
+	first, err := Watch(2 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Stop()
+	threads := watching(t)
+	old := Stall{Due: now() - time.Second, For: 3 * time.Millisecond, CPU: 7}
+	first.from = old.Due - time.Second
+	note := func(s Stall) {
+		first.crew.mu.Lock()
+		defer first.crew.mu.Unlock()
+		first.crew.stalls = append(first.crew.stalls, s)
+	}
+	note(old)
+	second, err := Watch(2 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := watching(t); n != threads {
+		t.Errorf("a second watcher: %d threads, want the %d that were there", n, threads)
+	}
+	late := Stall{Due: now(), For: 3 * time.Millisecond, CPU: 8}
+	note(late)
+	if got := first.Stalls(); !slices.Contains(got, old) || !slices.Contains(got, late) {
+		t.Errorf("the first watcher saw %v, want %v and %v in it", got, old, late)
+	}
+	if got := second.Stalls(); slices.Contains(got, old) || !slices.Contains(got, late) {
+		t.Errorf("the second watcher saw %v, want %v in it and not %v", got, late, old)
+	}
+	first.Stop()
+	if got := first.Stop(); !slices.Contains(got, old) {
+		t.Errorf("stopped twice, the first watcher saw %v, want %v in it", got, old)
+	}
+	if slices.Contains(second.crew.stalls, old) {
+		t.Error("what is older than every watcher was not forgotten")
+	}
+	if got := second.Stop(); !slices.Contains(got, late) {
+		t.Errorf("the second watcher saw %v, want %v in it", got, late)
+	}
+	if len(crews.of) != 0 {
+		t.Errorf("after the last Stop there are %d crews", len(crews.of))
+	}
+}
+
+// watching counts the threads of this process that are pinned to one processor.
+func watching(t *testing.T) int {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, task := range tasks {
+		b, err := os.ReadFile("/proc/self/task/" + task.Name() + "/status")
+		if err != nil {
+			continue // ended
+		}
+		for _, line := range strings.Split(string(b), "\n") {
+			if list, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok && !strings.ContainsAny(strings.TrimSpace(list), ",-") {
+				n++
+			}
+		}
+	}
+	return n
 }
