@@ -245,7 +245,9 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 		}
 		e.OffTick = &s
 		early = max(early, -d-j.ClockError)
-		onTick = early <= 0 && late < j.Jiffy
+		// A processor that stood still runs what it missed when it goes on, and that is at any time: what comes right after a tick was made
+		// by that one, the predicted or, as it happens without any stall, the next.
+		onTick = early <= 0 && (late < j.Jiffy || late < 2*j.Jiffy && late%j.Jiffy <= j.Jiffy/8)
 	}
 	// What a stall could have moved inside a wide window cannot be told; in a narrow one there is nothing to tell. Narrow is what a later
 	// call leaves open, a jiffy to either side, and an allowance.

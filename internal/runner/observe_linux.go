@@ -39,6 +39,7 @@ type observer struct {
 	ended      bool            // nothing more is observed
 	gaveUp     bool            // the run's time is up: what the client tells from now on does not count
 	failed     error           // of inet_diag; looking stops
+	origin     *time.Duration  // CLOCK_MONOTONIC time of the first packet that was captured
 	unwritten  error           // the first event that could not be written
 }
 
@@ -316,18 +317,17 @@ func (o *observer) tell(e result.Event) {
 // status tells the Watcher where the run stands. The caller holds the lock.
 func (o *observer) status() {
 	s := Status{Elapsed: -1}
-	v := o.view()
-	if v != nil {
+	if origin := o.began(); origin != nil {
 		now, err := kernel.MonotonicNow()
 		if err != nil {
 			return
 		}
-		s.Elapsed = now - v.origin
+		s.Elapsed = now - *origin
 		for _, l := range o.looks {
 			if l.host == "client" {
-				s.Client = l.sample(v.origin)
+				s.Client = l.sample(*origin)
 			} else {
-				s.Server = l.sample(v.origin)
+				s.Server = l.sample(*origin)
 			}
 		}
 	}

@@ -81,6 +81,19 @@ func (o *observer) view() *view {
 	return v
 }
 
+// began is the CLOCK_MONOTONIC time of the first packet; nil before it. It does not change once a packet was seen, and pairing both captures
+// a few times a second for its sake would be most of the work of a run that waits.
+func (o *observer) began() *time.Duration {
+	if o.origin == nil {
+		if v := o.view(); v != nil && len(v.sights) > 0 {
+			o.origin = &v.origin
+		} else if v != nil {
+			return &v.origin
+		}
+	}
+	return o.origin
+}
+
 // isARP reports whether an Ethernet frame carries ARP.
 func isARP(p pcapout.Packet) bool {
 	const ethertype, arp = 12, 0x0806
