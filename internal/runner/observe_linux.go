@@ -217,7 +217,7 @@ func (o *observer) look() {
 		if d == nil {
 			continue
 		}
-		s, err := d.Look(pair[0], pair[1])
+		s, err := o.ask(host, d, pair)
 		if err != nil {
 			o.failed = err
 			return
@@ -227,7 +227,7 @@ func (o *observer) look() {
 			o.failed = err
 			return
 		}
-		o.looks = append(o.looks, look{mono: mono, host: host, Socket: s})
+		o.note(look{mono: mono, host: host, Socket: s})
 	}
 }
 

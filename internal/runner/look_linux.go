@@ -1,0 +1,49 @@
+package runner
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tcplab/tcplab/internal/evidence"
+)
+
+// sockets is what a look asks: evidence.Diag.
+type sockets interface {
+	Look(local, remote netip.AddrPort) (evidence.Socket, error)
+}
+
+// ask looks at one end's socket, and a second time where it is gone and a moment ago was there. The kernel exchanges one socket for another
+// as a connection goes on: a request for its child (inet_ehash_insert), a closed connection for a TIME-WAIT socket, which cannot be taken
+// hold of before it is ready (inet_twsk_hashdance_schedule). A look that falls between the two finds none, or the listener.
+func (o *observer) ask(host string, d sockets, pair [2]netip.AddrPort) (evidence.Socket, error) {
+	s, err := d.Look(pair[0], pair[1])
+	if err != nil || !none(s.State) {
+		return s, err
+	}
+	if last, ok := o.last(host); ok && !none(last.State) {
+		return d.Look(pair[0], pair[1])
+	}
+	return s, nil
+}
+
+// none reports whether a look showed no socket of the connection: nothing, or the listener, which answers for what is not there.
+func none(state string) bool { return state == evidence.Closed || state == "LISTEN" }
+
+// last is the newest look at a host.
+func (o *observer) last(host string) (look, bool) {
+	for _, l := range slices.Backward(o.looks) {
+		if l.host == host {
+			return l, true
+		}
+	}
+	return look{}, false
+}
+
+// note keeps a look. One that found no socket, between others that found one of the same connection, fell into an exchange that took longer
+// than asking twice: a connection that is gone does not come back, in TIME-WAIT least of all.
+func (o *observer) note(l look) {
+	if last, ok := o.last(l.host); ok && none(last.State) && l.State == "TIME-WAIT" {
+		o.looks = slices.DeleteFunc(o.looks, func(old look) bool { return old == last })
+	}
+	o.looks = append(o.looks, l)
+}
