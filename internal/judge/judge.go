@@ -218,10 +218,10 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 // programLag is how late a program may be on a busy machine without a stall on record: it waits for its turn while others run.
 const programLag = 20 * time.Millisecond
 
-// byProgram reports whether a program's call makes such an event where no timer does; acknowledgements are the kernel's own.
+// byProgram reports whether a program's call makes such an event where no timer does; acknowledgements and repeats are the kernel's own.
 func byProgram(what string) bool {
-	family := timeline.What(what).Family()
-	return family == timeline.Data || family == timeline.FIN || !timeline.What(what).OnWire()
+	w := timeline.What(what)
+	return (w.Family() == timeline.Data || w.Family() == timeline.FIN) && !w.Again() || !w.OnWire()
 }
 
 // programLate is how late a program may be for it to be the machine's doing: a stall near by explains no more.

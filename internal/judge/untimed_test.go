@@ -59,3 +59,17 @@ func TestOffTick(t *testing.T) {
 		}
 	}
 }
+
+// TestByProgram catches a repeat of the kernel's that may be as late as a program's write, which waits for its turn.
+func TestByProgram(t *testing.T) {
+	for what, want := range map[timeline.What]result.Verdict{
+		timeline.Data: result.Inconclusive, timeline.FIN: result.Inconclusive,
+		timeline.FastRetransmit: result.Fail, timeline.DataAgain: result.Fail, timeline.ACK: result.Fail,
+	} {
+		in := answered(16 * time.Millisecond)
+		in.Want.Events[1].What, in.Got.Events[1].What = what, what
+		if got, verdict := complaints(in); verdict != want {
+			t.Errorf("%s, 15 ms late without a stall: got %s %v, want %s", what, verdict, got, want)
+		}
+	}
+}
