@@ -13,6 +13,7 @@ const (
 	CapturePoint      = "TL1209"
 	AtTheThreshold    = "TL1210"
 	Keepalive         = "TL1214"
+	NotPredicted      = "TL1215"
 )
 
 var kernelEntries = []Entry{
@@ -86,6 +87,13 @@ A limit in time is compared when a timer fires (retransmits_timed_out, net/ipv4/
 
 Nothing is wrong. Choose values where the limit is not near a timer, or run with a known phase of jiffies, which settles it.`,
 		[]string{CountAndTime, TimerWheel, PhaseUnknown}},
+	{NotPredicted, "a setting that the prediction does not read",
+		`--set changed a knob, and no part of the prediction asked for its value: what the knob changes, if anything, is not predicted.
+
+Most such knobs have no part in the experiment. Some have: tcp_syncookies=2 makes a listener answer each SYN from a cookie, without a request and its timer, and a small tcp_rmem closes the window. A run that contradicts its prediction under such a setting says nothing about the kernel.
+
+tcplab explain KNOB=VALUE says what the value means. Leave the setting out to see the experiment as it is predicted.`,
+		[]string{WrongTick, UnexpectedPacket}},
 	{Keepalive, "keepalive asks a silent peer whether it is still there, if the program wants it",
 		`An idle connection sends nothing. If the other end vanishes without a word, the one that stays learns of it only when it has something to send, or through keepalive.
 

@@ -104,6 +104,22 @@ func notes(e experiments.Env, t timeline.Timeline) []result.Note {
 	return out
 }
 
+// unread tells of knobs that the user set and that no part of the prediction asked for.
+func unread(x *experiments.Experiment, plan experiments.Plan, e experiments.Env) []result.Note {
+	a, err := ask(x, e)
+	if err != nil {
+		return nil
+	}
+	var out []result.Note
+	for _, s := range plan.Settings {
+		if s.Origin == "--set" && !a.asked[s.Host+"."+s.Name] {
+			out = append(out, result.Note{Code: explain.NotPredicted, Text: fmt.Sprintf("%s %s=%s was set, and the prediction does not read it: "+
+				"what it changes here, if anything, is not predicted.", s.Host, s.Name, s.Value)})
+		}
+	}
+	return out
+}
+
 // forecast predicts with the windows of all phases in any case, and with ticks where the phase of jiffies at the start is known.
 func forecast(x *experiments.Experiment, e experiments.Env, start *oracle.Start) (timeline.Timeline, error) {
 	e.Start = nil

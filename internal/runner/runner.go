@@ -115,7 +115,7 @@ func Predict(x *experiments.Experiment, plan experiments.Plan, e experiments.Env
 func prediction(x *experiments.Experiment, plan experiments.Plan, e experiments.Env, t timeline.Timeline) *result.Prediction {
 	p := &result.Prediction{
 		Schema: result.PredictionSchema, Experiment: x.Name, Profile: string(plan.Profile), Kernel: minor(e.Facts.Version), HZ: e.Facts.HZ,
-		Facts: facts(e.Facts), Params: params(x, plan, e), Sysctls: settings(x, plan, e), Notes: notes(e, t),
+		Facts: facts(e.Facts), Params: params(x, plan, e), Sysctls: settings(x, plan, e), Notes: append(notes(e, t), unread(x, plan, e)...),
 	}
 	for _, ev := range t.Events {
 		p.Events = append(p.Events, fromTimeline(ev))
