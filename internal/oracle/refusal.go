@@ -33,9 +33,11 @@ var unreachable = map[string]string{
 
 // Predict returns the SYNs, the refusals and the end of connect(2).
 //
-// A RST ends connect(2) at once. So does an ICMP error, unless it comes back while connect(2) still owns the socket, which it does on a
-// link without delay: the error is then only noted (sk_err_soft), and the answer to the next SYN, which a timer sends, ends it. The
-// alternative has the first ICMP error end it after all: the kernel may leave received packets to another thread (ksoftirqd).
+// A RST ends connect(2) at once. So does an ICMP error on a link with a delay. Without one it comes back while connect(2) still owns the
+// socket, and is only noted (sk_err_soft). Since Linux 5.8 it is put into the socket's error queue as well, asked for or not: poll(2) wakes up,
+// and SO_ERROR hands out the noted error, so that a program whose connect(2) does not block, as this one's, learns of it at once. Before, the
+// answer to the next SYN, which a timer sends, ends it; the alternative there has the first ICMP error end it after all, because the kernel
+// may leave received packets to another thread (ksoftirqd).
 //
 // Source: tcp_v4_err in net/ipv4/tcp_ipv4.c, tcp_reset in tcp_input.c, nf_send_reset and nf_send_unreach in
 // net/ipv4/netfilter/nf_reject_ipv4.c (6.18).
@@ -59,7 +61,7 @@ func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 		}
 	}
 	errno := unreachable[r.By]
-	if errno == "" || r.RTT > 0 {
+	if errno == "" || r.RTT > 0 || queued(f) {
 		return sweep(f, start, timer, play(true)), nil
 	}
 	out := sweep(f, start, timer, play(false))
@@ -68,6 +70,9 @@ func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 	out.Alternatives = []timeline.Timeline{alt}
 	return out, nil
 }
+
+// queued reports whether an ICMP error that is only noted wakes poll(2) up: commit 45af29ca761c ("tcp: allow traceroute -Mtcp for unpriv users").
+func queued(f kernel.Facts) bool { return f.Version.AtLeast(5, 8) }
 
 func (r Refusal) validate(f kernel.Facts, start *Start) error {
 	if err := r.Connect.validate(f, start); err != nil {

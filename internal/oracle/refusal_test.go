@@ -13,34 +13,44 @@ import (
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
-// TestRefusalMeasured compares with what connect(2) returned on 6.18.44 (HZ=250, a veth): at once after a RST, after 1.027 to 1.032 s and a
-// second SYN after an ICMP error; with a delay on the link, after the first ICMP error.
+// TestRefusalMeasured compares with how a connect(2) that does not block ended on 6.18.44, 6.12.117 and 6.1 (HZ=250, a veth): at once, by a RST as
+// by an ICMP error. On a kernel before 5.8 nothing wakes the program up, and it ends as a connect(2) that blocks does on 6.18: after 1.010 to
+// 1.032 s and a second SYN.
 func TestRefusalMeasured(t *testing.T) {
-	f := linux618(t)
+	old, err := kernel.Model(kernel.Version{Major: 5, Minor: 7}, 250)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
+		f         kernel.Facts
 		by, errno string
 		rtt       time.Duration
 		want      []string
 		lo, hi    time.Duration // of the end
 	}{
-		{"", "ECONNREFUSED", 0, []string{"0 client syn 0 0 0", "0 server rst 0 1 0"}, 0, answerWithin},
-		{"tcp-reset", "ECONNREFUSED", 0, []string{"0 client syn 0 0 0", "0 server rst 0 1 0"}, 0, answerWithin},
-		{"icmp-port-unreachable", "ECONNREFUSED", 0, again, time.Second, 1032 * time.Millisecond},
-		{"icmp-host-unreachable", "EHOSTUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
-		{"icmp-net-unreachable", "ENETUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
-		{"icmp-proto-unreachable", "ENOPROTOOPT", 0, again, time.Second, 1032 * time.Millisecond},
-		{"icmp-admin-prohibited", "EHOSTUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
-		{"icmp-host-unreachable", "EHOSTUNREACH", 20 * time.Millisecond, []string{"0 client syn 0 0 0", "10 server icmp-error"},
+		{linux618(t), "", "ECONNREFUSED", 0, []string{"0 client syn 0 0 0", "0 server rst 0 1 0"}, 0, answerWithin},
+		{linux618(t), "tcp-reset", "ECONNREFUSED", 0, []string{"0 client syn 0 0 0", "0 server rst 0 1 0"}, 0, answerWithin},
+		{linux618(t), "icmp-port-unreachable", "ECONNREFUSED", 0, once, 0, answerWithin},
+		{old, "icmp-port-unreachable", "ECONNREFUSED", 0, again, time.Second, 1032 * time.Millisecond},
+		{linux618(t), "icmp-host-unreachable", "EHOSTUNREACH", 0, once, 0, answerWithin},
+		{old, "icmp-host-unreachable", "EHOSTUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
+		{linux618(t), "icmp-net-unreachable", "ENETUNREACH", 0, once, 0, answerWithin},
+		{old, "icmp-net-unreachable", "ENETUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
+		{linux618(t), "icmp-proto-unreachable", "ENOPROTOOPT", 0, once, 0, answerWithin},
+		{old, "icmp-proto-unreachable", "ENOPROTOOPT", 0, again, time.Second, 1032 * time.Millisecond},
+		{linux618(t), "icmp-admin-prohibited", "EHOSTUNREACH", 0, once, 0, answerWithin},
+		{old, "icmp-admin-prohibited", "EHOSTUNREACH", 0, again, time.Second, 1032 * time.Millisecond},
+		{linux618(t), "icmp-host-unreachable", "EHOSTUNREACH", 20 * time.Millisecond, []string{"0 client syn 0 0 0", "10 server icmp-error"},
 			20 * time.Millisecond, 20*time.Millisecond + 2*answerWithin},
-		{"", "ECONNREFUSED", 20 * time.Millisecond, []string{"0 client syn 0 0 0", "10 server rst 0 1 0"},
+		{linux618(t), "", "ECONNREFUSED", 20 * time.Millisecond, []string{"0 client syn 0 0 0", "10 server rst 0 1 0"},
 			20 * time.Millisecond, 20*time.Millisecond + 2*answerWithin},
 	} {
-		tl, err := Refusal{Connect: Connect{SYNRetries: 6}, By: c.by, RTT: c.rtt}.Predict(f, nil)
+		tl, err := Refusal{Connect: Connect{SYNRetries: 6}, By: c.by, RTT: c.rtt}.Predict(c.f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(c.want, lines(tl)); d != "" {
-			t.Errorf("%s: (-want +got)\n%s", c.by, d)
+			t.Errorf("%s on %v: (-want +got)\n%s", c.by, c.f.Version, d)
 		}
 		o := tl.Outcome
 		if o == nil || o.Errno != c.errno || o.Earliest < c.lo || o.Latest > c.hi+time.Millisecond {
@@ -49,12 +59,18 @@ func TestRefusalMeasured(t *testing.T) {
 	}
 }
 
+var once = []string{"0 client syn 0 0 0", "0 server icmp-error"}
+
 var again = []string{"0 client syn 0 0 0", "0 server icmp-error", "1000 client syn-retransmission 0 0 0", "1000 server icmp-error"}
 
 // TestRefusalOneTick catches an answer that is not tied to the SYN that asked for it: the repeated SYN, its ICMP error and the end of
 // connect(2) fall into one tick.
 func TestRefusalOneTick(t *testing.T) {
-	tl, err := Refusal{Connect: Connect{SYNRetries: 6}, By: "icmp-host-unreachable"}.Predict(linux618(t), &Start{Jiffies: 1 << 33, Phase: 1600 * time.Microsecond})
+	old, err := kernel.Model(kernel.Version{Major: 5, Minor: 7}, 250)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tl, err := Refusal{Connect: Connect{SYNRetries: 6}, By: "icmp-host-unreachable"}.Predict(old, &Start{Jiffies: 1 << 33, Phase: 1600 * time.Microsecond})
 	if err != nil {
 		t.Fatal(err)
 	}

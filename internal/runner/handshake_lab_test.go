@@ -32,7 +32,7 @@ func TestHandshakePasses(t *testing.T) {
 		{"with an RTT", "exp0-handshake", map[string]string{"close": "4", "rtt": "20ms"}},
 		{"closed port", "exp0-handshake", map[string]string{"port": "closed"}},
 		{"reset", "exp0-handshake", map[string]string{"reject": "tcp-reset"}},
-		{"ICMP, only noted", "exp0-handshake", map[string]string{"reject": "icmp-net-unreachable"}},
+		{"ICMP, noted and told at once", "exp0-handshake", map[string]string{"reject": "icmp-net-unreachable"}},
 		{"ICMP, with an RTT", "exp0-handshake", map[string]string{"reject": "icmp-admin-prohibited", "rtt": "20ms"}},
 		{"capture points", "exp2-capture-point", nil},
 	} {
