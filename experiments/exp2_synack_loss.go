@@ -154,7 +154,11 @@ func storyOfSYNACKLoss(r *result.Result) []result.Sentence {
 		say(fresh[1:], "A SYN that came after the half-open connection had vanished made a new one, with a new sequence number of the server's: %s.", times(len(fresh)-1))
 	}
 	for _, e := range r.Events {
-		if e.What == string(timeline.RequestGone) && e.Seen != nil {
+		switch {
+		case e.What != string(timeline.RequestGone) || e.Seen == nil:
+		case len(all) == 0:
+			say(nil, "By %s the half-open connection (SYN-RECV) was gone: when its timer fired for the first time, the SYN-ACK could not be sent, and the kernel drops a request that it cannot answer.", seconds(e.Seen.Duration()))
+		default:
 			say(nil, "By %s the half-open connection (SYN-RECV) was gone: the timer fired once more than tcp_synack_retries allows, and nobody is told.", seconds(e.Seen.Duration()))
 		}
 	}

@@ -214,6 +214,13 @@ func tellRepeats(d lostData, say func([]int, string, ...any)) {
 	say(ids, "The same bytes went out again %s: %s as a tail loss probe, %s by the retransmission timer.", times(len(ids)), count(len(d.probes)), count(len(d.rtos)))
 	if len(d.rtos) > 1 {
 		first, last := d.rtos[1].At()-d.rtos[0].At(), d.rtos[len(d.rtos)-1].At()-d.rtos[len(d.rtos)-2].At()
-		say(nil, "The waits between those by the timer grew from %s to %s.", seconds(first), seconds(last))
+		switch {
+		case len(d.rtos) > 2 && last > first+first/2:
+			say(nil, "The waits between those by the timer grew from %s to %s.", seconds(first), seconds(last))
+		case len(d.rtos) > 2:
+			say(nil, "The waits between those by the timer did not double: %s at first and %s at last.", seconds(first), seconds(last))
+		default:
+			say(nil, "%s lay between the two by the timer.", seconds(first))
+		}
 	}
 }

@@ -123,9 +123,12 @@ func endOfKeepalive(r *result.Result, by map[timeline.What][]int, say func([]int
 	at := seconds(o.Seen.Duration())
 	switch {
 	case o.SeenErr != "":
-		if len(by[timeline.RST]) > 0 {
-			say(by[timeline.RST], "At %s the kernel gave up: it sent a reset into the dark, and the client's read() returned %s.", at, o.SeenErr)
-		} else {
+		switch resets := by[timeline.RST]; {
+		case len(resets) > 0 && r.Packets[resets[0]-1].Fate == result.Delivered:
+			say(resets, "At %s the kernel gave up, though the server was there: its reset arrived and ended the server's connection too, and the client's read() returned %s.", at, o.SeenErr)
+		case len(resets) > 0:
+			say(resets, "At %s the kernel gave up: it sent a reset into the dark, and the client's read() returned %s.", at, o.SeenErr)
+		default:
 			say(nil, "At %s the client's read() returned %s.", at, o.SeenErr)
 		}
 		if last := lastState(r, "server"); last == "ESTABLISHED" {

@@ -47,9 +47,9 @@ func storyOfRecovery(r *result.Result) []result.Sentence {
 	case len(dups) == 0 && len(gone) > 0:
 		say(nil, "Nothing told the client: no segment came behind the last hole, so the server had no reason to speak before its timer, or the client's.")
 	case len(blocks) == len(dups) && len(dups) > 0:
-		say(dups, "For each segment behind a hole the server repeated its last acknowledgement, %s, and said with SACK what it had.", times(len(dups)))
+		say(dups, "The server repeated its last acknowledgement %s, when something came that was not what it waited for, and said with SACK what it had.", times(len(dups)))
 	case len(blocks) == 0 && len(dups) > 0:
-		say(dups, "For each segment behind a hole the server repeated its last acknowledgement, %s. Without SACK they are all the same: they say that something is missing, and not what else.", times(len(dups)))
+		say(dups, "The server repeated its last acknowledgement %s, when something came that was not what it waited for. Without SACK they are all the same: they say that something is missing, and not what else.", times(len(dups)))
 	}
 	story = append(story, toldAgain(again, gone)...)
 	for _, c := range r.Checks {
