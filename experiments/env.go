@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // Env is what a prediction stands on and a run is given.
@@ -23,6 +24,8 @@ type Env struct {
 	Start *oracle.Start
 	// StartAt is the CLOCK_MONOTONIC time at which the client's first call is made. A run has one; a prediction needs none.
 	StartAt time.Duration
+	// Memory has answers of the oracle's that were worked out before. Nil: there are none.
+	Memory *oracle.Memory
 	// late is how much later than planned a call was made, by name, where that is known and matters.
 	late map[string]time.Duration
 	// asked collects the knobs that Int was asked for; nil: nobody wants to know.
@@ -115,6 +118,11 @@ func (e Env) Int(host, name string) (v int64, ok bool, err error) {
 		return 0, true, fmt.Errorf("%s: %s=%q: want an integer", host, name, s)
 	}
 	return v, true, nil
+}
+
+// ask asks the oracle for what e says of the start.
+func (e Env) ask(m oracle.Mechanism) (timeline.Timeline, error) {
+	return e.Memory.Predict(m, e.Facts, e.Start)
 }
 
 // With returns a copy of e with one sysctl changed.

@@ -168,13 +168,13 @@ func predictHandshake(e Env) (timeline.Timeline, error) {
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
-		return oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt")}.Predict(e.Facts, e.Start)
+		return e.ask(oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt")})
 	}
 	x, err := exchangeInput(e)
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return x.Predict(e.Facts, e.Start)
+	return e.ask(x)
 }
 
 func runHandshake(ctx context.Context, l *lab.Lab, e Env) error {

@@ -105,7 +105,7 @@ func (p place) input(e Env) (oracle.CapturePoint, error) {
 		return oracle.CapturePoint{}, err
 	}
 	s, err := serverInput(e)
-	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain}, err
+	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain, Memory: e.Memory}, err
 }
 
 func (p place) rule() lab.Rule {

@@ -121,7 +121,7 @@ func predictACKLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return b.Predict(e.Facts, e.Start)
+	return e.ask(b)
 }
 
 func runACKLoss(ctx context.Context, l *lab.Lab, e Env) error {

@@ -139,7 +139,7 @@ func predictKeepalive(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return k.Predict(e.Facts, e.Start)
+	return e.ask(k)
 }
 
 func runKeepalive(ctx context.Context, l *lab.Lab, e Env) error {
@@ -197,7 +197,7 @@ func statesOfKeepalive(e Env) map[string][]string {
 		return nil
 	}
 	client, server := []string{"(SYN-SENT)", "ESTABLISHED"}, []string{"(LISTEN)", "(SYN-RECV)", "ESTABLISHED"}
-	t, err := k.Predict(e.Facts, nil)
+	t, err := e.Memory.Predict(k, e.Facts, nil)
 	if err != nil || t.Outcome == nil {
 		return nil
 	}

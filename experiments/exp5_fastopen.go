@@ -143,7 +143,7 @@ func predictFastOpen(e Env) (timeline.Timeline, error) {
 		}
 		x.Calls[i].Close = e.Call(closeName(i), x.Calls[i].Close)
 	}
-	return x.Predict(e.Facts, e.Start)
+	return e.ask(x)
 }
 
 func runFastOpen(ctx context.Context, l *lab.Lab, e Env) error {

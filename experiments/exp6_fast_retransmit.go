@@ -120,7 +120,7 @@ func predictRecovery(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	t, err := r.Predict(e.Facts, e.Start)
+	t, err := e.ask(r)
 	if err == nil && r.SACK && r.EarlyRetrans < 3 {
 		t.Alternatives = slices.Concat(t.Alternatives, likeProbes(t))
 	}

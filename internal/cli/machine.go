@@ -11,8 +11,10 @@ import (
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -63,11 +65,31 @@ func (b *batch) machine(k vm.Kernel) (vm.Options, error) {
 	for _, j := range b.jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.plan})
 	}
+	q.Foreseen = foresee(k, b.jobs)
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err
 	}
 	return vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}, nil
+}
+
+// foresee predicts for a kernel before it runs, from its version. Debian's kernels have HZ=250; one that has not, or that differs otherwise,
+// asks other questions and works them out itself.
+func foresee(k vm.Kernel, jobs []job) runner.Foreseen {
+	const hz = 250
+	v, err := kernel.ParseVersion(k.Release)
+	if err != nil {
+		return nil
+	}
+	facts, err := kernel.Model(v, hz)
+	if err != nil {
+		return nil
+	}
+	var wanted []runner.Wanted
+	for _, j := range jobs {
+		wanted = append(wanted, runner.Wanted{Experiment: j.x, Plan: j.plan})
+	}
+	return runner.Foresee(facts, wanted)
 }
 
 // inbox takes what a guest sends and puts it where runs on this machine leave it.

@@ -25,6 +25,8 @@ type CapturePoint struct {
 	Port         uint16 // the server's, where several opens go on side by side; 0: there is one
 	At           string // the host with the rule: "client" or "server"
 	Table, Chain string // "filter", "mangle" or "raw"; "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING"
+	// Memory has answers to the same question of SYN-ACKs that are lost: many places come to it. Nil: it is worked out.
+	Memory *Memory
 }
 
 // Count is a number of packets: at least Min, at most Max.
@@ -81,7 +83,7 @@ func (c CapturePoint) Predict(f kernel.Facts, start *Start) (timeline.Timeline, 
 	if c.Drops() == timeline.SYNACK {
 		s := c.Server
 		s.Silent = c.out()
-		return SYNACKLoss{Connect: c.Connect, Server: s}.Predict(f, start)
+		return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s}, f, start)
 	}
 	tl, err := Near(f, start, c.Connect.Predict)
 	if c.out() {

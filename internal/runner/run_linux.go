@@ -217,7 +217,8 @@ func didYouMean(name string) string {
 // readBack takes the effective values from the lab, of every knob that the catalogue knows: what the prediction stands on is what the
 // kernel holds.
 func (r *run) readBack() error {
-	r.env = experiments.Env{Profile: r.Plan.Profile, Facts: r.facts, Sysctls: map[string]string{}, Options: r.Plan.Options}
+	r.env = experiments.Env{Profile: r.Plan.Profile, Facts: r.facts, Sysctls: map[string]string{}, Options: r.Plan.Options,
+		Memory: oracle.NewMemory(r.Foreseen)}
 	names := map[string]bool{}
 	for _, k := range sysctl.All() {
 		names[k.Name] = true

@@ -36,6 +36,8 @@ type Options struct {
 	Events io.Writer
 	// Keep is called after the run, before the lab is taken down, and holds it up until it returns. Nil: the lab goes at once.
 	Keep func(*result.Result, Namespaces)
+	// Foreseen are predictions that were worked out beforehand. Nil: the run makes all of its own.
+	Foreseen Foreseen
 	// Virtual says that time stands still while this machine has work to do, and jumps when it has none: nothing watches for stalls, and
 	// inet_diag is asked less often where nothing is expected, because each look is paid for in every virtual hour.
 	Virtual bool

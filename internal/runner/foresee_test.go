@@ -1,0 +1,94 @@
+package runner
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// What was foreseen is what the run would have found, for every experiment; and a run that reads another value of any setting that the
+// prediction stands on does not take it. The answers that it is offered are empty, so that taking one shows.
+func TestForesee(t *testing.T) {
+	facts, err := kernel.Model(kernel.Version{Major: 6, Minor: 12}, 250)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range experiments.All() {
+		t.Run(x.Name, func(t *testing.T) {
+			t.Parallel()
+			plan, err := x.Plan(experiments.Fast, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := Env(x, plan, facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := map[string]bool{}
+			want, err := x.Predict(e.Watched(asked))
+			if err != nil {
+				t.Fatal(err)
+			}
+			foreseen := Foresee(facts, []Wanted{{x, plan}, {x, plan}})
+			e.Memory = oracle.NewMemory(foreseen)
+			got, err := x.Predict(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("foreseen (-want +got):\n%s", d)
+			}
+			if n := len(e.Memory.Answers()); n != len(foreseen) {
+				t.Errorf("the run asked %d questions of its own: want none", n-len(foreseen))
+			}
+			if len(foreseen) == 0 {
+				return // worked out each time, because it is quick
+			}
+			for name := range asked {
+				changedSetting(t, x, e, foreseen, name)
+			}
+		})
+	}
+}
+
+// changedSetting predicts with another value of one setting, from answers that are all empty. Values of which nothing follows change no question.
+func changedSetting(t *testing.T, x *experiments.Experiment, e experiments.Env, foreseen Foreseen, name string) {
+	t.Helper()
+	host, knob, _ := strings.Cut(name, ".")
+	v, _, err := e.Int(host, knob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Memory = nil
+	other := e.With(host, knob, strconv.FormatInt(v+1, 10))
+	want, err := x.Predict(other)
+	if err != nil {
+		return // no such value
+	}
+	empty := Foreseen{}
+	for q := range foreseen {
+		empty[q] = timeline.Timeline{}
+	}
+	before, err := x.Predict(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cmp.Equal(before, want) {
+		return
+	}
+	other.Memory = oracle.NewMemory(empty)
+	got, err := x.Predict(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s=%d: an answer to %d was taken (-want +got):\n%s", name, v+1, v, d)
+	}
+}
