@@ -122,6 +122,7 @@ func quiet() {
 		"kernel/printk":                         "1 4 1 7",
 		"kernel/hung_task_timeout_secs":         "0",
 		"net/core/fb_tunnels_only_for_init_net": "2",
+		"vm/compaction_proactiveness":           "0", // else kcompactd looks at the memory twice a second (HPAGE_FRAG_CHECK_INTERVAL_MSEC)
 	} {
 		_ = os.WriteFile("/proc/sys/"+name, []byte(value), 0o644)
 	}
