@@ -34,7 +34,8 @@ func FindEngine() (string, error) {
 var commandLine = []string{
 	"quiet", "loglevel=1", "panic=-1", "oops=panic", "rdinit=/" + pathInit,
 	"nowatchdog", "mitigations=off", "random.trust_cpu=on", "init_on_alloc=0", "cryptomgr.notests=1",
-	"initcall_blacklist=crypto_algapi_init,load_system_certificate_list,init_blk_tracer,init_kprobe_trace,jent_mod_init",
+	"initcall_blacklist=crypto_algapi_init,load_system_certificate_list,init_blk_tracer,init_kprobe_trace,jent_mod_init," +
+		"bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,param_sysfs_builtin_init,blake2s_mod_init,crypto_kdf108_init",
 	"psi=0", "cgroup_disable=memory", "preempt=full", "audit=0", "apparmor=0",
 }
 
