@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -323,32 +324,44 @@ func wider(a, b timeline.Bound) timeline.Bound {
 // together joins one way of each open.
 func together(points []CapturePoint, ways [][]timeline.Timeline, pick []int) timeline.Timeline {
 	var out timeline.Timeline
+	// There may be a thousand ways, and an event is large: it is the places of events that are put in order.
+	type place struct {
+		event *timeline.Event
+		point int
+	}
+	var order []place
 	for i, k := range pick {
-		tl := ways[i][k]
-		events := tl.Events
-		if len(pick) == 1 {
-			out.Outcome = tl.Outcome
-		} else if tl.Outcome != nil {
-			events = append(slices.Clone(events), *tl.Outcome)
+		tl := &ways[i][k]
+		for j := range tl.Events {
+			order = append(order, place{&tl.Events[j], i})
 		}
-		for _, e := range events {
-			if e.What == timeline.RequestGone {
-				continue
-			}
-			if len(pick) > 1 {
-				e.Chain = strings.TrimSpace(fmt.Sprintf("%s :%d", e.Chain, points[i].Port))
-			}
-			if e.What.OnWire() {
-				e.Port = points[i].Port
-			} else {
-				e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
-			}
-			out.Events = append(out.Events, e)
+		switch {
+		case len(pick) == 1:
+			out.Outcome = tl.Outcome
+		case tl.Outcome != nil:
+			order = append(order, place{tl.Outcome, i})
 		}
 		if tl.Why != "" && out.Why == "" {
 			out.Why = tl.Why
 		}
 	}
-	slices.SortStableFunc(out.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	order = slices.DeleteFunc(order, func(p place) bool { return p.event.What == timeline.RequestGone })
+	if len(order) == 0 {
+		return out
+	}
+	slices.SortStableFunc(order, func(a, b place) int { return cmp.Compare(a.event.At, b.event.At) })
+	out.Events = make([]timeline.Event, len(order))
+	for n, p := range order {
+		e := &out.Events[n]
+		*e = *p.event
+		if len(pick) > 1 {
+			e.Chain = strings.TrimSpace(e.Chain + " :" + strconv.Itoa(int(points[p.point].Port)))
+		}
+		if e.What.OnWire() {
+			e.Port = points[p.point].Port
+		} else {
+			e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
+		}
+	}
 	return out
 }
