@@ -4,10 +4,14 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,63 +22,144 @@ import (
 	"github.com/tcplab/tcplab/pcapout"
 )
 
-// Runs in virtual time leave the same packets each time, on each kernel; another parameter leaves others. It needs no privilege.
-func TestRunOnOtherKernels(t *testing.T) {
-	labtest.Need(t, labtest.IPTables, labtest.Requirement{Name: "QEMU and the kernels 6.1 and 6.12", Missing: func() string {
-		_, err := vm.FindEngine()
-		for _, k := range []string{"6.1", "6.12"} {
-			if err == nil {
-				_, err = vm.Find(k)
-			}
+var otherKernels = []string{"6.1", "6.12"}
+
+// machinesHere is what runs in virtual time need.
+var machinesHere = labtest.Requirement{Name: "QEMU and the kernels 6.1 and 6.12", Missing: func() string {
+	_, err := vm.FindEngine()
+	for _, k := range otherKernels {
+		if err == nil {
+			_, err = vm.Find(k)
 		}
-		if err != nil {
-			return err.Error()
-		}
-		return ""
-	}})
-	program := filepath.Join(t.TempDir(), "tcplab")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/tcplab")
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}}
+
+// staticProgram builds the program as it is released.
+func staticProgram(t *testing.T, dir string) string {
+	t.Helper()
+	program := filepath.Join(dir, "tcplab")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "../../cmd/tcplab")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	out := t.TempDir()
-	run := func(args ...string) map[string][]byte {
-		t.Helper()
-		cmd := exec.Command(program, append([]string{"run", "exp1-syn-loss", "--out=" + out}, args...)...)
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, text)
-		}
+	return program
+}
+
+// Runs in virtual time leave the same each time, on each kernel: of twenty runs in four boots, each one what the run in its place left in
+// the first boot. Another parameter, and another place in the boot, leave something else. The command line and the version of the program
+// are part of a result, so they are the same here; everything else is compared, the wall clock of the guest included.
+func TestRunOnOtherKernels(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
+	const boots, runs = 4, 5
+	program := staticProgram(t, t.TempDir())
+	for _, kernel := range otherKernels {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			out := filepath.Join(t.TempDir(), "runs")
+			first := makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs))
+			exact := 0
+			for boot := 2; boot <= boots; boot++ {
+				for n, files := range makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs)) {
+					if err := sameRun(first[n], files); err != nil {
+						t.Errorf("boot %d, run %d: %v", boot, n+1, err)
+					}
+					if maps.EqualFunc(first[n], files, bytes.Equal) {
+						exact++
+					}
+				}
+			}
+			t.Logf("%d of %d runs are the same to the byte", exact, (boots-1)*runs)
+			if sameRun(first[0], first[1]) == nil {
+				t.Error("the first and the second run of one boot are the same: the comparison sees nothing")
+			}
+			other := makeRuns(t, program, out, "--kernel="+kernel, "--syn-retries=2")
+			if sameCapture(first[0]["client.pcapng"], other[0]["client.pcapng"]) == nil {
+				t.Error("another number of retries gave the same capture")
+			}
+			r, err := result.Read(bytes.NewReader(first[0]["result.json"]))
+			if err != nil || !strings.HasPrefix(r.Kernel.Release, kernel+".") || !r.Clock.Known {
+				t.Errorf("got a result of %+v, %v, clock %+v", r.Kernel.Release, err, r.Clock)
+			}
+		})
+	}
+}
+
+// makeRuns makes runs of exp1 and returns the files of each. The folder is gone afterwards: its name is in the result.
+func makeRuns(t *testing.T, program, out string, args ...string) []map[string][]byte {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"run", "exp1-syn-loss", "--profile=fast", "--out=" + out}, args...)...)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, text)
+	}
+	dirs, err := filepath.Glob(filepath.Join(out, "2*-exp1-syn-loss*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("got folders %v, %v", dirs, err)
+	}
+	var all []map[string][]byte
+	for _, dir := range dirs {
 		files := map[string][]byte{}
-		for _, name := range []string{"result.json", "client.pcapng", "server.pcapng", "junit.xml", "ladder.txt"} {
-			b, err := os.ReadFile(filepath.Join(out, "latest", name))
-			if err != nil {
+		for _, name := range []string{"result.json", "events.ndjson", "client.pcapng", "server.pcapng", "junit.xml", "ladder.txt"} {
+			if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
 				t.Fatal(err)
 			}
-			files[name] = b
 		}
-		return files
+		all = append(all, files)
 	}
-	for _, kernel := range []string{"6.1", "6.12"} {
-		first, second := run("--kernel="+kernel), run("--kernel="+kernel)
-		for _, name := range []string{"junit.xml", "ladder.txt"} {
-			if !bytes.Equal(first[name], second[name]) {
-				t.Errorf("%s: %s is not the same the second time", kernel, name)
+	if err := os.RemoveAll(out); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// sameRun compares the files of two runs: byte for byte, but for times, which are compared to the microsecond.
+func sameRun(a, b map[string][]byte) error {
+	for name := range a {
+		var err error
+		switch filepath.Ext(name) {
+		case ".pcapng":
+			err = sameCapture(a[name], b[name])
+		case ".json", ".ndjson":
+			err = sameJSON(a[name], b[name])
+		default:
+			if !bytes.Equal(a[name], b[name]) {
+				err = errors.New("other bytes")
 			}
 		}
-		for _, name := range []string{"client.pcapng", "server.pcapng"} {
-			if err := sameCapture(first[name], second[name]); err != nil {
-				t.Errorf("%s: %s is not the same the second time: %v", kernel, name, err)
-			}
-		}
-		r, err := result.Read(bytes.NewReader(first["result.json"]))
-		if err != nil || !strings.HasPrefix(r.Kernel.Release, kernel+".") || !r.Clock.Known {
-			t.Errorf("%s: got a result of %+v, %v, clock %+v", kernel, r.Kernel.Release, err, r.Clock)
-		}
-		if other := run("--kernel="+kernel, "--syn-retries=2"); bytes.Equal(first["client.pcapng"], other["client.pcapng"]) {
-			t.Errorf("%s: another number of retries gave the same capture", kernel)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	return nil
+}
+
+// jsonTime is a number with a fraction, or an instant: what a time looks like in a result.
+var jsonTime = regexp.MustCompile(`-?\d+\.\d+|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+
+// sameJSON compares everything but times as it is.
+func sameJSON(a, b []byte) error {
+	if x, y := jsonTime.ReplaceAll(a, nil), jsonTime.ReplaceAll(b, nil); !bytes.Equal(x, y) {
+		return errors.New("other words")
+	}
+	x, y := jsonTime.FindAllString(string(a), -1), jsonTime.FindAllString(string(b), -1)
+	for i := range x {
+		if d := (jsonNanos(x[i]) - jsonNanos(y[i])).Abs(); d > time.Microsecond {
+			return fmt.Errorf("time %d: %s and %s", i+1, x[i], y[i])
+		}
+	}
+	return nil
+}
+
+func jsonNanos(s string) time.Duration {
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return time.Duration(t.UnixNano())
+	}
+	f, _ := strconv.ParseFloat(s, 64)
+	return time.Duration(f * 1e9)
 }
 
 // sameCapture compares packets, byte for byte, and their times to the microsecond: of the nanoseconds a few leak from the host.
