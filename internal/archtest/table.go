@@ -57,6 +57,7 @@ var modules = map[string]map[string]string{
 		"internal/report": "cell widths of the ladder and the tables",
 		"internal/live":   "cell widths of the live region; it may not import report",
 	},
+	"github.com/cilium/ebpf":        {"internal/evidence": "loads the tracepoints' programs, relocates them by the kernel's BTF, reads their ring"},
 	"github.com/coreos/go-iptables": {"lab": "drop rules and their counters"},
 	"github.com/google/go-cmp":      {"internal/labtest": "the diff of a golden file"},
 	"github.com/gopacket/gopacket":  {"pcapout": "capture, pcapng and decoding"},

@@ -24,6 +24,13 @@ type Socket struct {
 	Retrans int           // idiag_retrans: icsk_retransmits, or probes out
 	Backoff int           // tcpi_backoff
 	RTO     time.Duration // tcpi_rto
+
+	// Of a full socket; requests and TIME-WAIT sockets have no struct tcp_info.
+	Cwnd     int // tcpi_snd_cwnd, segments
+	Ssthresh int // tcpi_snd_ssthresh, segments; 0 while it is infinite (TCP_INFINITE_SSTHRESH)
+	Unacked  int // tcpi_unacked, segments; of a listener its backlog
+	// SendQueue and RecvQueue are idiag_wqueue and idiag_rqueue: bytes not acknowledged and not read. A listener has its limit and its backlog there.
+	SendQueue, RecvQueue int
 }
 
 // Closed is the State of a socket that is not there.
@@ -125,18 +132,35 @@ func parse(b []byte) (Socket, error) {
 	if s.Timer != "" {
 		s.Expires = time.Duration(binary.NativeEndian.Uint32(b[52:])) * time.Millisecond
 	}
+	s.RecvQueue, s.SendQueue = int(binary.NativeEndian.Uint32(b[56:])), int(binary.NativeEndian.Uint32(b[60:]))
 	// struct rtattr: length with these 4 bytes, type; aligned to 4. (netlink's own parser panics where the last one is not.)
 	for rest := b[msgLen:]; len(rest) >= 4; {
 		n, kind := int(binary.NativeEndian.Uint16(rest)), binary.NativeEndian.Uint16(rest[2:])
 		if n < 4 || n > len(rest) {
 			return Socket{}, fmt.Errorf("inet_diag: attributes: one of %d bytes where %d are left", n, len(rest))
 		}
-		// struct tcp_info: tcpi_backoff at 4, tcpi_rto (µs) at 8.
-		if info := rest[4:n]; kind == netlink.INET_DIAG_INFO && len(info) >= 12 {
-			s.Backoff = int(info[4])
-			s.RTO = time.Duration(binary.NativeEndian.Uint32(info[8:])) * time.Microsecond
+		if kind == netlink.INET_DIAG_INFO {
+			s.info(rest[4:n])
 		}
 		rest = rest[min((n+3)&^3, len(rest)):]
 	}
 	return s, nil
 }
+
+// info reads the head of struct tcp_info (include/uapi/linux/tcp.h), as far as this kernel's goes.
+func (s *Socket) info(b []byte) {
+	const backoff, rto, unacked, ssthresh, cwnd, end = 4, 8, 24, 76, 80, 84
+	if len(b) >= rto+4 {
+		s.Backoff = int(b[backoff])
+		s.RTO = time.Duration(binary.NativeEndian.Uint32(b[rto:])) * time.Microsecond
+	}
+	if len(b) >= end {
+		s.Unacked = int(binary.NativeEndian.Uint32(b[unacked:]))
+		s.Cwnd = int(binary.NativeEndian.Uint32(b[cwnd:]))
+		if v := binary.NativeEndian.Uint32(b[ssthresh:]); v != infiniteSsthresh {
+			s.Ssthresh = int(v)
+		}
+	}
+}
+
+const infiniteSsthresh = 0x7fffffff // TCP_INFINITE_SSTHRESH

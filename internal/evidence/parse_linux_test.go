@@ -47,9 +47,9 @@ func unhex(t testing.TB, s string) []byte {
 // TestParse catches a field read from the wrong place, against answers of a real kernel.
 func TestParse(t *testing.T) {
 	for name, want := range map[string]Socket{
-		"syn-sent":    {State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond, RTO: time.Second},
-		"listen":      {State: "LISTEN"},
-		"established": {State: "ESTABLISHED", RTO: 204 * time.Millisecond},
+		"syn-sent":    {State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond, RTO: time.Second, Cwnd: 10, Unacked: 1, SendQueue: 1},
+		"listen":      {State: "LISTEN", Cwnd: 10, SendQueue: 4096},
+		"established": {State: "ESTABLISHED", RTO: 204 * time.Millisecond, Cwnd: 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parse(unhex(t, recorded[name]))
@@ -77,12 +77,12 @@ func TestParseHostile(t *testing.T) {
 	}{
 		{"empty", nil, Socket{}, "answer of 0 bytes, want at least 72"},
 		{"a byte short", msg[:71], Socket{}, "answer of 71 bytes"},
-		{"no attributes", msg, Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond}, ""},
-		{"unknown state and timer", state, Socket{State: "state 200"}, ""},
+		{"no attributes", msg, Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond, SendQueue: 1}, ""},
+		{"unknown state and timer", state, Socket{State: "state 200", SendQueue: 1}, ""},
 		{"attribute longer than the answer", with(255, 0, 2, 0), Socket{}, "inet_diag: attributes"},
 		{"attribute shorter than its head", with(3, 0, 2, 0), Socket{}, "inet_diag: attributes"},
-		{"tcp_info cut short", with(12, 0, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8), Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond}, ""},
-		{"another attribute", with(16, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond}, ""},
+		{"tcp_info cut short", with(12, 0, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8), Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond, SendQueue: 1}, ""},
+		{"another attribute", with(16, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), Socket{State: "SYN-SENT", Timer: "retransmit", Expires: 992 * time.Millisecond, SendQueue: 1}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parse(tt.in)

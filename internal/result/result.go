@@ -87,6 +87,7 @@ type Result struct {
 	Packets    []Packet    `json:"packets,omitempty"`    // every packet, paired between the captures, in time order
 	States     []State     `json:"states,omitempty"`     // changes of TCP state that inet_diag showed
 	Samples    []Sample    `json:"samples,omitempty"`    // the kernel's own timer, as inet_diag showed it
+	Evidence   *Evidence   `json:"evidence,omitempty"`   // what the kernel's tracepoints and counters told; absent: nobody asked
 	Stalls     []Stall     `json:"stalls,omitempty"`
 	Checks     []Check     `json:"checks"`
 	Hypothesis *Hypothesis `json:"hypothesis,omitempty"` // on a failure: the model that fits what was seen
@@ -283,7 +284,13 @@ type Packet struct {
 	ArrivedAt *Seconds `json:"arrived_at,omitempty"`
 	Fate      Fate     `json:"fate"`
 	Where     string   `json:"where,omitempty"` // "server iptables filter INPUT"
-	Comment   string   `json:"comment,omitempty"`
+	// DropReason and DropHook are what kfree_skb told of its end: why, by the kernel's own enum ("NETFILTER_DROP"), and in which function
+	// ("nf_hook_slow"). A delivered packet can have them too: TCP took it and threw it away ("TCP_OLD_DATA").
+	DropReason string `json:"drop_reason,omitempty"`
+	DropHook   string `json:"drop_hook,omitempty"`
+	// Cause is which of the kernel's mechanisms sent a repeat, see KernelEvent.Cause. Empty: the kernel did not tell of one.
+	Cause   string `json:"cause,omitempty"`
+	Comment string `json:"comment,omitempty"`
 }
 
 // At is the packet's time where it was seen first.
@@ -324,6 +331,12 @@ type Sample struct {
 	Retrans int     `json:"retrans"`           // icsk_retransmits
 	Backoff int     `json:"backoff"`
 	RTO     Seconds `json:"rto,omitempty"`
+	// Of a full socket; a half-open connection has none of these.
+	Cwnd      int `json:"cwnd,omitempty"`       // segments
+	Ssthresh  int `json:"ssthresh,omitempty"`   // segments; 0 while it is still infinite
+	Unacked   int `json:"unacked,omitempty"`    // segments in flight; of a listener, connections that wait to be accepted
+	SendQueue int `json:"send_queue,omitempty"` // bytes not acknowledged; of a listener, how many connections may wait
+	RecvQueue int `json:"recv_queue,omitempty"` // bytes not read; of a listener, connections that wait
 }
 
 // Stall is a time in which a processor of this machine, or a process of the lab, did not run what was due.

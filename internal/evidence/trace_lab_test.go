@@ -1,0 +1,203 @@
+//go:build lab
+
+package evidence
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/netns"
+)
+
+func trace(t *testing.T, hosts ...Namespace) *Tracer {
+	t.Helper()
+	labtest.Need(t, labtest.Root)
+	tr, err := Trace(hosts)
+	if err != nil {
+		t.Fatal(err) // also the verifier's log
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Errorf("close the tracepoints: %v", err)
+		}
+	})
+	return tr
+}
+
+// await empties the ring until done likes what is there.
+func await(t *testing.T, tr *Tracer, done func([]Event) bool) []Event {
+	t.Helper()
+	deadline, tick := time.After(10*time.Second), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for {
+		events, err := tr.Events()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done(events) {
+			return events
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("got %d events after 10 s: %+v", len(events), events)
+		case <-tick.C:
+		}
+	}
+}
+
+// of are the events of one tracepoint; of the drops those of TCP, because IPv6 greets on every new link.
+func of(events []Event, k Kind) (out []Event) {
+	for _, e := range events {
+		if e.Kind == k && (k != Drop || e.TCP) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// TestTraceLost follows a connection whose SYNs are lost. It catches a field that is not what the kernel means, a reason that is not
+// resolved, and an event of a namespace that nobody asked for.
+func TestTraceLost(t *testing.T) {
+	n, other := namespace(t), namespace(t)
+	here := Namespace{Host: "client", Path: n.Path(), Addr: netip.MustParseAddr("10.9.0.1")}
+	tr := trace(t, here)
+	strange := trace(t, Namespace{Host: "stranger", Path: other.Path(), Addr: netip.MustParseAddr("10.9.0.9")})
+	to := netip.MustParseAddrPort("10.9.0.2:8080")
+	before := monotonic(t)
+	local, done := waiting(t, n, to)
+	defer done()
+	events := await(t, tr, func(e []Event) bool { return len(of(e, Retransmit)) > 0 && len(of(e, Drop)) > 1 })
+	states, repeats, drops := of(events, StateChange), of(events, Retransmit), of(events, Drop)
+	if len(states) != 1 || states[0].Was != Closed || states[0].State != "SYN-SENT" || states[0].Dst != to || states[0].Host != "client" {
+		t.Errorf("states: got %+v, want one from CLOSED to SYN-SENT", states)
+	}
+	r := repeats[0]
+	if r.Src != local || r.Dst != to || r.Cause != CauseRTO || r.State != "SYN-SENT" || r.Errno != 0 || r.EndSeq != r.Seq+1 {
+		t.Errorf("repeat: got %+v, want an RTO's of %v", r, local)
+	}
+	if gap := r.Mono - before; gap < 990*time.Millisecond || gap > 3*time.Second {
+		t.Errorf("repeat: got it %v after the call, want about 1 s", gap)
+	}
+	// v1 takes the SYN, though it is for the address of another machine.
+	d := drops[0]
+	if d.Src != local || d.Dst != to || !d.TCP || d.Flags != 2 || d.Seq != r.Seq || d.Reason != "OTHERHOST" || d.Where == "" {
+		t.Errorf("drop: got %+v, want OTHERHOST of the SYN", d)
+	}
+	if got, err := strange.Events(); err != nil || slices.ContainsFunc(got, func(e Event) bool { return e.Kind != Drop || e.TCP }) { // IPv6 greets there too
+		t.Errorf("another namespace: got %+v, %v, want no TCP", got, err)
+	}
+	if lost, err := tr.Lost(); err != nil || lost != 0 {
+		t.Errorf("lost: got %d, %v, want 0", lost, err)
+	}
+}
+
+// TestTraceConnection catches a state that is left out.
+func TestTraceConnection(t *testing.T) {
+	n := namespace(t)
+	tr := trace(t, Namespace{Host: "both", Path: n.Path(), Addr: netip.MustParseAddr("127.0.0.1")})
+	connection(t, n)
+	events := await(t, tr, func(e []Event) bool { return len(of(e, StateChange)) >= 8 })
+	seen := map[string]int{}
+	for _, e := range of(events, StateChange) {
+		seen[e.Was+" "+e.State]++
+	}
+	for _, want := range []string{"CLOSED LISTEN", "CLOSED SYN-SENT", "SYN-SENT ESTABLISHED", "SYN-RECV ESTABLISHED", "ESTABLISHED FIN-WAIT-1", "ESTABLISHED CLOSE-WAIT"} {
+		if seen[want] != 1 {
+			t.Errorf("%s: got it %d times, want once; all: %v", want, seen[want], seen)
+		}
+	}
+	if r := of(events, Retransmit); len(r) != 0 {
+		t.Errorf("got repeats, want none: %+v", r)
+	}
+}
+
+// connection makes one over the loopback and closes it, the client first.
+func connection(t *testing.T, n *netns.Namespace) {
+	t.Helper()
+	var l net.Listener
+	if err := n.Do(func() (err error) { l, err = net.Listen("tcp4", "127.0.0.1:0"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var c net.Conn
+	dialer := net.Dialer{KeepAlive: -1, Timeout: 5 * time.Second}
+	if err := n.Do(func() (err error) { c, err = dialer.Dial("tcp4", l.Addr().String()); return err }); err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(make([]byte, 1)); err == nil {
+		t.Fatal("got data, want the end")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCountersOfNamespace catches counters of the caller's own namespace.
+func TestCountersOfNamespace(t *testing.T) {
+	n := namespace(t)
+	read := func() (c Counters) {
+		t.Helper()
+		if err := n.Do(func() (err error) { c, err = ReadCounters(); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := read()
+	connection(t, n)
+	d := read().Since(before)
+	for name, want := range map[string]uint64{"TcpActiveOpens": 1, "TcpPassiveOpens": 1, "TcpRetransSegs": 0} {
+		if d[name] != want {
+			t.Errorf("%s: got %d, want %d", name, d[name], want)
+		}
+	}
+}
+
+func monotonic(t *testing.T) time.Duration {
+	t.Helper()
+	now, err := kernel.MonotonicNow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// TestTraceRefused asks for the tracepoints as root of a user namespace, as a rootless run does. It catches a refusal that is taken for a
+// failure, which would end the run.
+func TestTraceRefused(t *testing.T) {
+	labtest.Need(t, labtest.Root)
+	const inside = "TCPLAB_TEST_USER_NAMESPACE"
+	if os.Getenv(inside) != "" {
+		tr, err := Trace(nil)
+		if !errors.Is(err, ErrNoTrace) || !strings.Contains(err.Error(), "first user namespace") {
+			t.Errorf("got %v, want %v", err, ErrNoTrace)
+		}
+		if err == nil {
+			tr.Close()
+		}
+		return
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestTraceRefused$")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	self := []syscall.SysProcIDMap{{Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: self, GidMappings: self}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}

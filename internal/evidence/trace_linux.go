@@ -1,0 +1,309 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// go generate needs clang, llvm-strip and libbpf's headers (apt-get install clang llvm libbpf-dev). To build, nothing of that is needed.
+//
+//go:generate go tool bpf2go -no-global-types -type event -tags linux -go-package evidence trace ./bpf/trace.c -- -I./bpf -Wall -Werror
+//go:generate sh -c "cat bpf/kernel.h bpf/trace.c | sha256sum | cut -c1-64 >bpf/generated.sha256"
+
+// ErrNoTrace is wrapped where the kernel's tracepoints cannot be followed: no privilege, no BTF, no bpf(2). The error says which.
+var ErrNoTrace = errors.New("the kernel's tracepoints cannot be followed")
+
+// Namespace is a host of the lab, by its network namespace.
+type Namespace struct {
+	Host string
+	Path string // as nsenter(1) takes it
+	Addr netip.Addr
+}
+
+// Tracer follows the kernel's tracepoints in the namespaces of one lab. Nothing is left of it in the kernel once its descriptors are
+// closed, be it by SIGKILL. It is for one goroutine at a time.
+type Tracer struct {
+	hosts   []string
+	objects traceObjects
+	links   []link.Link
+	ring    *ringbuf.Reader
+	seen    []Event
+}
+
+// Trace starts to follow. It costs nothing while nothing happens, and wakes nobody when something does: see Events. The error wraps
+// ErrNoTrace where this machine or this user cannot.
+func Trace(namespaces []Namespace) (*Tracer, error) {
+	f, err := readFacts()
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{}
+	if err := t.load(f); err != nil {
+		return nil, errors.Join(untraced(err), t.Close())
+	}
+	for i, n := range namespaces {
+		if err := t.follow(uint8(i), n); err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+	}
+	for _, p := range t.programs() {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return nil, errors.Join(untraced(fmt.Errorf("attach %v: %w", p, err)), t.Close())
+		}
+		t.links = append(t.links, l)
+	}
+	if t.ring, err = ringbuf.NewReader(t.objects.Ring); err != nil {
+		return nil, errors.Join(fmt.Errorf("tracepoints: read the ring: %w", err), t.Close())
+	}
+	t.ring.SetDeadline(time.Unix(1, 0)) // never wait: the programs do not wake a reader
+	return t, nil
+}
+
+func (t *Tracer) programs() []*ebpf.Program {
+	return []*ebpf.Program{t.objects.Retransmit, t.objects.Synack, t.objects.State, t.objects.Drop}
+}
+
+func (t *Tracer) load(f facts) error {
+	spec, err := loadTrace()
+	if err != nil {
+		return err
+	}
+	for name, has := range map[string]bool{traceVarHasErr: f.retransmitArgs > 2, traceVarHasRxSk: f.dropArgs > 4} {
+		n := uint8(0)
+		if has {
+			n = 1
+		}
+		if err := spec.Variables[name].Set(n); err != nil {
+			return err
+		}
+	}
+	return spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: f.types, LogDisabled: false}})
+}
+
+// follow lets the events of a namespace through.
+func (t *Tracer) follow(i uint8, n Namespace) error {
+	var st unix.Stat_t
+	if err := unix.Stat(n.Path, &st); err != nil {
+		return fmt.Errorf("%s: look for the namespace: %w", n.Host, err)
+	}
+	t.hosts = append(t.hosts, n.Host)
+	if err := t.objects.Hosts.Put(uint32(st.Ino), i); err != nil {
+		return fmt.Errorf("tracepoints: %s: %w", n.Host, err)
+	}
+	var addr [16]byte
+	copy(addr[:], n.Addr.AsSlice())
+	if err := t.objects.Addresses.Put(addr, i); err != nil {
+		return fmt.Errorf("tracepoints: %s: %w", n.Host, err)
+	}
+	return nil
+}
+
+// untraced says in words what this machine or this user lacks. Lockdown and a missing capability give the same EPERM.
+func untraced(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		// The library's own words speak of RLIMIT_MEMLOCK, which is not it on the kernels that have what else is needed.
+		return fmt.Errorf("%w: bpf(2) takes root in the first user namespace and a kernel that is not locked down: %w", ErrNoTrace, unix.EPERM)
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("%w: this kernel has no bpf(2): %w", ErrNoTrace, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNoTrace, err)
+}
+
+// Close ends it. What Events returned stays.
+func (t *Tracer) Close() error {
+	var errs []error
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	if t.ring != nil {
+		errs = append(errs, t.ring.Close())
+	}
+	t.links, t.ring = nil, nil
+	return errors.Join(append(errs, t.objects.Close())...)
+}
+
+// Events takes what is in the ring and returns all events so far, in the order in which the kernel wrote them. The ring holds some 5000
+// events; it must be emptied by then.
+func (t *Tracer) Events() ([]Event, error) {
+	if t.ring == nil {
+		return t.seen, nil
+	}
+	for {
+		rec, err := t.ring.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return t.seen, nil
+		}
+		if err != nil {
+			return t.seen, fmt.Errorf("tracepoints: %w", err)
+		}
+		e, err := t.event(rec.RawSample)
+		if err != nil {
+			return t.seen, err
+		}
+		t.seen = append(t.seen, e)
+	}
+}
+
+// Lost is how many events were not told: they found no room in the ring, or came on a processor on which the same program was at work
+// already (an interrupt in the middle of it). The kernel does not run it then, and counts that; such an event may have been of another
+// namespace.
+func (t *Tracer) Lost() (int, error) {
+	var perCPU []uint64
+	if err := t.objects.Lost.Lookup(uint32(0), &perCPU); err != nil {
+		return 0, fmt.Errorf("tracepoints: read the loss counter: %w", err)
+	}
+	n := 0
+	for _, c := range perCPU {
+		n += int(c)
+	}
+	for _, p := range t.programs() {
+		s, err := p.Stats()
+		if err != nil {
+			return 0, fmt.Errorf("tracepoints: read the misses of %v: %w", p, err)
+		}
+		n += int(s.RecursionMisses)
+	}
+	return n, nil
+}
+
+// event reads struct event of trace.c.
+func (t *Tracer) event(b []byte) (Event, error) {
+	var raw traceEvent
+	if _, err := binary.Decode(b, binary.NativeEndian, &raw); err != nil {
+		return Event{}, fmt.Errorf("tracepoints: an event of %d bytes: %w", len(b), err)
+	}
+	f, err := readFacts()
+	if err != nil {
+		return Event{}, err
+	}
+	return raw.event(t.hosts, f), nil
+}
+
+// facts are what the running kernel's BTF says of the tracepoints.
+type facts struct {
+	types                    *btf.Spec
+	retransmitArgs, dropArgs int
+	reasons                  map[uint32]string // enum skb_drop_reason: the numbers change with each version
+}
+
+// readFacts reads them once: the kernel does not change under a program, and its BTF has megabytes.
+var readFacts = sync.OnceValues(func() (facts, error) {
+	types, err := btf.LoadKernelSpec()
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported) {
+		return facts{}, fmt.Errorf("%w: this kernel has no BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF): %w", ErrNoTrace, err)
+	}
+	if err != nil {
+		return facts{}, untraced(err)
+	}
+	f := facts{types: types, reasons: map[uint32]string{}}
+	for name, n := range map[string]*int{"tcp_retransmit_skb": &f.retransmitArgs, "kfree_skb": &f.dropArgs, "tcp_retransmit_synack": new(int), "inet_sock_set_state": new(int)} {
+		if *n, err = arguments(types, name); err != nil {
+			return facts{}, fmt.Errorf("%w: %w", ErrNoTrace, err)
+		}
+	}
+	var reason *btf.Enum
+	if err := types.TypeByName("skb_drop_reason", &reason); err != nil { // since 5.17
+		return facts{}, fmt.Errorf("%w: enum skb_drop_reason: %w", ErrNoTrace, err)
+	}
+	for _, v := range reason.Values {
+		f.reasons[uint32(v.Value)] = strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")
+	}
+	return f, nil
+})
+
+// arguments counts a tracepoint's arguments: btf_trace_NAME is void (*)(void *data, arguments...).
+func arguments(types *btf.Spec, name string) (int, error) {
+	var def *btf.Typedef
+	if err := types.TypeByName("btf_trace_"+name, &def); err != nil {
+		return 0, fmt.Errorf("tracepoint %s: %w", name, err)
+	}
+	if p, ok := def.Type.(*btf.Pointer); ok {
+		if proto, ok := p.Target.(*btf.FuncProto); ok {
+			return len(proto.Params) - 1, nil
+		}
+	}
+	return 0, fmt.Errorf("tracepoint %s: BTF shows %v, want a pointer to a function", name, def.Type)
+}
+
+func (raw *traceEvent) event(hosts []string, f facts) Event {
+	e := Event{
+		Mono: time.Duration(raw.Ns), Kind: Kind(raw.Kind),
+		Src: address(raw.Family, raw.Saddr, raw.Sport), Dst: address(raw.Family, raw.Daddr, raw.Dport),
+		Seq: raw.Seq, EndSeq: raw.EndSeq,
+	}
+	if int(raw.Host) < len(hosts) {
+		e.Host = hosts[raw.Host]
+	}
+	if e.Kind != Drop {
+		e.State = states[raw.State]
+	}
+	switch e.Kind {
+	case Retransmit:
+		e.Errno, e.Cause = int(-raw.Err), raw.cause()
+		e.Timers = raw.timers()
+	case SynAck:
+		e.Cause, e.N = CauseRequestTimer, int(raw.Count)
+		if raw.Armed != 0 {
+			e.Cause = CauseRepeatedSYN
+		}
+	case StateChange:
+		e.Was = states[raw.OldState]
+		e.Timers = raw.timers()
+	case Drop:
+		e.TCP = raw.Protocol == unix.IPPROTO_TCP && raw.Sport != 0
+		e.Flags, e.Ack, e.EndSeq, e.Len = raw.Flags, raw.EndSeq, 0, int(int32(raw.Count))
+		e.Where = function(raw.Where)
+		e.Reason = f.reasons[raw.Reason]
+		if e.Reason == "" { // of a subsystem: its number is in the upper half
+			e.Reason = "REASON_" + strconv.FormatUint(uint64(raw.Reason), 10)
+		}
+	}
+	return e
+}
+
+func (raw *traceEvent) timers() Timers {
+	ssthresh := int(raw.Ssthresh)
+	if ssthresh == infiniteSsthresh {
+		ssthresh = 0
+	}
+	return Timers{CA: caStates[raw.CaState], Pending: pending[raw.Pending], Retransmits: int(raw.Retransmits), Backoff: int(raw.Backoff), RTO: int(raw.Rto),
+		Cwnd: int(raw.Cwnd), Ssthresh: ssthresh, Out: int(raw.PacketsOut), Retrans: int(raw.RetransOut), Lost: int(raw.LostOut), Sacked: int(raw.SackedOut)}
+}
+
+func address(family uint8, b [16]byte, port uint16) netip.AddrPort {
+	switch family {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), port)
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), port)
+	}
+	return netip.AddrPort{}
+}
+
+// function is the name that %ps printed, without what compilers add (nf_hook_slow.isra.0) and without the module ("f [m]").
+func function(where [48]int8) string {
+	b := make([]byte, len(where))
+	for i, c := range where {
+		b[i] = byte(c)
+	}
+	b, _, _ = bytes.Cut(b, []byte{0})
+	name, _, _ := strings.Cut(string(b), " ")
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
