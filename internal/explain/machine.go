@@ -9,6 +9,7 @@ const (
 	CutShort         = "TL1305"
 	StatesUnseen     = "TL1306"
 	ObservationEnded = "TL1307"
+	EvidenceLost     = "TL1308"
 	NoPrivilege      = "TL1401"
 	NoIptables       = "TL1402"
 	KnobMissing      = "TL1403"
@@ -17,6 +18,7 @@ const (
 	NoRawSocket      = "TL1406"
 	KernelNotModeled = "TL1407"
 	NoMachine        = "TL1408"
+	NoTracepoints    = "TL1409"
 )
 
 var machineEntries = []Entry{
@@ -62,6 +64,13 @@ tcp_diag_get_info (net/ipv4/tcp_diag.c) answers the look. The packets are judged
 
 Look at the samples in result.json for the gap, and run it again; where there are no samples at all, see whether the module tcp_diag is there.`,
 		[]string{WrongState, Stall}},
+	{EvidenceLost, "the kernel's own evidence is not whole",
+		`Events of the kernel's tracepoints found no room, or a rule's counter could not be read. What is missing may have happened, so the checks that hold the kernel's evidence against the captures are inconclusive.
+
+The programs at the tracepoints write into a ring of 1 MB, some 5000 events (bpf_ringbuf_reserve, kernel/bpf/ringbuf.c). tcplab empties it whenever it looks at the sockets, a few times a second. The programs do not wake it: that would disturb the timers under test.
+
+Look for stalls in the result, and run it again on a quieter machine, or with --evidence=off.`,
+		[]string{EvidenceDisagrees, Stall}},
 	{StampsMissing, "packets carry no kernel time stamp",
 		`The time of a packet is when tcplab read it, not when the kernel saw it.
 
@@ -118,6 +127,13 @@ Up to 3.0 the first RTO was 3 s (TCP_TIMEOUT_INIT, include/net/tcp.h; RFC 1122 s
 
 Use a newer kernel, or the virtual machine.`,
 		[]string{KnobMissing}},
+	{NoTracepoints, "the kernel's tracepoints cannot be followed",
+		`tcplab follows tcp_retransmit_skb, tcp_retransmit_synack, inet_sock_set_state and kfree_skb with eBPF, and something for that is missing. The run goes on without: drops have no reason from the kernel and repeats no cause, and the checks that hold them against the captures are left out. Nothing else depends on it.
+
+It takes root in the first user namespace (CAP_BPF and CAP_PERFMON; bpf_prog_load, kernel/bpf/syscall.c), so an ordinary user and a container without privilege have none of it. The kernel must have bpf(2), its own BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF) and enum skb_drop_reason (Linux 5.17 and later), and must not be locked down for confidentiality.
+
+Run it with sudo, or with --kernel: in the virtual machine everything is there, without root on this machine. --evidence=off leaves it away without a word.`,
+		[]string{NoPrivilege, EvidenceDisagrees}},
 	{NoMachine, "no virtual machine, or no such kernel",
 		`--kernel boots another kernel in a virtual machine, and something for that is missing here: qemu-system-x86_64, the kernel, or the iptables program, which is copied into the machine.
 

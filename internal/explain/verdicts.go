@@ -18,6 +18,8 @@ const (
 	UnexpectedPacket = "TL1114"
 	ConnectSucceeded = "TL1115"
 	WrongState       = "TL1116"
+	// EvidenceDisagrees: tracepoints, counters and captures do not say the same.
+	EvidenceDisagrees = "TL1117"
 )
 
 var verdictEntries = []Entry{
@@ -133,4 +135,11 @@ Each look asks for the socket by its exact addresses and ports (inet_diag_find_o
 
 Look at the ladder for a packet that should not have passed, and at the rule's counter.`,
 		[]string{ServerAnswered, RuleCounterOff}},
+	{EvidenceDisagrees, "tracepoints, counters and captures do not say the same",
+		`The kernel told of the same thing in more than one way, and the accounts differ. That is never passed over: either something happened that the lab did not arrange, or one of the witnesses is wrong.
+
+Each packet that a rule dropped, by the capture in front of it, must have a kfree_skb with NETFILTER_DROP (nf_hook_slow), and there must be as many of those as the rules counted. Each repeat in the captures must have its tcp_retransmit_skb or tcp_retransmit_synack, and each of those its packet, unless the sender's own kernel threw it away. TcpRetransSegs must have grown by the repeats that were told of (tcp_retransmit_skb, tcp_rtx_synack), and TcpExtTCPTimeouts by at least those that a timer sent (tcp_retransmit_timer, tcp_syn_ack_timeout).
+
+Look at evidence in result.json for the event that has no packet, or the packet without drop_reason or cause. A capture or a ring that lost something makes the check inconclusive, not failed. Another program that uses the lab's namespaces is the most likely reason: see --keep.`,
+		[]string{RuleCounterOff, CapturesDisagree, EvidenceLost}},
 }
