@@ -124,7 +124,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	}
 	res, err = runner.Run(ctx, runner.Options{
 		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
-		Command: os.Args, Watch: w, Dir: folder.root, Events: events, Keep: keep,
+		Command: os.Args, Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off",
 	})
 	if cerr := stream.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write %s/events.ndjson: %w", folder.path, cerr)

@@ -26,6 +26,8 @@ type guestRequest struct {
 	Runs    []guestRun    `json:"runs"`
 	// Foreseen spares the guest the long search for windows, which translated code is slow at.
 	Foreseen runner.Foreseen `json:"foreseen"`
+	// NoEvidence is --evidence=off.
+	NoEvidence bool `json:"no_evidence,omitempty"`
 }
 
 // guestRun is one run. The plan was decided on the host, from the command line alone; what it comes to is for the guest's kernel.
@@ -104,7 +106,7 @@ func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
 		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Dir: root, Events: &events, Virtual: q.Virtual,
-		Foreseen: q.Foreseen,
+		Foreseen: q.Foreseen, NoEvidence: q.NoEvidence,
 	})
 	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
 	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {

@@ -61,7 +61,8 @@ func (b *batch) machine(k vm.Kernel) (vm.Options, error) {
 	if err != nil {
 		return vm.Options{}, err
 	}
-	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime}
+	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
+		NoEvidence: b.flags.evidence == "off"}
 	for _, j := range b.jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.plan})
 	}

@@ -125,6 +125,7 @@ type runFlags struct {
 	absolute bool
 	kernel   string
 	realTime bool
+	evidence string
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -159,6 +160,8 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
 	fl.StringVar(&f.kernel, "kernel", "", "boot this kernel in a virtual machine and run there, in virtual time (no root): 6.1, a release, or a path")
 	fl.BoolVar(&f.realTime, "real-time", false, "with --kernel: let the machine's clock run with this one's")
+	fl.StringVar(&f.evidence, "evidence", "auto", "the kernel's own account, by eBPF and counters: auto (where this machine and user can) or off")
+	_ = cmd.RegisterFlagCompletionFunc("evidence", cobra.FixedCompletions([]string{"auto", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
@@ -171,6 +174,8 @@ func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--repeat=%d: want 1 to 100000", f.repeat))
 	case f.parallel < 1 || f.parallel > 1000:
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--parallel=%d: want 1 to 1000", f.parallel))
+	case f.evidence != "auto" && f.evidence != "off":
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--evidence=%s: want auto or off", f.evidence))
 	case f.timeout < 0 || timeoutGiven && f.timeout == 0:
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--timeout=%v: want a positive time, such as 30s", f.timeout))
 	case f.json && f.events == "-":

@@ -24,13 +24,8 @@ func (r *run) note(code, format string, a ...any) {
 
 // finish reads the counters, closes the captures and makes the final judgement.
 func (r *run) finish(ctx context.Context) error {
-	r.listRules(r.res)
-	gone := make([]error, len(r.rules))
-	for i, f := range r.rules {
-		r.res.Rules[i].Packets, r.res.Rules[i].Bytes, gone[i] = f.Count(ctx)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := r.readCounters(ctx); err != nil {
+		return err
 	}
 	lost, err := r.closeCaptures()
 	if err != nil {
@@ -67,7 +62,8 @@ func (r *run) finish(ctx context.Context) error {
 	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, r.setup.RTT); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
 	}
-	res.Checks = append(res.Checks, r.otherChecks(v, o, gone)...)
+	res.Checks = append(res.Checks, r.otherChecks(v, o)...)
+	res.Checks = append(res.Checks, r.evidence(v)...)
 	if r.Experiment.Checks != nil {
 		res.Checks = append(res.Checks, r.Experiment.Checks(r.known, res)...)
 	}
@@ -82,6 +78,21 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	o.write("end", map[string]any{"verdict": res.Verdict, "reason": res.Reason, "checks": res.Checks})
 	return nil
+}
+
+// readCounters reads those of the rules and of the kernel.
+func (r *run) readCounters(ctx context.Context) error {
+	r.listRules(r.res)
+	r.uncounted = make([]error, len(r.rules))
+	err := r.told.reckon(r, func() {
+		for i, f := range r.rules {
+			r.res.Rules[i].Packets, r.res.Rules[i].Bytes, r.uncounted[i] = f.Count(ctx)
+		}
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (r *run) closeCaptures() (lost int, err error) {
@@ -127,7 +138,7 @@ func (r *run) fillClock(v *view, wall wallClock) {
 }
 
 // otherChecks are the expectations beside the schedule: states, rules, and that nothing else was on the wire.
-func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
+func (r *run) otherChecks(v *view, o *observer) []result.Check {
 	var out []result.Check
 	var states map[string][]string
 	if r.Experiment.States != nil {
@@ -145,8 +156,8 @@ func (r *run) otherChecks(v *view, o *observer, gone []error) []result.Check {
 				caught++
 			}
 		}
-		if gone[i] != nil {
-			out = append(out, judge.RuleGone(r.res.Rules[i], gone[i]))
+		if r.uncounted[i] != nil {
+			out = append(out, judge.RuleGone(r.res.Rules[i], r.uncounted[i]))
 			continue
 		}
 		out = append(out, judge.Rule(r.res.Rules[i], caught, r.lostPackets()))
@@ -215,6 +226,7 @@ func remark(e result.Event, p result.Packet, of int) string {
 	case result.Lost:
 		fmt.Fprintf(&b, " Not seen at the %s.", p.To)
 	}
+	b.WriteString(kernelRemark(p))
 	return b.String()
 }
 

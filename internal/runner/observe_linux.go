@@ -208,6 +208,7 @@ func (o *observer) loop(ctx context.Context) {
 func (o *observer) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.r.told.drain()
 	if o.connecting == nil || o.failed != nil || len(o.r.setup.Listen) > 1 { // of several connections none is the one to look at
 		return
 	}
@@ -357,7 +358,7 @@ func (o *observer) next() *result.Event {
 
 func (l look) sample(origin time.Duration) result.Sample {
 	return result.Sample{At: result.Seconds(l.mono - origin), Host: l.host, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
-		Retrans: l.Retrans, Backoff: l.Backoff, RTO: result.Seconds(l.RTO)}
+		Retrans: l.Retrans, Backoff: l.Backoff, RTO: result.Seconds(l.RTO), Cwnd: l.Cwnd, Ssthresh: l.Ssthresh, Unacked: l.Unacked, SendQueue: l.SendQueue, RecvQueue: l.RecvQueue}
 }
 
 // statusLine is a Status in events.ndjson.

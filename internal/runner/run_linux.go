@@ -43,7 +43,10 @@ type run struct {
 	obs   *observer
 	rules []*lab.Filter
 	stall *stall.Watcher // nil: nobody watches
-	wall  wallClock      // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
+	told  *testimony     // nil: the kernel is not asked
+
+	uncounted []error   // beside rules: why its counter could not be read
+	wall      wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
 	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls.
@@ -137,6 +140,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.cut(ctx); err != nil {
 		return err
 	}
+	r.testify()
 	return r.predict()
 }
 
@@ -164,6 +168,7 @@ func (r *run) close() error {
 	if r.obs != nil {
 		errs = append(errs, r.obs.close())
 	}
+	errs = append(errs, r.told.close())
 	if r.lab != nil {
 		errs = append(errs, r.lab.Close())
 	}

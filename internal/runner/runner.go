@@ -41,6 +41,8 @@ type Options struct {
 	// Virtual says that time stands still while this machine has work to do, and jumps when it has none: nothing watches for stalls, and
 	// inet_diag is asked less often where nothing is expected, because each look is paid for in every virtual hour.
 	Virtual bool
+	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
+	NoEvidence bool
 }
 
 // Namespaces name the lab's namespaces for nsenter(1), while it stands.

@@ -1,0 +1,99 @@
+//go:build lab
+
+package runner
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// told lists a host's events of one tracepoint, in short.
+func told(r *result.Result, host, hook string) (out []string) {
+	for _, e := range r.Evidence.Events {
+		if e.Host == host && e.Hook == hook {
+			out = append(out, strings.TrimSpace(e.Cause+e.Was+" "+e.State))
+		}
+	}
+	return out
+}
+
+// TestEvidenceOfLosses catches a tracepoint that is not followed, one that is named wrongly, and a packet that does not get what was told of it.
+func TestEvidenceOfLosses(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		flags          map[string]string
+		repeats        map[string][]string // by host: cause and state
+		client, server []string            // transitions
+	}{
+		{"exp1-syn-loss", map[string]string{"syn-retries": "2"}, map[string][]string{"client": {"RTO SYN-SENT", "RTO SYN-SENT"}},
+			[]string{"CLOSED SYN-SENT", "SYN-SENT CLOSED"}, nil},
+		{"exp2-synack-loss", nil, map[string][]string{"client": {"RTO SYN-SENT"}, "server": {"request timer SYN-RECV", "answer to a repeated SYN SYN-RECV"}},
+			[]string{"CLOSED SYN-SENT", "SYN-SENT CLOSED"}, nil},
+		{"exp3-ack-loss", map[string]string{"retries2": "1", "synack-retries": "0", "idle": "1200ms"}, map[string][]string{"client": {"TLP ESTABLISHED", "RTO ESTABLISHED", "RTO ESTABLISHED"}},
+			[]string{"CLOSED SYN-SENT", "SYN-SENT ESTABLISHED", "ESTABLISHED CLOSED"}, nil},
+		{"exp6-fast-retransmit", nil, map[string][]string{"client": {"fast retransmit ESTABLISHED"}}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x := copyOf(t, tt.name)
+			r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
+			if r.Verdict != result.Pass || r.Evidence == nil || !r.Evidence.Tracepoints {
+				t.Fatalf("verdict %s (%s), notes %+v", r.Verdict, r.Reason, r.Notes)
+			}
+			if r.Evidence.Lost > 0 { // the run is still judged by what both have; what was told is not whole
+				t.Logf("%d events were lost", r.Evidence.Lost)
+				return
+			}
+			for host, want := range tt.repeats {
+				got := slices.Concat(told(r, host, result.HookRetransmit), told(r, host, result.HookSynAck))
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s repeats: got %q, want %q", host, got, want)
+				}
+			}
+			if got := told(r, "client", result.HookState); tt.client != nil && !slices.Equal(got, tt.client) {
+				t.Errorf("client states: got %q, want %q", got, tt.client)
+			}
+			for _, p := range r.Packets {
+				if p.Fate == result.Dropped && (p.DropReason != "NETFILTER_DROP" || p.DropHook == "" || !strings.Contains(p.Comment, "NETFILTER_DROP")) {
+					t.Errorf("packet %d: got %q in %q, comment %q, want NETFILTER_DROP", p.ID, p.DropReason, p.DropHook, p.Comment)
+				}
+				if again := strings.Contains(p.What, "-retransmission") || strings.Contains(p.What, "-answer"); again != (p.Cause != "") && p.What != "tail-loss-probe" {
+					t.Errorf("packet %d, %s: got cause %q", p.ID, p.What, p.Cause)
+				}
+			}
+		})
+	}
+}
+
+// TestEvidenceControls is the reason to believe the checks: a drop that no rule of the lab counts, and evidence that cannot be had.
+func TestEvidenceControls(t *testing.T) {
+	t.Run("a rule that nobody counts", func(t *testing.T) {
+		t.Parallel()
+		x := synLoss(t)
+		first(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+			return shell(ctx, l.Server, "iptables -t raw -A PREROUTING -p tcp --syn -j DROP")
+		})
+		r := perform(t, Options{Experiment: x, Plan: fast(t, x, nil)})
+		i := slices.IndexFunc(r.Checks, func(c result.Check) bool { return c.ID == "kernel-drops" })
+		if i < 0 || r.Checks[i].Verdict != result.Fail || r.Checks[i].Code != explain.EvidenceDisagrees {
+			t.Errorf("got %+v, want kernel-drops to fail", r.Checks)
+		}
+	})
+	t.Run("switched off", func(t *testing.T) {
+		t.Parallel()
+		x := synLoss(t)
+		r := perform(t, Options{Experiment: x, Plan: fast(t, x, nil), NoEvidence: true})
+		if r.Verdict != result.Pass || r.Evidence != nil || slices.ContainsFunc(r.Checks, func(c result.Check) bool { return strings.HasPrefix(c.ID, "kernel-") }) {
+			t.Errorf("got %s, evidence %+v, want a pass without", r.Verdict, r.Evidence)
+		}
+	})
+}

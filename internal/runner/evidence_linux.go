@@ -1,0 +1,189 @@
+package runner
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// testimony is what the kernel's tracepoints and counters tell of a run. All of it is optional: where something cannot be had, the run says
+// so and goes on.
+type testimony struct {
+	tracer   *evidence.Tracer // nil: the tracepoints cannot be followed
+	missing  error            // why not
+	events   []evidence.Event
+	lost     int
+	before   map[string]evidence.Counters // by host
+	after    map[string]evidence.Counters
+	from, to time.Duration // CLOCK_MONOTONIC: the rules and the counters were read between the two
+}
+
+// testify starts to follow the tracepoints, and reads the counters. What this machine does not give is no error.
+func (r *run) testify() {
+	if r.NoEvidence {
+		return
+	}
+	t := &testimony{before: map[string]evidence.Counters{}, after: map[string]evidence.Counters{}}
+	var hosts []evidence.Namespace
+	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
+		hosts = append(hosts, evidence.Namespace{Host: h.Name, Path: h.NamespacePath(), Addr: h.Addr})
+	}
+	t.tracer, t.missing = evidence.Trace(hosts)
+	t.count(r, t.before)
+	r.told = t
+}
+
+// count reads the counters of both ends.
+func (t *testimony) count(r *run, into map[string]evidence.Counters) {
+	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
+		err := h.Do(func() error {
+			c, err := evidence.ReadCounters()
+			into[h.Name] = c
+			return err
+		})
+		if err != nil && t.missing == nil {
+			t.missing = err
+		}
+	}
+}
+
+// drain takes what the tracepoints told since the last time. The caller holds the observer's lock.
+func (t *testimony) drain() {
+	if t == nil || t.tracer == nil {
+		return
+	}
+	events, err := t.tracer.Events()
+	t.events = events
+	if err != nil && t.missing == nil {
+		t.missing = err
+	}
+}
+
+// close ends it; what was told stays. The caller has read everything that it wants.
+func (t *testimony) close() error {
+	if t == nil || t.tracer == nil {
+		return nil
+	}
+	err := t.tracer.Close()
+	t.tracer = nil
+	return err
+}
+
+// reckon reads the counters and then the last events. between reads what else must be read in that time: the rules' counters.
+func (t *testimony) reckon(r *run, between func()) error {
+	if t == nil {
+		between()
+		return nil
+	}
+	var err error
+	if t.from, err = kernel.MonotonicNow(); err != nil {
+		return err
+	}
+	between()
+	t.count(r, t.after)
+	if t.to, err = kernel.MonotonicNow(); err != nil || t.tracer == nil {
+		return err
+	}
+	r.obs.mu.Lock()
+	defer r.obs.mu.Unlock()
+	t.drain()
+	if t.lost, err = t.tracer.Lost(); err != nil && t.missing == nil {
+		t.missing = err
+	}
+	return nil
+}
+
+// evidence puts what the kernel told into the result, joined to the packets, and holds it against the captures. The caller holds the
+// observer's lock.
+func (r *run) evidence(v *view) []result.Check {
+	t := r.told
+	if t == nil {
+		return nil
+	}
+	if t.missing != nil {
+		r.note(explain.NoTracepoints, "The kernel's own evidence is not whole, and the run is judged without it: %v.", t.missing)
+	}
+	if len(t.after) < 2 { // no counters either
+		return nil
+	}
+	ev := &result.Evidence{Tracepoints: t.missing == nil, Lost: t.lost}
+	for _, host := range []string{"client", "server"} {
+		d := t.after[host].Since(t.before[host])
+		for _, name := range slices.Sorted(maps.Keys(d)) {
+			ev.Counters = append(ev.Counters, result.Counter{Host: host, Name: name, Added: d[name]})
+		}
+	}
+	r.res.Evidence = ev
+	if t.missing != nil {
+		return nil
+	}
+	j := &joining{v: v, packets: r.res.Packets, events: t.events, joined: make([][]int, len(t.events))}
+	j.join()
+	for i, e := range t.events {
+		if k, ok := r.kernelEvent(e, v.origin); ok && (e.Host != "" || len(j.joined[i]) > 0) { // without a host it may be another lab's
+			if len(j.joined[i]) > 0 {
+				k.Packet = r.res.Packets[j.joined[i][0]].ID
+			}
+			if len(j.joined[i]) > 1 {
+				k.Segments = len(j.joined[i])
+			}
+			ev.Events = append(ev.Events, k)
+		}
+	}
+	slices.SortStableFunc(ev.Events, func(a, b result.KernelEvent) int { return cmp.Compare(a.At, b.At) })
+	checks := judge.Evidence(r.sides(j), r.lostPackets(), t.lost)
+	if !v.several { // of several connections inet_diag shows none
+		checks = append(checks, judge.Transitions(r.res.States, ev.Events, t.lost))
+	}
+	return checks
+}
+
+// kernelEvent is an event in the result's form; ok is false for what is not about the experiment: packets that are not TCP and belong to the
+// machine's own habits, and the lab's sockets before the first packet.
+func (r *run) kernelEvent(e evidence.Event, origin time.Duration) (k result.KernelEvent, ok bool) {
+	if e.Kind == evidence.Drop && !e.TCP && e.Reason == "NOT_SPECIFIED" || e.Kind == evidence.StateChange && e.State == "LISTEN" {
+		return k, false
+	}
+	jiffies := func(n int) result.Seconds { return result.Seconds(time.Duration(n) * r.facts.Jiffy()) }
+	k = result.KernelEvent{
+		At: result.Seconds((e.Mono - origin).Round(time.Microsecond)), Host: e.Host, Hook: e.Kind.String(), Seq: e.Seq, Cause: e.Cause,
+		Reason: e.Reason, Where: e.Where, Was: e.Was, State: e.State,
+		CA: e.Timers.CA, Pending: e.Timers.Pending, Retrans: e.Timers.Retransmits, Backoff: e.Timers.Backoff, RTO: jiffies(e.Timers.RTO),
+		Cwnd: e.Timers.Cwnd, Ssthresh: e.Timers.Ssthresh, InFlight: e.Timers.Out,
+	}
+	if e.Kind == evidence.StateChange {
+		k.Seq = 0
+	}
+	if e.Src.IsValid() {
+		k.Src, k.Dst = e.Src.String(), e.Dst.String()
+	}
+	if e.Errno != 0 {
+		if k.Errno = unix.ErrnoName(unix.Errno(e.Errno)); k.Errno == "" {
+			k.Errno = strconv.Itoa(e.Errno)
+		}
+	}
+	return k, true
+}
+
+// kernelRemark is what the kernel told of a packet, for the capture files.
+func kernelRemark(p result.Packet) string {
+	var out string
+	if p.Cause != "" {
+		out += " Sent again by the kernel's " + p.Cause + "."
+	}
+	if p.DropReason != "" {
+		out += " Thrown away in " + p.DropHook + ": " + p.DropReason + "."
+	}
+	return out
+}
