@@ -87,12 +87,15 @@ func (p *pen) evidence(r *result.Result) {
 		stalls = append(stalls, [2]string{fmt.Sprintf("%s ran late by %s at %s", who(s), small(s.For.Duration()), seconds(s.At.Duration())), ""})
 	}
 	clock := clockText(r.Clock)
-	if len(rules)+len(captures)+len(stalls)+len(clock) == 0 {
+	events, counters := kernelLines(r.Evidence)
+	if len(rules)+len(captures)+len(stalls)+len(clock)+len(events)+len(counters) == 0 {
 		return
 	}
 	p.line(p.paint(bold, "Evidence"))
 	p.labelled("rule", rules)
 	p.labelled("capture", captures)
+	p.labelled("kernel", events)
+	p.labelled("counter", counters)
 	p.labelled("clock", clock)
 	p.labelled("stall", stalls)
 }
