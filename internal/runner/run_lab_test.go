@@ -50,7 +50,7 @@ func disturbed(r *result.Result) bool {
 		return false
 	}
 	return !slices.ContainsFunc(r.Checks, func(c result.Check) bool {
-		return c.Verdict == result.Inconclusive && c.Code != explain.Stall && c.Code != explain.StatesUnseen && c.Code != explain.ClockStepped
+		return c.Verdict == result.Inconclusive && c.Code != explain.Stall && c.Code != explain.StatesUnseen && c.Code != explain.ClockStepped && c.Code != explain.EvidenceLost
 	})
 }
 
