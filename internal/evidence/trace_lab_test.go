@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -200,4 +201,23 @@ func TestTraceRefused(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestTraceAtOnce catches a race between labs of one process, which share what was decoded of the kernel's BTF.
+func TestTraceAtOnce(t *testing.T) {
+	labtest.Need(t, labtest.Root)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			tr, err := Trace(nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := tr.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

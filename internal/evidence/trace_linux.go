@@ -92,7 +92,7 @@ func (t *Tracer) load(f facts) error {
 			return err
 		}
 	}
-	return spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: f.types, LogDisabled: false}})
+	return spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{Cache: f.types})
 }
 
 // follow lets the events of a namespace through.
@@ -197,21 +197,22 @@ func (t *Tracer) event(b []byte) (Event, error) {
 
 // facts are what the running kernel's BTF says of the tracepoints.
 type facts struct {
-	types                    *btf.Spec
+	types                    *btf.Cache // decoded once: that takes 10 ms here, and a second in a virtual machine
 	retransmitArgs, dropArgs int
 	reasons                  map[uint32]string // enum skb_drop_reason: the numbers change with each version
 }
 
 // readFacts reads them once: the kernel does not change under a program, and its BTF has megabytes.
 var readFacts = sync.OnceValues(func() (facts, error) {
-	types, err := btf.LoadKernelSpec()
+	cache := btf.NewCache()
+	types, err := cache.Kernel()
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported) {
 		return facts{}, fmt.Errorf("%w: this kernel has no BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF): %w", ErrNoTrace, err)
 	}
 	if err != nil {
 		return facts{}, untraced(err)
 	}
-	f := facts{types: types, reasons: map[uint32]string{}}
+	f := facts{types: cache, reasons: map[uint32]string{}}
 	for name, n := range map[string]*int{"tcp_retransmit_skb": &f.retransmitArgs, "kfree_skb": &f.dropArgs, "tcp_retransmit_synack": new(int), "inet_sock_set_state": new(int)} {
 		if *n, err = arguments(types, name); err != nil {
 			return facts{}, fmt.Errorf("%w: %w", ErrNoTrace, err)
