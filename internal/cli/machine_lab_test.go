@@ -84,6 +84,8 @@ func TestRunOnOtherKernels(t *testing.T) {
 			r, err := result.Read(bytes.NewReader(first[0]["result.json"]))
 			if err != nil || !strings.HasPrefix(r.Kernel.Release, kernel+".") || !r.Clock.Known {
 				t.Errorf("got a result of %+v, %v, clock %+v", r.Kernel.Release, err, r.Clock)
+			} else if err := toldOf(r); err != nil {
+				t.Errorf("the kernel's evidence: %v", err)
 			}
 		})
 	}
@@ -179,6 +181,19 @@ func sameCapture(a, b []byte) error {
 		q := y.Records[i]
 		if d := p.Time.Sub(q.Time).Abs(); !bytes.Equal(p.Data, q.Data) || d > time.Microsecond {
 			return fmt.Errorf("packet %d: other bytes, or %v apart", i+1, d)
+		}
+	}
+	return nil
+}
+
+// toldOf wants the kernel's account of each SYN's end.
+func toldOf(r *result.Result) error {
+	if r.Evidence == nil || !r.Evidence.Tracepoints || len(r.Packets) == 0 {
+		return fmt.Errorf("there is none: notes %+v", r.Notes)
+	}
+	for _, p := range r.Packets {
+		if p.DropReason != "NETFILTER_DROP" || p.DropHook == "" || (p.N > 0) != (p.Cause == "RTO") {
+			return fmt.Errorf("packet %d, %s: dropped by %q in %q, cause %q", p.ID, p.What, p.DropReason, p.DropHook, p.Cause)
 		}
 	}
 	return nil
