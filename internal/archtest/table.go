@@ -9,22 +9,23 @@ package archtest
 var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
-		"internal/runner", "internal/report", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
+		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
 		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
-	"experiments":       {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
-	"lab":               {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
-	"internal/evidence": {"internal/netns", "internal/kernel", "internal/timeline"},
-	"internal/analyse":  {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
-	"internal/oracle":   {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
-	"internal/setting":  {"internal/kernel", "internal/oracle", "internal/timeline", "sysctl"},
-	"internal/judge":    {"internal/result", "internal/timeline", "internal/explain"},
-	"internal/report":   {"internal/result", "internal/timeline"},
-	"internal/live":     {"internal/result", "internal/timeline"},
+	"experiments":          {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
+	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
+	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},
+	"internal/analyse":     {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
+	"internal/oracle":      {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
+	"internal/setting":     {"internal/kernel", "internal/oracle", "internal/timeline", "sysctl"},
+	"internal/judge":       {"internal/result", "internal/timeline", "internal/explain"},
+	"internal/report":      {"internal/result", "internal/timeline"},
+	"internal/report/page": {"internal/report", "internal/result", "internal/timeline"},
+	"internal/live":        {"internal/result", "internal/timeline"},
 
 	// Leaves.
 	"internal/agent":    {},

@@ -14,7 +14,6 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
-	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
 )
 
@@ -71,64 +70,6 @@ func (a *app) describeCmd() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func (a *app) reportCmd() *cobra.Command {
-	var form string
-	cmd := &cobra.Command{
-		Use:   "report RUN...",
-		Short: "show stored runs again",
-		Long:  "Report reads result.json of stored runs (a folder, or the file itself) and prints them as text, JSON or JUnit.",
-		Example: `  tcplab report tcplab-runs/latest
-  tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var runs []*result.Result
-			for _, path := range args {
-				r, err := load(path)
-				if err != nil {
-					return err
-				}
-				runs = append(runs, r)
-			}
-			return a.render(form, args, runs)
-		},
-	}
-	cmd.Flags().StringVar(&form, "format", "text", "text, ladder, json or junit")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"text", "ladder", "json", "junit"}, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
-}
-
-func (a *app) render(form string, args []string, runs []*result.Result) error {
-	switch form {
-	case "junit":
-		return report.JUnit(a.out, runs...)
-	case "json":
-		if len(runs) == 1 {
-			return report.JSON(a.out, runs[0])
-		}
-		return writeJSON(a.out, map[string]any{"schema": "tcplab.results/v1", "results": runs})
-	case "text", "ladder":
-	default:
-		return usage(explain.ValueOutOfRange, fmt.Errorf("--format=%s: want text, ladder, json or junit", form))
-	}
-	for i, r := range runs {
-		if i > 0 {
-			fmt.Fprintln(a.out)
-		}
-		s := a.style(a.out)
-		if form == "ladder" {
-			if err := report.Ladder(a.out, r, s); err != nil {
-				return err
-			}
-			continue
-		}
-		s.Dir = strings.TrimSuffix(filepath.ToSlash(args[i]), "/result.json")
-		if err := report.Text(a.out, r, s); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // load reads a stored run: a folder with result.json, or the file itself.

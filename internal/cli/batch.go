@@ -118,6 +118,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	if b.flags.keep {
 		keep = func(r *result.Result, n runner.Namespaces) {
 			ended = true
+			b.app.lost(folder.pictures(r, b.flags.page))
 			w.end(r, folder.path)
 			b.app.hold(ctx, n)
 		}
@@ -131,6 +132,9 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	}
 	if ctx.Err() != nil && res == nil {
 		return interrupted(ctx)
+	}
+	if perr := folder.pictures(res, b.flags.page); err == nil {
+		err = perr
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -204,7 +208,7 @@ func (w *liveWatch) Status(s runner.Status) { w.region.Set(liveStatus(s)) }
 func (w *liveWatch) end(r *result.Result, dir string) {
 	w.region.Set(live.Status{})
 	if r != nil && !w.b.flags.json {
-		w.style.Dir = dir
+		w.style.Dir, w.style.Page = dir, pageFile
 		w.print(func(out io.Writer) error { return report.Tail(out, r, w.style) })
 	}
 	_ = w.region.Close()
@@ -241,7 +245,7 @@ func (w *quietWatch) end(r *result.Result, dir string) {
 	fmt.Fprintf(out, "%*d/%d  ", len(fmt.Sprint(len(w.b.jobs))), w.j.n, len(w.b.jobs))
 	w.b.app.lost(report.VerdictLine(out, r, s))
 	if r.Verdict != result.Pass {
-		s.Dir = dir
+		s.Dir, s.Page = dir, pageFile
 		w.b.app.lost(report.Failure(out, r, s))
 		w.b.app.lost(report.Files(out, r, s))
 	}

@@ -28,6 +28,7 @@ type folder struct {
 	name   string // within parent
 	parent *os.Root
 	root   *os.Root
+	drawn  bool // its pictures are there
 }
 
 // makeFolder makes the folder of one run in out, and tries that it can be written, before anything else is touched. A second run of

@@ -176,7 +176,7 @@ func (in *inbox) end(j job, f *folder) error {
 		}
 		return nil
 	}
-	if err := f.done(nil); err != nil {
+	if err := f.done(f.pictures(r, b.flags.page)); err != nil {
 		return err
 	}
 	if reason != nil { // the run is judged, but something of it went wrong
@@ -200,7 +200,7 @@ func (b *batch) show(j job, r *result.Result, dir string) {
 		out = b.app.err
 	}
 	s := b.app.style(out)
-	s.AbsoluteSeq, s.Dir = b.flags.absolute, dir
+	s.AbsoluteSeq, s.Dir, s.Page = b.flags.absolute, dir, pageFile
 	b.app.lost(report.Text(out, r, s))
 }
 

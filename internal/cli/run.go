@@ -17,6 +17,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/sysctl"
 )
@@ -126,6 +127,8 @@ type runFlags struct {
 	kernel   string
 	realTime bool
 	evidence string
+	lang     string
+	page     page.Lang // what lang comes to
 }
 
 func (a *app) runCmd() *cobra.Command {
@@ -138,7 +141,8 @@ what the kernel does with what was predicted beforehand. A unique prefix of a na
 catalogue, a lab for each experiment and all of them at once: it takes little longer than the longest one. A parameter that only some of
 several experiments have is for those.
 
-Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.pcapng, junit.xml and ladder.txt.`,
+Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.pcapng, junit.xml, ladder.txt, ladder.svg and
+report.html, which opens in any browser.`,
 		Example: `  sudo tcplab run exp1-syn-loss --syn-retries=2
   sudo tcplab run exp1 --profile=kernel
   sudo tcplab run exp1 --profile=fast --repeat=20 --parallel=20
@@ -163,6 +167,7 @@ Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.
 	fl.StringVar(&f.evidence, "evidence", "auto", "the kernel's own account, by eBPF and counters: auto (where this machine and user can) or off")
 	_ = cmd.RegisterFlagCompletionFunc("evidence", cobra.FixedCompletions([]string{"auto", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
+	langFlag(cmd, &f.lang)
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
 }
@@ -198,6 +203,9 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	}
 	xs, plans, err := f.plans(cmd, names)
 	if err != nil {
+		return err
+	}
+	if f.page, err = language(f.lang); err != nil {
 		return err
 	}
 	if err := f.check(cmd.Flags().Changed("timeout"), len(xs)); err != nil {

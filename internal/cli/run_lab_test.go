@@ -84,7 +84,7 @@ func TestRun(t *testing.T) {
 	}
 	run := filepath.Join(runs, latest)
 	wantFiles(t, runs, latest, "latest")
-	wantFiles(t, run, "client.pcapng", "events.ndjson", "junit.xml", "ladder.txt", "result.json", "server.pcapng")
+	wantFiles(t, run, "client.pcapng", "events.ndjson", "junit.xml", "ladder.svg", "ladder.txt", "report.html", "result.json", "server.pcapng")
 	res := readResult(t, []byte(stdout))
 
 	t.Run("json", func(t *testing.T) {

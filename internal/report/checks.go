@@ -20,19 +20,29 @@ func (p *pen) checks(r *result.Result) {
 	cols := []column{{title: "check"}, {title: "expected", right: true}, {title: "observed", right: true},
 		{title: "gap", right: true}, {title: "allowed gap", right: true}, {title: "result"}}
 	var rows [][]cell
-	for i := 0; i < len(r.Checks); {
-		c, n := r.Checks[i], alike(r.Checks[i:])
-		name, expected, observed := checkName(c), c.Expected, c.Observed
-		if n > 1 {
-			last := r.Checks[i+n-1]
-			name = fmt.Sprintf("%s × %d", groupName(c), n)
-			expected, observed = upTo(c.Expected, last.Expected), upTo(c.Observed, last.Observed)
-		}
-		rows = append(rows, []cell{{name, plain}, {expected, plain}, {observed, plain}, {c.Gap, plain},
+	for _, c := range CheckRows(r) {
+		rows = append(rows, []cell{{c.Name, plain}, {c.Expected, plain}, {c.Observed, plain}, {c.Gap, plain},
 			{c.AllowedGap, plain}, {verdictCell(c.Verdict), verdictColor(c.Verdict)}})
-		i += n
 	}
 	p.table(cols, rows)
+}
+
+// CheckRows are r's checks, each with a name. Many of one name that passed, one after the other, share a row: "data × 19", with their
+// values as a range.
+func CheckRows(r *result.Result) []result.Check {
+	var rows []result.Check
+	for i := 0; i < len(r.Checks); {
+		c, n := r.Checks[i], alike(r.Checks[i:])
+		c.Name = checkName(c)
+		if n > 1 {
+			last := r.Checks[i+n-1]
+			c.Name = fmt.Sprintf("%s × %d", groupName(c), n)
+			c.Expected, c.Observed, c.Allowed = upTo(c.Expected, last.Expected), upTo(c.Observed, last.Observed), ""
+		}
+		rows = append(rows, c)
+		i += n
+	}
+	return rows
 }
 
 // fewAlike is the least number of checks of one name, one after the other, that share a row.

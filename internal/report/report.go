@@ -27,6 +27,8 @@ type Style struct {
 	AbsoluteSeq bool
 	// Dir is the run's folder as the reader should see it. The zero value leaves out the lines that name files to open.
 	Dir string
+	// Page is the report for a browser, in Dir. The zero value leaves out the line that names it.
+	Page string
 }
 
 const (

@@ -137,7 +137,7 @@ func clockText(c result.Clock) [][2]string {
 	return out
 }
 
-// Files writes where the report is and the command that opens the capture. It writes nothing where Style.Dir is empty.
+// Files writes where the files are, the command that opens the capture, and the report for a browser. It writes nothing where Style.Dir is empty.
 func Files(w io.Writer, r *result.Result, s Style) error {
 	p := newPen(s)
 	p.files(r)
@@ -163,6 +163,9 @@ func (p *pen) files(r *result.Result) {
 		p.line("capture  ", p.text(path.Join(dir, pick.File)), " (empty)")
 	default:
 		p.command("capture  ", []string{"wireshark", "-N", "n", quote(path.Join(dir, pick.File))})
+	}
+	if p.style.Page != "" {
+		p.line("report   ", p.text(path.Join(dir, p.style.Page)))
 	}
 }
 

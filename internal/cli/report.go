@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/report/page"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// forms are what stored runs can be printed as.
+var forms = []string{"text", "ladder", "json", "junit", "markdown", "html", "svg"}
+
+// reportFlags are the flags of report.
+type reportFlags struct {
+	form string
+	html string // file
+	lang string
+	as   map[string]*bool // --json for --format=json, and so on
+}
+
+func (a *app) reportCmd() *cobra.Command {
+	f := &reportFlags{as: map[string]*bool{}}
+	cmd := &cobra.Command{
+		Use:   "report RUN...",
+		Short: "show stored runs again",
+		Long: `Report reads result.json of stored runs (a folder, or the file itself) and prints them as text, or in the form that --format names.
+With --html it writes one page that opens in any browser; several runs share a page, and a table of all of them comes first.`,
+		Example: `  tcplab report tcplab-runs/latest
+  tcplab report --html=all.html tcplab-runs/2026*
+  tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.report(cmd, f, args) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.form, "format", "text", strings.Join(forms[:len(forms)-1], ", ")+" or "+forms[len(forms)-1])
+	fl.StringVar(&f.html, "html", "", "write the page to this file (- for standard output)")
+	for _, form := range []string{"json", "junit", "markdown", "svg"} {
+		f.as[form] = fl.Bool(form, false, "the same as --format="+form)
+	}
+	langFlag(cmd, &f.lang)
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// langFlag adds --lang.
+func langFlag(cmd *cobra.Command, lang *string) {
+	cmd.Flags().StringVar(lang, "lang", "", "language that the page opens in: en or zh (default: that of the locale)")
+	_ = cmd.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// language is what --lang says, or else the locale.
+func language(flag string) (page.Lang, error) {
+	switch flag {
+	case "en", "zh":
+		return page.Lang(flag), nil
+	case "":
+	default:
+		return "", usage(explain.ValueOutOfRange, fmt.Errorf("--lang=%s: want en or zh", flag))
+	}
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			if strings.HasPrefix(strings.ToLower(v), "zh") {
+				return page.Chinese, nil
+			}
+			break
+		}
+	}
+	return page.English, nil
+}
+
+// check decides the one form that is printed; empty: the page goes to a file and nothing else is wanted.
+func (f *reportFlags) check(changed func(string) bool) (string, error) {
+	var chosen []string
+	for form, on := range f.as {
+		if *on {
+			chosen = append(chosen, form)
+		}
+	}
+	slices.Sort(chosen)
+	if changed("format") {
+		chosen = append(chosen, f.form)
+	}
+	if !slices.Contains(forms, f.form) {
+		return "", usage(explain.ValueOutOfRange, fmt.Errorf("--format=%s: want %s or %s", f.form, strings.Join(forms[:len(forms)-1], ", "), forms[len(forms)-1]))
+	}
+	if f.html == "-" {
+		chosen = append(chosen, "html")
+	}
+	switch {
+	case len(chosen) > 1:
+		return "", usage(explain.ValueOutOfRange, fmt.Errorf("%s all want standard output: choose one", strings.Join(chosen, ", ")))
+	case len(chosen) == 1:
+		return chosen[0], nil
+	case f.html != "":
+		return "", nil
+	}
+	return f.form, nil
+}
+
+func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
+	form, err := f.check(cmd.Flags().Changed)
+	if err != nil {
+		return err
+	}
+	lang, err := language(f.lang)
+	if err != nil {
+		return err
+	}
+	var runs []*result.Result
+	for _, path := range args {
+		r, err := load(path)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, r)
+	}
+	if f.html != "" && f.html != "-" {
+		if err := writePage(f.html, lang, runs); err != nil {
+			return err
+		}
+		if form == "" {
+			_, err := fmt.Fprintln(a.out, f.html)
+			return err
+		}
+	}
+	return a.render(form, lang, args, runs)
+}
+
+// writePage writes the page to a file, whole or not at all: under another name first.
+func writePage(name string, lang page.Lang, runs []*result.Result) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".report-*")
+	if err != nil {
+		return usage(explain.OutputNotWritable, fmt.Errorf("--html: %w", err))
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp.Name())
+		}
+	}()
+	err = errors.Join(page.HTML(tmp, page.Options{Lang: lang}, runs...), tmp.Chmod(0o644))
+	_, gerr := handOver(tmp.Chown)
+	if err = errors.Join(err, gerr, tmp.Close()); err != nil {
+		return fmt.Errorf("--html %s: %w", name, err)
+	}
+	if err = os.Rename(tmp.Name(), name); err != nil {
+		return usage(explain.OutputNotWritable, fmt.Errorf("--html: %w", err))
+	}
+	return nil
+}
+
+func (a *app) render(form string, lang page.Lang, args []string, runs []*result.Result) error {
+	switch form {
+	case "junit":
+		return report.JUnit(a.out, runs...)
+	case "json":
+		if len(runs) == 1 {
+			return report.JSON(a.out, runs[0])
+		}
+		return writeJSON(a.out, map[string]any{"schema": "tcplab.results/v1", "results": runs})
+	case "markdown":
+		return report.Markdown(a.out, runs...)
+	case "html":
+		return page.HTML(a.out, page.Options{Lang: lang}, runs...)
+	case "svg":
+		if len(runs) != 1 {
+			return usage(explain.ValueOutOfRange, fmt.Errorf("--svg draws one run, got %d; --html holds many", len(runs)))
+		}
+		return page.SVG(a.out, page.Options{Lang: lang}, runs[0])
+	}
+	for i, r := range runs {
+		if i > 0 {
+			fmt.Fprintln(a.out)
+		}
+		s := a.style(a.out)
+		if form == "ladder" {
+			if err := report.Ladder(a.out, r, s); err != nil {
+				return err
+			}
+			continue
+		}
+		s.Dir = strings.TrimSuffix(filepath.ToSlash(args[i]), "/result.json")
+		if err := report.Text(a.out, r, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The pictures of a run in its folder.
+const (
+	pageFile   = "report.html"
+	ladderFile = "ladder.svg"
+)
+
+// pictures writes report.html and ladder.svg of a run, once. The runner does not: a guest would draw for seconds what the host draws in
+// none. Without a result there is nothing to draw.
+func (f *folder) pictures(r *result.Result, lang page.Lang) error {
+	if r == nil || f.drawn {
+		return nil
+	}
+	f.drawn = true
+	for name, draw := range map[string]func(io.Writer) error{
+		ladderFile: func(w io.Writer) error { return page.SVG(w, page.Options{Lang: lang}, r) },
+		pageFile:   func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang}, r) },
+	} {
+		file, err := f.create(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(draw(file), file.Close()); err != nil {
+			_ = f.root.Remove(name)
+			return fmt.Errorf("write %s/%s: %w", f.path, name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package page
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// stored reads the results in testdata: real runs of every experiment, in the fast profile, on Linux 6.18.
+func stored(t testing.TB) map[string]*result.Result {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.json.gz")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("testdata: got %d results, %v, want at least one of each experiment", len(files), err)
+	}
+	all := map[string]*result.Result{}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := result.Read(z)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".json.gz")] = r
+	}
+	return all
+}
+
+func html(t testing.TB, o Options, runs ...*result.Result) string {
+	t.Helper()
+	var b strings.Builder
+	if err := HTML(&b, o, runs...); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// forbidden are the ways in which a page could ask for something or run something that the policy does not name.
+var forbidden = regexp.MustCompile(`(?i) style="| on[a-z]+="|<link|<img|<iframe|<object|<base|javascript:|url\(|@import|@font-face|ZgotmplZ|(src|href)="[^#"]`)
+
+// TestPage catches a page that the browser's policy would break, that asks for something, or whose names clash, for each stored run.
+func TestPage(t *testing.T) {
+	for name, r := range stored(t) {
+		page := html(t, Options{}, r)
+		if found := forbidden.FindString(page); found != "" {
+			t.Errorf("%s: got %q in the page, want nothing that needs more than the policy allows", name, found)
+		}
+		wantPolicy(t, page)
+		wantUnique(t, page)
+		for _, want := range []string{r.Experiment.Name, "<svg", "Expected against observed", "What happened"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: got no %q in the page", name, want)
+			}
+		}
+		if again := html(t, Options{}, r); again != page {
+			t.Errorf("%s: the same result made another page the second time", name)
+		}
+	}
+}
+
+// wantPolicy compares the hashes of the policy with what the page carries: a template that changed a byte of the style would lose it.
+func wantPolicy(t *testing.T, page string) {
+	t.Helper()
+	for tag, directive := range map[string]string{"style": "style-src", "script": "script-src"} {
+		_, rest, _ := strings.Cut(page, "<"+tag+">")
+		body, _, _ := strings.Cut(rest, "</"+tag+">")
+		want := directive + " " + strings.NewReplacer("'", "&#39;", "+", "&#43;").Replace(hash(body))
+		if !strings.Contains(page, want) {
+			t.Errorf("policy: got none with %s, the hash of the page's own %s", want, tag)
+		}
+	}
+	if !strings.Contains(page, "default-src &#39;none&#39;") {
+		t.Error("policy: got none that forbids everything else")
+	}
+}
+
+func wantUnique(t *testing.T, page string) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		if seen[m[1]] {
+			t.Errorf("id %q: got it twice, want it once", m[1])
+		}
+		seen[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`href="#([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		if !seen[m[1]] {
+			t.Errorf("link to %q: there is nothing of that name", m[1])
+		}
+	}
+}
+
+// TestSVG catches a ladder.svg that is not XML: a picture by itself is read more strictly than one in a page.
+func TestSVG(t *testing.T) {
+	for name, r := range stored(t) {
+		hostile(r)
+		var b bytes.Buffer
+		if err := SVG(&b, Options{}, r); err != nil {
+			t.Fatal(err)
+		}
+		d := xml.NewDecoder(&b)
+		d.Strict = true
+		for {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+const attack = "</title></script><script>document.title='hacked'</script><img src=x onerror=alert(1)>\"'&\u202e\x00\x1b[2J"
+
+// hostile puts an attack into every kind of string that a stored result can carry.
+func hostile(r *result.Result) {
+	for _, s := range []*string{&r.Experiment.Name, &r.Experiment.Summary, &r.Experiment.Question, &r.Kernel.Release, &r.Profile, &r.Reason} {
+		*s += attack
+	}
+	r.Command = append(r.Command, attack)
+	r.Reproduce = append(r.Reproduce, attack)
+	for i := range r.Hosts {
+		was := r.Hosts[i].Name
+		r.Hosts[i].Name = was + attack
+		for j := range r.Packets {
+			if r.Packets[j].From == was {
+				r.Packets[j].From += attack
+			}
+		}
+	}
+	for i := range r.Checks {
+		r.Checks[i].Name, r.Checks[i].Observed, r.Checks[i].Detail = attack, attack, attack
+	}
+	for i := range r.Packets {
+		r.Packets[i].What, r.Packets[i].Where, r.Packets[i].Flags = r.Packets[i].What+attack, attack, attack
+	}
+	for i := range r.States {
+		r.States[i].State += attack
+	}
+	for i := range r.Story {
+		r.Story[i].Text += attack
+	}
+	r.Hypothesis = &result.Hypothesis{Text: attack, Code: attack, Command: attack}
+	r.Verdict = result.Fail
+}
+
+// TestHostile catches a string of a result that becomes markup.
+func TestHostile(t *testing.T) {
+	for name, r := range stored(t) {
+		hostile(r)
+		page := html(t, Options{}, r, r)
+		for _, bad := range []string{"<script>document", "<img", "\x1b", "\x00", "\u202e"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%s: got %q in the page, want it escaped", name, bad)
+			}
+		}
+		wantPolicy(t, page)
+		wantUnique(t, page)
+	}
+}
+
+// TestScales catches a ladder that runs backwards: on each scale a later line is never higher, and every line is inside the picture.
+func TestScales(t *testing.T) {
+	for name, r := range stored(t) {
+		v := newComposer(Options{}).ladder(r, "x")
+		for i, row := range v.Rows {
+			for s := range scales {
+				if i > 0 && row.Y[s] < v.Rows[i-1].Y[s] {
+					t.Errorf("%s: scale %d: line %d is at %v, above the one before, at %v", name, s, i+1, row.Y[s], v.Rows[i-1].Y[s])
+				}
+				if end := row.Y[s] + row.D[s]; row.Y[s] < 0 || s != linear && end > v.Height[s] {
+					t.Errorf("%s: scale %d: line %d ends at %v, outside of %v", name, s, i+1, end, v.Height[s])
+				}
+			}
+		}
+	}
+}
+
+// TestAxis checks the compressed scale against its formula, and that the linear one is linear.
+func TestAxis(t *testing.T) {
+	a := newAxis([]time.Duration{0, time.Second, 4 * time.Second})
+	if got, want := a.y[1][compressed]-a.y[0][compressed], 34.0+26; got != want {
+		t.Errorf("a gap of 1 s: got %v, want %v", got, want)
+	}
+	if got, want := a.y[2][compressed]-a.y[1][compressed], 34.0+52; got != want {
+		t.Errorf("a gap of 3 s: got %v, want %v", got, want)
+	}
+	if got, want := (a.y[2][linear]-a.y[1][linear])/(a.y[1][linear]-a.y[0][linear]), 3.0; got != want {
+		t.Errorf("3 s against 1 s on the linear scale: got %v times, want %v", got, want)
+	}
+}
+
+// TestEmpty catches a result with nothing in it that makes the page fall.
+func TestEmpty(t *testing.T) {
+	for _, r := range []*result.Result{{}, {Verdict: result.Unable, Reason: "no iptables"}, {Verdict: result.Error, States: []result.State{{Host: "client"}}, Samples: []result.Sample{{Host: "client", RTO: 1}}}} {
+		wantUnique(t, html(t, Options{}, r))
+		wantUnique(t, html(t, Options{Lang: Chinese}, r, r))
+	}
+}
+
+// TestManyRuns catches a page of many runs that grows too large to send to somebody, and links of its matrix that lead nowhere.
+func TestManyRuns(t *testing.T) {
+	var runs []*result.Result
+	for len(runs) < 20 {
+		for _, r := range stored(t) {
+			if len(runs) < 20 {
+				runs = append(runs, r)
+			}
+		}
+	}
+	page := html(t, Options{}, runs...)
+	if len(page) >= 2<<20 {
+		t.Errorf("20 runs: got %d bytes, want less than 2 MiB", len(page))
+	}
+	wantUnique(t, page)
+	if got := strings.Count(page, `<details class="run"`); got != 20 {
+		t.Errorf("got %d runs in the page, want 20", got)
+	}
+}
