@@ -23,11 +23,12 @@ type text struct{ Text, Other string }
 // composer makes the parts of a page in one language.
 type composer struct {
 	lang  Lang
-	asked map[string]bool // every English text that was asked for, and whether it has a Chinese form
+	asked map[string]bool   // every English text that was asked for, and whether it has a Chinese form
+	known map[string]string // their Chinese forms, because most texts come often
 }
 
 func newComposer(o Options) *composer {
-	c := &composer{lang: o.Lang, asked: map[string]bool{}}
+	c := &composer{lang: o.Lang, asked: map[string]bool{}, known: map[string]string{}}
 	if c.lang != Chinese {
 		c.lang = English
 	}
@@ -41,8 +42,11 @@ func (c *composer) text(en string) text {
 	if en == "" {
 		return text{}
 	}
-	zh, ok := translate(en)
-	c.asked[en] = ok
+	zh, ok := c.known[en], c.asked[en]
+	if !ok {
+		zh, ok = translate(en)
+		c.asked[en], c.known[en] = ok, zh
+	}
 	en, zh = c.clean(en), c.clean(zh)
 	if !ok || zh == en {
 		return text{Text: en}

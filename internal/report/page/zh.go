@@ -1,3 +1,54 @@
 package page
 
-func translate(en string) (string, bool) { return "", false }
+// zhPage are the page's own words.
+var zhPage = []message{
+	{"PASS", "通过"}, {"FAIL", "不符"}, {"ERROR", "出错"}, {"INCONCLUSIVE", "无定论"}, {"UNABLE", "无法运行"}, {"SKIP", "跳过"},
+	{"ok", "符合"}, {"inconclusive", "无定论"}, {"error", "出错"}, {"unable", "无法运行"}, {"skip", "跳过"},
+	{"late", "太晚"}, {"early", "太早"}, {"wrong", "不对"}, {"missing", "缺失"}, {"unexpected", "意外"}, {"unsure", "不确定"}, {"unseen", "看不见"}, {"optional", "可有可无"},
+	{"Open all", "全部展开"}, {"Runs", "运行"}, {"%d runs", "{1} 次运行"}, {"experiment", "实验"}, {"profile", "方案"}, {"profile %s", "方案 {1}"},
+	{"fast", "fast"}, {"textbook", "textbook"}, {"kernel", "内核"}, {"%s checks", "{1} 项检查"}, {"Most likely:", "最可能的原因："},
+	{"not known: no other model fits this run", "未知：没有别的模型符合这次运行"},
+	{"fits %d of %d events of this run", "符合这次运行 {2} 个事件中的 {1} 个"},
+	{"Expected against observed", "预期与实测"}, {"check", "检查"}, {"expected", "预期"}, {"allowed", "容许"}, {"observed", "实测"}, {"gap", "间隔"},
+	{"allowed gap", "容许间隔"}, {"result", "结果"},
+	{"Packets", "报文"}, {"compressed time", "压缩时间"}, {"true to time", "真实时间"}, {"evenly spaced", "等距"},
+	{"Each arrow leaves when its sender's capture saw the packet. A cross is where a packet died; brackets join a repeat with the packet from which its timer counted. On the right: how far each packet was from its nominal time or its timer tick.",
+		"箭头从发送端抓到报文的时刻出发。叉号是报文死去的地方；括号把重传和它的定时器开始计时的那个报文连起来。右侧是每个报文与标称时间或定时器节拍（tick）的偏差。"},
+	{"No packet was seen, and none was expected.", "没有看到报文，也没有预期任何报文。"},
+	{"States of both ends", "两端的状态"}, {"Sequence numbers over time", "序列号随时间的变化"}, {"segment", "报文段"}, {"segment again", "重传的报文段"},
+	{"lost on its way", "途中丢失"}, {"acknowledged", "已确认"}, {"lost", "丢失"},
+	{"What the %s sent, from its first byte on: port %d to %d.", "{1}发送的数据，从第一个字节起：端口 {2} 到 {3}。"},
+	{"What happened", "发生了什么"}, {"Notes", "说明"}, {"Evidence", "证据"}, {"The same by hand", "手工重现"}, {"This run:", "本次运行："},
+	{"client", "客户端"}, {"server", "服务器"}, {"client and server", "客户端和服务器"}, {"host", "主机"}, {"sysctl", "sysctl"}, {"was", "原值"}, {"now", "现值"}, {"this machine", "本机"}, {"set by", "设置者"},
+	{"chain", "链"}, {"rule", "规则"}, {"packets", "报文数"}, {"bytes", "字节"}, {"capture sees it", "抓包能否看到"}, {"file", "文件"}, {"lost by the capture", "抓包丢失"},
+	{"who", "谁"}, {"from", "来源"}, {"late by", "迟了"}, {"parameter", "参数"}, {"value", "值"}, {"time", "时间"}, {"state", "状态"}, {"timer", "定时器"},
+	{"expires in", "还剩"}, {"repeats", "重传次数"}, {"backoff", "退避"}, {"fact", "事实"},
+	{"no: it dies before the capture", "不能：报文死在抓包点之前"}, {"yes: it dies after the capture", "能：报文死在抓包点之后"},
+	{"Settings that matter here", "与本实验有关的设置"}, {"Baseline: all other settings that are pinned", "基线：其余被固定的设置"},
+	{"Rules and what they caught", "规则及其命中"}, {"Captures", "抓包"}, {"Clock and link", "时钟和链路"}, {"Stalls of this machine", "本机的停顿"}, {"Parameters", "参数"},
+	{"What inet_diag said of the sockets", "inet_diag 所见的套接字"}, {"Facts of the kernel that the prediction stands on", "预测所依据的内核事实"},
+	{"phase of jiffies known from %s, ±%s, tick %s: exact to the tick", "jiffies 的相位由 {1} 得知，误差 ±{2}，节拍 {3}：精确到节拍"},
+	{"phase of jiffies not known (%s): windows cover every phase", "jiffies 的相位未知（{1}）：窗口覆盖所有相位"},
+	{"the wall clock moved by %s during the run; times are monotonic", "运行期间墙上时钟变动了 {1}；所有时间取自单调时钟"},
+	{"RTT %s by %s: %d frames, %d lost from a full queue, at most %s late", "RTT {1}，方式：{2}；{3} 帧，队列满而丢失 {4} 帧，最多迟到 {5}"},
+	{"TAP devices joined by a process that holds each frame for half the RTT", "用一个进程连接两个 TAP 设备，每帧停留半个 RTT"},
+	{"CPU %d", "CPU {1}"}, {"the process of the %s", "{1}的进程"},
+	{"flag", "命令行"}, {"default", "默认值"}, {"kernel version %s", "内核版本 {1}"}, {"its file exists in %s", "{1} 中有它的文件"},
+	{"keepalive", "保活"},
+}
+
+// zhNames are the names of packets and of what programs and sockets see, as arrows and checks carry them.
+var zhNames = []message{
+	{"SYN again", "重传 SYN"}, {"SYN-ACK asked again", "应请求重发 SYN-ACK"}, {"SYN-ACK by timer", "定时器重发 SYN-ACK"}, {"duplicate ACK", "重复 ACK"},
+	{"challenge ACK", "质询 ACK"}, {"window update", "窗口更新"}, {"data", "数据"}, {"data again", "重传数据"}, {"tail loss probe", "尾部丢失探测（TLP）"},
+	{"data again, RTO", "重传数据，RTO"}, {"fast retransmit", "快速重传"}, {"keepalive probe", "保活探测"}, {"ACK of keepalive", "对保活的 ACK"}, {"window probe", "窗口探测"},
+	{"ACK of window probe", "对窗口探测的 ACK"}, {"FIN again", "重传 FIN"}, {"ICMP error", "ICMP 差错"}, {"connect() fails", "connect() 失败"}, {"connect() succeeds", "connect() 成功"},
+	{"the connection fails", "连接失败"}, {"the peer has closed", "对端已关闭"}, {"nothing came", "什么也没来"}, {"the answer is complete", "应答完整"}, {"SYN-RECV vanishes", "SYN-RECV 消失"},
+	{"read() = 0, the peer has closed", "read() = 0，对端已关闭"}, {"read() still waits, nothing came", "read() 仍在等待，什么也没来"},
+	{"%s (%d of %d)", "{1}（第 {2} 次，共 {3} 次）"}, {"%s (%d)", "{1}（第 {2} 次）"}, {"%s %d", "{1} {2}"}, {"%s %d (:%d)", "{1} {2} (:{3})"}, {"%s (:%d)", "{1} (:{2})"}, {":%d %s", ":{1} {2}"},
+	{"%s × %d", "{1} × {2}"}, {"%s seq=%d", "{1} seq={2}"}, {"%s seq=%d ack=%d", "{1} seq={2} ack={3}"}, {"%s ack=%d", "{1} ack={2}"},
+	{"dup ACK %d ack=%d", "重复 ACK {1} ack={2}"}, {"dup ACK %d", "重复 ACK {1}"}, {"dup ACK %d %s", "重复 ACK {1} {2}"}, {"%s, tail loss probe", "{1}，尾部丢失探测"}, {"%s again, RTO", "重传 {1}，RTO"}, {"%s again", "重传 {1}"},
+	{"%d bytes", "{1} 字节"}, {"1 byte", "1 字节"}, {"%s +cookie?", "{1} +cookie?"}, {"%s +cookie", "{1} +cookie"}, {"%s +cookie? ack=%d", "{1} +cookie? ack={2}"}, {"%s +cookie +%s", "{1} +cookie +{2}"}, {"%s +%s", "{1} +{2}"},
+	{"%s: did not come, which is right too", "{1}：没有来，这也对"}, {"%s: did not come", "{1}：没有来"}, {"tick %s", "节拍 {1}"},
+	{"%s: SYN-RECV is gone since %s at the earliest", "{1}：SYN-RECV 已消失，最早在 {2}"}, {"%s: %s", "{1}：{2}"}, {"%s, not %s", "{1}，不是 {2}"},
+}

@@ -1,0 +1,37 @@
+package page
+
+// zhSettings are notes, and where settings and facts come from.
+var zhSettings = []message{
+	{"fast profile", "fast 方案"}, {"textbook profile", "textbook 方案"}, {"kernel profile", "kernel 方案"},
+	{"the lab's hosts are ends, not routers", "实验室的主机是端点，不是路由器"}, {"one write stays one segment", "一次写入保持为一个报文段"}, {"no limit: default since Linux 6.0", "无限制：Linux 6.0 起的默认值"},
+	{"default since Linux 3.13; 0 before", "Linux 3.13 起的默认值；之前是 0"}, {"one connection does not lengthen the first RTO of the next", "一个连接不会拉长下一个的首个 RTO"},
+	{"the kernel's compiled default, which means %d", "内核编译时的默认值，意思是 {1}"}, {"the kernel's compiled default, which means 8", "内核编译时的默认值，意思是 8"},
+	{"keeps other packets out of the capture", "不让别的报文进入抓包"}, {"keeps other packets out of the capture: multicast membership reports", "不让别的报文进入抓包：组播成员报告"},
+	{"keeps other packets out of the capture: router solicitations, neighbour discovery", "不让别的报文进入抓包：路由器请求、邻居发现"},
+	{"the kernel's default depends on memory or is copied from the host", "内核的默认值取决于内存，或抄自主机"},
+	{"the kernel's default depends on memory or is copied from the host; the window in a SYN follows from it", "内核的默认值取决于内存，或抄自主机；SYN 中的窗口由它而来"},
+	{"the kernel's compiled default", "内核编译时的默认值"}, {"the kernel's compiled default; tail loss probes need it", "内核编译时的默认值；尾部丢失探测需要它"}, {"keeps the kernel log quiet", "让内核日志安静"},
+	{"the default changed several times between kernels", "默认值在各版内核之间变过几次"}, {"a new namespace copies the host's, bbr on some; reno is built into every kernel and always allowed", "新的命名空间抄主机的，有的是 bbr；reno 编译在每个内核里，总是允许"},
+	{"default since Linux 4.14", "Linux 4.14 起的默认值"}, {"a run does not turn Fast Open off for the next; default since Linux 5.14", "一次运行不会为下一次关掉 Fast Open；Linux 5.14 起的默认值"},
+	{"no packet is dropped for the interface it came in by", "不因报文从哪个接口进来而丢弃它"}, {"default since Linux 3.4", "Linux 3.4 起的默认值"}, {"default since Linux 5.4; 128 before", "Linux 5.4 起的默认值；之前是 128"},
+	{"the kernel's compiled default, and it decides the first RTO after a repeated handshake", "内核编译时的默认值，它决定握手重传之后的首个 RTO"}, {"the kernel's compiled default, and visible in the capture", "内核编译时的默认值，抓包中看得到"},
+	{"the kernel's compiled default: no SYN asks for ECN", "内核编译时的默认值：SYN 不请求 ECN"}, {"routes stay as the lab made them", "路由保持实验室所设的样子"}, {"every ICMP error of an experiment is sent, not one a second", "实验中的每个 ICMP 差错都会发出，而不是一秒一个"},
+	{"default since Linux 4.1", "Linux 4.1 起的默认值"}, {"no port in TIME-WAIT is taken again: two runs look alike", "不再取用 TIME-WAIT 中的端口：两次运行看起来一样"},
+	{"the kernel's compiled default: segment sizes do not change", "内核编译时的默认值：报文段大小不变"}, {"the kernel's compiled default up to Linux 6.18", "到 Linux 6.18 为止内核编译时的默认值"},
+	{"the kernel's compiled default: tail loss probes on", "内核编译时的默认值：打开尾部丢失探测"}, {"a repeat carries the same bytes as the first time", "重传带着与第一次同样的字节"}, {"nobody answers ARP", "没有人应答 ARP"},
+
+	{"This kernel has tcp_syn_linear_timeouts (default 4). It is pinned to 0 in the lab, because the classic 1, 3, 7, 15, 31 s need it off.", "这个内核有 tcp_syn_linear_timeouts（默认 4）。实验室里把它固定为 0，因为经典的 1、3、7、15、31 s 需要关掉它。"},
+	{"Kernel timers fire late, never early: the timer wheel rounds a wait of d up to the next step of about d/8. The windows follow from HZ=%d.", "内核定时器只会晚触发，从不提前：定时器轮把等待 d 向上取整到下一级，级距约为 d/8。窗口由 HZ={1} 推出。"},
+	{"The first %d retransmissions come one second apart (tcp_syn_linear_timeouts=%d); only then does the wait double.", "前 {1} 次重传相隔一秒（tcp_syn_linear_timeouts={2}），之后等待才加倍。"},
+	{"The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same rules, for the jiffy in which it did.", "客户端进程比计划晚 {1} 个 jiffy 开始；精确节拍已按同样的规则就实际的 jiffy 重新推算。"},
+	{"A call of the %s that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is judged by its window, not by one tick.", "{1}有一个发送报文的调用花了 {2}，超过一个 jiffy，所以它的相位未知：每个报文按窗口而不是按单个节拍判定。"},
+	{`The %s's call "%s" was made %v later than planned; what follows from it was worked out again, by the same rules, for when it was made.`, "{1}的调用“{2}”比计划晚了 {3}；由它而来的一切已按同样的规则就实际时刻重新推算。"},
+	{`The %s's call "%s" was made %v earlier than planned; what follows from it was worked out again, by the same rules, for when it was made.`, "{1}的调用“{2}”比计划早了 {3}；由它而来的一切已按同样的规则就实际时刻重新推算。"},
+	{"read", "read"}, {"write", "write"}, {"close", "close"}, {"answer", "answer"}, {"burst", "burst"}, {"shutdown", "shutdown"}, {"server's close", "服务器的 close"}, {"open %d", "open {1}"}, {"close %d", "close {1}"},
+	{"The counter of jiffies had been read stale before the run, by %d: the machine was that busy. It was read again afterwards, and the exact ticks were worked out by that.", "运行前读到的 jiffies 计数已经过时 {1}：本机太忙。事后又读了一次，精确节拍由此推算。"},
+	{"The usual prediction does not hold, another that a correct kernel may follow does: %s.", "通常的预测不成立，但正确的内核可能遵循的另一个成立：{1}。"},
+	{"the first ICMP error is handled after connect(2) has let go of the socket, so it ends connect(2) at once", "第一个 ICMP 差错在 connect(2) 放开套接字之后才处理，所以立即结束了 connect(2)"},
+	{"the repeated SYN comes before the server's timer where both fall into one tick, the %s time", "重传的 SYN 与服务器定时器落在同一个节拍时，SYN 先到，第 {1} 次"}, {"first", "一"}, {"second", "二"}, {"third", "三"},
+	{"The phase of jiffies is not known (%s), so the prediction is a window for each packet and not one tick.", "jiffies 的相位未知（{1}），所以预测是每个报文的一个窗口，而不是单个节拍。"},
+	{"%s, but sending the first packet took longer than a jiffy", "{1}，但发送第一个报文花了超过一个 jiffy"},
+}
