@@ -33,6 +33,8 @@ wanted() {
 	echo '!python3 -c "import http.server":python3' # python3-minimal has no http.server
 	echo sysctl:procps
 	echo shellcheck:shellcheck
+	echo chromium:chromium # looks at the report page
+	echo /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk # in Chinese, too
 	echo qemu-system-x86_64:qemu-system-x86 # boots the kernels of run --kernel
 	echo vagrant:vagrant
 }

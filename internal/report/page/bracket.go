@@ -16,6 +16,7 @@ type bracket struct {
 	Kind   text // RTO, PTO
 	TextX  int
 	Anchor string
+	Quiet  bool // no words on the linear scale: they would stand on others
 }
 
 // Mid is the middle of the upright, a little higher, because the words are two lines.
@@ -93,7 +94,8 @@ func (c *composer) brackets(v *ladderView, left string) []*bracket {
 }
 
 func (c *composer) bracket(from, to *rowView, timer string, leftSide bool) *bracket {
-	b := &bracket{X: bracketX, In: bracketX + 7, Y0: from.Y, Y1: to.Y, TextX: bracketX - 6, Anchor: "end", Kind: c.text(timer),
+	const room = 30 // for two lines
+	b := &bracket{Quiet: to.Y[linear]-from.Y[linear] < room, X: bracketX, In: bracketX + 7, Y0: from.Y, Y1: to.Y, TextX: bracketX - 6, Anchor: "end", Kind: c.text(timer),
 		Label: c.same(fmt.Sprintf("%.3f s", (to.rung.At - from.rung.At).Seconds()))}
 	if !leftSide {
 		b.X, b.In, b.TextX, b.Anchor = rightX+112, rightX+105, rightX+118, "start"

@@ -98,16 +98,20 @@ func (c *composer) ladder(r *result.Result, id string) *ladderView {
 	a := newAxis(at)
 	v := &ladderView{ID: id, Name: c.clean(r.Experiment.Name), Width: ladderWidth, Height: a.total, Left: c.host(left), Right: c.host(right), LeftX: leftX, RightX: rightX,
 		Top: topEdge - 22, Empty: len(rungs) == 0}
-	readable := a.readable()
+	var slants []triple
 	for i, g := range rungs {
 		row := c.row(g, left, right)
-		row.Y, row.D, row.Quiet = a.y[i], a.slant(row.transit), !readable[i]
+		row.Y, row.D = a.y[i], a.slant(row.transit)
+		slants = append(slants, row.D)
 		row.ID = fmt.Sprintf("%s-l%d", id, i+1)
 		if g.Packet != nil {
 			row.ID = packetID(id, g.Packet.ID)
 		}
 		row.turn()
 		v.Rows = append(v.Rows, row)
+	}
+	for i, ok := range a.readable(slants) {
+		v.Rows[i].Quiet = !ok
 	}
 	unique(v.Rows, id)
 	v.Brackets = c.brackets(v, left)

@@ -11,7 +11,7 @@ import (
 
 // stateColors paint the life lines and the timeline of states.
 var stateColors = map[string]string{
-	"SYN-SENT": "#e0a030", "SYN-RECV": "#e0a030", "ESTABLISHED": "#3d9a68", "FIN-WAIT-1": "#7a86c8", "FIN-WAIT-2": "#7a86c8", "CLOSING": "#7a86c8",
+	"SYN-SENT": "#e0a030", "SYN-RECV": "#e0a030", "ESTABLISHED": "#46a873", "FIN-WAIT-1": "#7a86c8", "FIN-WAIT-2": "#7a86c8", "CLOSING": "#7a86c8",
 	"CLOSE-WAIT": "#7a86c8", "LAST-ACK": "#7a86c8", "TIME-WAIT": "#8c9aa8", "LISTEN": "#b8c2cc", "CLOSED": "#d9dee3", "": "#d9dee3",
 }
 
