@@ -112,19 +112,3 @@ func (a *axis) slant(transit time.Duration) triple {
 	soft := min(shortSlant+11*math.Log10(1+s*1000)/2, mostSlant)
 	return triple{compressed: soft, linear: max(min(s*a.scale, mostTall), 2), even: soft}
 }
-
-// readable says which lines keep their words on the linear scale: those that do not stand on the words of a line before. d is how much
-// lower each ends: the words along an arrow stand at its middle, the others at its beginning.
-func (a *axis) readable(d []triple) []bool {
-	const line = 26
-	out := make([]bool, len(a.y))
-	for i := range a.y {
-		out[i] = true
-		for j := i - 1; j >= 0 && out[i]; j-- {
-			began := a.y[i][linear] - a.y[j][linear]
-			middle := began + (d[i][linear]-d[j][linear])/2
-			out[i] = !out[j] || began >= line && math.Abs(middle) >= line
-		}
-	}
-	return out
-}

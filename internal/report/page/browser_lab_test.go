@@ -173,7 +173,7 @@ func TestBrowser(t *testing.T) {
 		test func(*testing.T, context.Context)
 	}{
 		{"runs", browserRuns}, {"faults", browserSeesFaults}, {"keyboard", browserKeyboard}, {"without script", browserWithoutScript},
-		{"hostile", browserHostile}, {"large", browserLarge},
+		{"without style", browserWithoutStyle}, {"hostile", browserHostile}, {"large", browserLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, ctx) })
 	}
@@ -224,6 +224,7 @@ func browserSeesFaults(t *testing.T, ctx context.Context) {
 		{"contrast", "--pale:#5a6675", "--pale:#b0b8c0", "contrast"},
 		{"wide", "</main>", `<p><svg width="3000" height="9"></svg></p></main>`, "wider than the window"},
 		{"order", `id="run1-p2" transform="translate(0,`, `id="run1-p2" transform="translate(0,-`, "stands above"},
+		{"struck", `y="-2.5"`, `y="8"`, "struck through"},
 		{"id", `<main>`, `<main id="run1">`, "twice"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -325,6 +326,25 @@ func browserWithoutScript(t *testing.T, ctx context.Context) {
 		}
 	}
 	x.right("without script")
+	x.quiet()
+}
+
+// browserWithoutStyle catches a page that only its style makes readable, or a picture whose colours are in the style alone.
+func browserWithoutStyle(t *testing.T, ctx context.Context) {
+	text := html(t, Options{}, stored(t)["exp6-lose-15-19"])
+	before, rest, _ := strings.Cut(text, "<style>")
+	_, after, _ := strings.Cut(rest, "</style>")
+	file := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(file, []byte(before+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	x := open(t, ctx, file, size(1024), media("screen", "light"))
+	for _, wrong := range eval[[]string](x, look+"(false)") { // a wide table may be wide
+		t.Error(wrong)
+	}
+	if got := eval[string](x, "getComputedStyle(document.querySelector('.row.lost .shaft')).stroke"); got != "rgb(179, 38, 30)" {
+		t.Errorf("a lost packet: got %s, want red without the style too", got)
+	}
 	x.quiet()
 }
 

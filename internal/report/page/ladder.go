@@ -98,11 +98,9 @@ func (c *composer) ladder(r *result.Result, id string) *ladderView {
 	a := newAxis(at)
 	v := &ladderView{ID: id, Name: c.clean(r.Experiment.Name), Width: ladderWidth, Height: a.total, Left: c.host(left), Right: c.host(right), LeftX: leftX, RightX: rightX,
 		Top: topEdge - 22, Empty: len(rungs) == 0}
-	var slants []triple
 	for i, g := range rungs {
 		row := c.row(g, left, right)
 		row.Y, row.D = a.y[i], a.slant(row.transit)
-		slants = append(slants, row.D)
 		row.ID = fmt.Sprintf("%s-l%d", id, i+1)
 		if g.Packet != nil {
 			row.ID = packetID(id, g.Packet.ID)
@@ -110,13 +108,31 @@ func (c *composer) ladder(r *result.Result, id string) *ladderView {
 		row.turn()
 		v.Rows = append(v.Rows, row)
 	}
-	for i, ok := range a.readable(slants) {
-		v.Rows[i].Quiet = !ok
-	}
+	quieten(v.Rows)
 	unique(v.Rows, id)
 	v.Brackets = c.brackets(v, left)
-	v.Bars = c.bars(r, a, left, right)
+	v.Bars = c.bars(r, a, v.Rows, left, right)
 	return v
+}
+
+// quieten takes their words, on the linear scale, from lines that would stand on the words of a line before, or that another's arrow would
+// strike through. The words along an arrow stand above its middle, the others at the height of their line.
+func quieten(rows []*rowView) {
+	const line, above = 26, 20
+	for i, row := range rows {
+		middle := row.Y[linear] + row.D[linear]/2
+		for j, other := range rows {
+			if i == j {
+				continue
+			}
+			away := middle - other.Y[linear] - other.D[linear]/2
+			if j < i && !other.Quiet && (row.Y[linear]-other.Y[linear] < line || math.Abs(away) < line) ||
+				other.Arrow && row.Arrow && away > 1 && away < above {
+				row.Quiet = true
+				break
+			}
+		}
+	}
 }
 
 // packetID is the name of a packet's line, which the story points at.
@@ -135,7 +151,8 @@ func unique(rows []*rowView, id string) {
 
 // host is a host's name. Those of the lab have a Chinese form.
 func (c *composer) host(name string) text {
-	if name == "client" || name == "server" {
+	switch name {
+	case "client", "server", "client and server":
 		return c.text(name)
 	}
 	return c.same(short(name, 12))

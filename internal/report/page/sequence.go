@@ -56,7 +56,10 @@ func busiest(packets []result.Packet) (f flow, bytes int) {
 	return f, bytes
 }
 
-// sequence draws the graph of the direction that carries most data; nil where there is none.
+// fewSegments is how many segments a graph must have to show anything.
+const fewSegments = 2
+
+// sequence draws the graph of the direction that carries most data; nil where that is next to none.
 func (c *composer) sequence(r *result.Result) *seqView {
 	f, bytes := busiest(r.Packets)
 	if bytes == 0 {
@@ -85,6 +88,9 @@ func (c *composer) sequence(r *result.Result) *seqView {
 			continue
 		}
 		hi = max(hi, p.At(), arrival(p))
+	}
+	if len(sent) < fewSegments {
+		return nil
 	}
 	g := &graph{lo: lo, hi: hi, top: top}
 	v := &seqView{Width: seqWidth, Height: seqHeight, Left: seqLeft, Right: seqRight, Top: seqTop, Base: seqBase}

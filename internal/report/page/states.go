@@ -58,7 +58,7 @@ func lastInstant(r *result.Result) time.Duration {
 }
 
 // bars are the life lines, painted by state.
-func (c *composer) bars(r *result.Result, a *axis, left, right string) []*bar {
+func (c *composer) bars(r *result.Result, a *axis, rows []*rowView, left, right string) []*bar {
 	var out []*bar
 	add := func(x int, state string, y0, y1 triple) {
 		b := &bar{X: x - lifeWidth/2, Y: y0, State: c.clean(state), Color: stateColor(state)}
@@ -75,7 +75,7 @@ func (c *composer) bars(r *result.Result, a *axis, left, right string) []*bar {
 	for i, host := range []string{left, right} {
 		x := []int{leftX, rightX}[i]
 		add(x, "", begin, end)
-		for _, s := range spans(r, host, lastInstant(r)) {
+		for _, s := range onLines(spans(r, host, lastInstant(r)), host, rows) {
 			y0, y1 := a.place(s.from), a.place(s.to)
 			if s.to >= lastInstant(r) {
 				y1 = end
@@ -84,6 +84,21 @@ func (c *composer) bars(r *result.Result, a *axis, left, right string) []*bar {
 		}
 	}
 	return out
+}
+
+// onLines lets a state begin at the line of the ladder that names it: a sample shows it a moment later.
+func onLines(all []span, host string, rows []*rowView) []span {
+	for i, s := range all {
+		for _, row := range rows {
+			if g := row.rung; g.Host == host && g.State == s.state && g.At <= s.from && s.from-g.At < 250*time.Millisecond {
+				all[i].from = g.At
+				if i > 0 {
+					all[i-1].to = g.At
+				}
+			}
+		}
+	}
+	return all
 }
 
 // The states' timeline, in SVG units.

@@ -24,6 +24,7 @@ type runView struct {
 	Profile   string
 	Started   string
 	Command   string
+	Flags     string // what was asked for: "--close=4"
 	Reason    text
 	Cause     *causeView
 	Checks    []checkView
@@ -68,7 +69,7 @@ func (c *composer) run(r *result.Result, n int, folded bool) *runView {
 	v := &runView{
 		ID: fmt.Sprintf("run%d", n), Folded: folded, Name: c.clean(r.Experiment.Name), Summary: c.text(r.Experiment.Summary), Question: c.text(r.Experiment.Question),
 		Verdict: r.Verdict, Word: c.verdict(r.Verdict), Passed: fmt.Sprintf("%d/%d", passed, all), Wall: fmt.Sprintf("%.1f s", r.Wall.Duration().Seconds()),
-		Kernel: c.clean(report.KernelName(r.Kernel)), Profile: c.clean(r.Profile), Command: c.clean(strings.Join(r.Command, " ")),
+		Kernel: c.clean(report.KernelName(r.Kernel)), Profile: c.clean(r.Profile), Command: c.clean(strings.Join(r.Command, " ")), Flags: c.flags(r),
 		Reproduce: c.lines(r.Reproduce),
 	}
 	if !r.Started.IsZero() {
@@ -91,6 +92,17 @@ func (c *composer) run(r *result.Result, n int, folded bool) *runView {
 	}
 	v.Evidence = c.evidence(r)
 	return v
+}
+
+// flags are the parameters that were asked for on the command line: they tell two runs of one experiment apart.
+func (c *composer) flags(r *result.Result) string {
+	var out []string
+	for _, p := range r.Params {
+		if p.From == "flag" {
+			out = append(out, c.clean("--"+p.Name+"="+p.Value))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // lines cleans lines one by one, so that they stay lines.
@@ -200,7 +212,7 @@ func (c *composer) matrix(runs []*result.Result) *matrix {
 		passed, all := r.Tally()
 		counts[r.Verdict]++
 		at := &m.Lines[line[key]].Cells[column[c.clean(report.KernelName(r.Kernel))]]
-		*at = append(*at, cell{fmt.Sprintf("#run%d", i+1), r.Verdict, c.verdict(r.Verdict), fmt.Sprintf("%d/%d · %.1f s", passed, all, r.Wall.Duration().Seconds())})
+		*at = append(*at, cell{fmt.Sprintf("#run%d", i+1), r.Verdict, c.verdict(r.Verdict), strings.TrimSpace(fmt.Sprintf("%d/%d · %.1f s %s", passed, all, r.Wall.Duration().Seconds(), c.flags(r)))})
 	}
 	for _, v := range []result.Verdict{result.Pass, result.Fail, result.Error, result.Inconclusive, result.Unable, result.Skip} {
 		if counts[v] > 0 {
@@ -255,7 +267,7 @@ func (c *composer) sysctls(r *result.Result) (matters, baseline evidence) {
 	heads := c.heads("host", "sysctl", "was", "now", "this machine", "set by")
 	matters = evidence{Title: c.text("Settings that matter here"), Heads: heads}
 	baseline = evidence{Title: c.text("Baseline: all other settings that are pinned"), Heads: heads, Folded: true}
-	for _, s := range r.Sysctls {
+	for _, s := range bothEnds(r.Sysctls) {
 		row := append([]text{c.host(s.Host)}, c.cells(s.Name, s.Was, s.Now, s.Here)...)
 		row = append(row, c.text(s.Origin))
 		if s.Matters {
@@ -265,6 +277,23 @@ func (c *composer) sysctls(r *result.Result) (matters, baseline evidence) {
 		}
 	}
 	return matters, baseline
+}
+
+// bothEnds puts the settings that are the same at client and server into one line.
+func bothEnds(all []result.Sysctl) []result.Sysctl {
+	at := map[result.Sysctl]int{}
+	var out []result.Sysctl
+	for _, s := range all {
+		k := s
+		k.Host = ""
+		if i, ok := at[k]; ok && out[i].Host == "client" && s.Host == "server" {
+			out[i].Host = "client and server"
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, s)
+	}
+	return out
 }
 
 func (c *composer) rules(r *result.Result) evidence {

@@ -46,7 +46,7 @@ var zhNames = []message{
 	{"the connection fails", "连接失败"}, {"the peer has closed", "对端已关闭"}, {"nothing came", "什么也没来"}, {"the answer is complete", "应答完整"}, {"SYN-RECV vanishes", "SYN-RECV 消失"},
 	{"read() = 0, the peer has closed", "read() = 0，对端已关闭"}, {"read() still waits, nothing came", "read() 仍在等待，什么也没来"},
 	{"%s (%d of %d)", "{1}（第 {2} 次，共 {3} 次）"}, {"%s (%d)", "{1}（第 {2} 次）"}, {"%s %d", "{1} {2}"}, {"%s %d (:%d)", "{1} {2} (:{3})"}, {"%s (:%d)", "{1} (:{2})"}, {":%d %s", ":{1} {2}"},
-	{"%s × %d", "{1} × {2}"}, {"%s seq=%d", "{1} seq={2}"}, {"%s seq=%d ack=%d", "{1} seq={2} ack={3}"}, {"%s ack=%d", "{1} ack={2}"},
+	{"data again, RTO %d", "重传数据，RTO {1}"}, {"%s × %d", "{1} × {2}"}, {"%s seq=%d", "{1} seq={2}"}, {"%s seq=%d ack=%d", "{1} seq={2} ack={3}"}, {"%s ack=%d", "{1} ack={2}"},
 	{"dup ACK %d ack=%d", "重复 ACK {1} ack={2}"}, {"dup ACK %d", "重复 ACK {1}"}, {"dup ACK %d %s", "重复 ACK {1} {2}"}, {"%s, tail loss probe", "{1}，尾部丢失探测"}, {"%s again, RTO", "重传 {1}，RTO"}, {"%s again", "重传 {1}"},
 	{"%d bytes", "{1} 字节"}, {"1 byte", "1 字节"}, {"%s +cookie?", "{1} +cookie?"}, {"%s +cookie", "{1} +cookie"}, {"%s +cookie? ack=%d", "{1} +cookie? ack={2}"}, {"%s +cookie +%s", "{1} +cookie +{2}"}, {"%s +%s", "{1} +{2}"},
 	{"%s: did not come, which is right too", "{1}：没有来，这也对"}, {"%s: did not come", "{1}：没有来"}, {"tick %s", "节拍 {1}"},

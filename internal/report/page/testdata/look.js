@@ -78,6 +78,22 @@
       ["x1", "x2"].forEach(function (k) { var x = +line.getAttribute(k); if (x < 0 || x > 960) { say(row.id + ": " + k + "=" + x); } });
       if (y + +line.getAttribute("y2") > h && !svg.classList.contains("true")) { say(row.id + " ends below the picture"); }
     });
+    // No arrow strikes words through: at the middle of the words, no arrow is between their foot and their head.
+    var lines = all(".row", svg).map(function (row) {
+      var y = +row.getAttribute("transform").match(/,([-\d.]+)/)[1], line = row.querySelector(".shaft"), label = row.querySelector(".label");
+      return {
+        id: row.id, y: y, line: line && ["x1", "x2", "y2"].map(function (k) { return +line.getAttribute(k); }),
+        label: label && shown(label) && { x: +label.getAttribute("x"), y: y + +label.getAttribute("y") }
+      };
+    });
+    lines.forEach(function (a) {
+      if (!a.label) { return; }
+      lines.forEach(function (b) {
+        if (!b.line || Math.min(b.line[0], b.line[1]) > a.label.x || Math.max(b.line[0], b.line[1]) < a.label.x) { return; }
+        var y = b.y + b.line[2] * (a.label.x - b.line[0]) / (b.line[1] - b.line[0]);
+        if (y < a.label.y - 0.5 && y > a.label.y - 8.5) { say("the words of " + a.id + " are struck through by the arrow of " + b.id); }
+      });
+    });
     var frame = svg.getBoundingClientRect();
     all("text", svg).filter(shown).forEach(function (t) {
       var b = t.getBoundingClientRect();
