@@ -202,7 +202,7 @@ func TestHandOverSparesOthers(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("unshare"))
 	t.Parallel()
-	for _, size := range []string{"4k", "24k", "56k"} {
+	for _, size := range []string{"4k", "24k", "56k", "120k"} {
 		t.Run(size, func(t *testing.T) {
 			t.Parallel()
 			dir := openFolder(t)

@@ -110,6 +110,11 @@ func makeRuns(t *testing.T, program, out string, args ...string) []map[string][]
 				t.Fatal(err)
 			}
 		}
+		for _, drawn := range []string{"ladder.svg", "report.html"} { // from result.json alone
+			if info, err := os.Stat(filepath.Join(dir, drawn)); err != nil || info.Size() == 0 {
+				t.Fatalf("%s: %v", drawn, err)
+			}
+		}
 		all = append(all, files)
 	}
 	if err := os.RemoveAll(out); err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -231,5 +232,24 @@ func TestManyRuns(t *testing.T) {
 	wantUnique(t, page)
 	if got := strings.Count(page, `<details class="run"`); got != 20 {
 		t.Errorf("got %d runs in the page, want 20", got)
+	}
+}
+
+// BenchmarkHTML is the time to draw pages of 1, 20 and 200 runs.
+func BenchmarkHTML(b *testing.B) {
+	all := stored(b)
+	names := slices.Sorted(maps.Keys(all))
+	for _, n := range []int{1, 20, 200} {
+		var runs []*result.Result
+		for i := range n {
+			runs = append(runs, all[names[i%len(names)]])
+		}
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			size := 0
+			for b.Loop() {
+				size = len(html(b, Options{}, runs...))
+			}
+			b.ReportMetric(float64(size), "bytes")
+		})
 	}
 }
