@@ -7,7 +7,7 @@ import (
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
-// bracket joins a packet with its repeat.
+// bracket is the wait behind a repeat.
 type bracket struct {
 	X      int // the upright
 	In     int // where its ends point
@@ -43,44 +43,56 @@ type thread struct {
 	port int
 }
 
-// timed is a line of the ladder as the brackets see it: the thread that it belongs to, the timer that made it, if one did, and whether that
-// timer counted from the line before of the same thread.
-func timed(row *rowView, last map[thread]*rowView) (k thread, timer string, ok bool) {
-	p, e := row.rung.Packet, row.rung.Event
-	switch {
-	case !row.rung.Seen:
-		return k, "", false
-	case p != nil && (timeline.What(p.What).Family() != timeline.ACK || len(last) > 0 && timeline.What(p.What) == timeline.ACK):
-		return thread{p.From, p.SrcPort + p.DstPort}, timers[timeline.What(p.What)], true
-	case e != nil && e.Expected && e.Verdict == result.Pass && (e.SeenErr == "ETIMEDOUT" || e.Errno == "ETIMEDOUT"):
-		for t := range last {
-			if t.host == e.Host {
-				k, ok = t, true
-			}
-		}
-		return k, "RTO", ok && len(last) <= 2
+// ended finds the thread whose timer ended a call with ETIMEDOUT: that of the call's host, where there is one connection.
+func ended(e *result.Event, last map[thread]*rowView) (k thread, ok bool) {
+	if e == nil || !e.Expected || e.Verdict != result.Pass || e.SeenErr != "ETIMEDOUT" && e.Errno != "ETIMEDOUT" {
+		return k, false
 	}
-	return k, "", false
+	for t := range last {
+		if t.host == e.Host {
+			if ok {
+				return k, false
+			}
+			k, ok = t, true
+		}
+	}
+	return k, ok
 }
 
-// brackets join each repeat that a timer made with the packet from which that timer counted, and the last of them with the end of the
-// call. Where several connections overlap there is no room for them, and there are none.
+// brackets join each repeat that a timer made with the packet before it of the same end that waits for an answer, and the last of them with
+// the end of the call. They say which timer fired and how long the wait was; a timer that an acknowledgement had set anew has waited less.
+// Where several connections overlap there is no room for them, and there are none.
 func (c *composer) brackets(v *ladderView, left string) []*bracket {
-	last := map[thread]*rowView{}
+	last := map[thread]*rowView{}    // packets that wait for an answer
+	lastAny := map[thread]*rowView{} // all: a keepalive timer counts from any
 	lastTimer := map[thread]string{}
 	busy := map[string]float64{} // where the last bracket of a side ends
 	var out []*bracket
 	for _, row := range v.Rows {
-		k, timer, ok := timed(row, last)
+		p := row.rung.Packet
+		if !row.rung.Seen || p == nil && row.rung.Event == nil {
+			continue
+		}
+		var k thread
+		var timer string
+		ok := true
+		if p != nil {
+			k, timer = thread{p.From, p.SrcPort + p.DstPort}, timers[timeline.What(p.What)]
+		} else if k, ok = ended(row.rung.Event, last); ok {
+			timer = lastTimer[k] // the same timer once more
+		}
 		if !ok {
 			continue
 		}
 		before := last[k]
-		last[k] = row
-		if row.rung.Packet == nil { // the end of a call: the same timer once more
-			timer = lastTimer[k]
+		if timer == "keepalive" {
+			before = lastAny[k]
 		}
-		lastTimer[k] = timer
+		lastAny[k] = row
+		if p != nil && timeline.What(p.What).Family() == timeline.ACK {
+			continue
+		}
+		last[k], lastTimer[k] = row, timer
 		if timer == "" || before == nil {
 			continue
 		}

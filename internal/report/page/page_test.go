@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
 )
 
@@ -251,5 +252,51 @@ func BenchmarkHTML(b *testing.B) {
 			}
 			b.ReportMetric(float64(size), "bytes")
 		})
+	}
+}
+
+// TestBrackets catches a bracket that names another timer, that counts from a bare acknowledgement, or that is drawn where connections
+// overlap. The waits are those of the stored run.
+func TestBrackets(t *testing.T) {
+	all := stored(t)
+	for _, tt := range []struct {
+		name string
+		want []string
+	}{
+		{"exp3-ack-loss", []string{"RTO 1.018 s", "PTO 0.210 s", "RTO 0.208 s", "RTO 0.428 s", "RTO 0.832 s", "RTO 1.664 s", "RTO 3.520 s"}},
+		{"exp4-peer-alive", []string{"keepalive 1.006 s", "keepalive 1.024 s", "keepalive 1.024 s"}},
+		{"exp6-fast-retransmit", nil}, // no timer fired
+		{"exp2-capture-point", nil},   // ten connections side by side
+	} {
+		var got []string
+		for _, b := range newComposer(Options{}).ladder(all[tt.name], "x").Brackets {
+			got = append(got, b.Kind.Text+" "+b.Label.Text)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestRungs catches a picture that shows another ladder than the text does: every packet and every event has its line.
+func TestRungs(t *testing.T) {
+	for name, r := range stored(t) {
+		rungs, _, _ := report.Rungs(r)
+		packets, events := map[int]bool{}, 0
+		for _, g := range rungs {
+			if g.Packet != nil {
+				packets[g.Packet.ID] = true
+			}
+			if g.Event != nil {
+				events++
+			}
+		}
+		want := len(r.Events)
+		if r.Outcome != nil {
+			want++
+		}
+		if len(packets) != len(r.Packets) || events != want {
+			t.Errorf("%s: got lines for %d packets and %d events, want %d and %d", name, len(packets), events, len(r.Packets), want)
+		}
 	}
 }

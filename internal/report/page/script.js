@@ -22,11 +22,12 @@
       row.setAttribute("transform", "translate(0," + part(row, "y", i) + ")");
       if (!line) { return; }
       line.setAttribute("y2", d);
-      if (!tip.classList.contains("fixed")) { tip.setAttribute("transform", "translate(" + tip.getAttribute("data-x") + "," + d + ")"); }
+      var angle = Math.atan(d / (line.getAttribute("x2") - line.getAttribute("x1"))) * 180 / Math.PI;
+      tip.setAttribute("transform", "translate(" + tip.getAttribute("data-x") + "," + (tip.classList.contains("fixed") ? 0 : d) + ") rotate(" + angle + ")");
       if (label) {
-        var x = label.getAttribute("x"), y = d / 2 - 6, run = line.getAttribute("x2") - line.getAttribute("x1");
+        var x = label.getAttribute("x"), y = d / 2 - 6;
         label.setAttribute("y", y);
-        label.setAttribute("transform", "rotate(" + Math.atan(d / run) * 180 / Math.PI + " " + x + " " + y + ")");
+        label.setAttribute("transform", "rotate(" + angle + " " + x + " " + y + ")");
       }
     });
   }
