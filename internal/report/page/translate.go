@@ -39,7 +39,7 @@ var patterns = sync.OnceValues(func() (exact map[string]string, open []pattern) 
 })
 
 // verb is a verb of package fmt, as the program's messages use them.
-var verb = regexp.MustCompile(`%[.0-9]*[sdvfgx]`)
+var verb = regexp.MustCompile(`%[.0-9]*[sdvfgxq]`)
 
 // expression is a regular expression for a format.
 func expression(format string) string {
@@ -52,9 +52,12 @@ func expression(format string) string {
 			return b.String()
 		}
 		b.WriteString(regexp.QuoteMeta(rest[:at[0]]))
-		if rest[at[1]-1] == 'd' {
+		switch rest[at[1]-1] {
+		case 'd':
 			b.WriteString(`(-?\d+)`)
-		} else {
+		case 'q':
+			b.WriteString(`"(.+?)"`)
+		default:
 			b.WriteString(`(.+?)`)
 		}
 		rest = rest[at[1]:]

@@ -42,7 +42,7 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 // form. It reads the formats from the program's source.
 func TestTold(t *testing.T) {
 	var said []string
-	for _, folder := range []string{"../../../experiments", "../../judge"} {
+	for _, folder := range []string{"../../../experiments", "../../judge", "../../runner"} {
 		said = append(said, spoken(t, folder)...)
 	}
 	if len(said) < 150 {
@@ -50,8 +50,11 @@ func TestTold(t *testing.T) {
 	}
 	for _, format := range said {
 		text := verb.ReplaceAllStringFunc(format, func(v string) string {
-			if strings.HasSuffix(v, "d") {
+			switch v[len(v)-1] {
+			case 'd':
 				return "7"
+			case 'q':
+				return `"read"`
 			}
 			return "1.5 s"
 		})
@@ -66,6 +69,8 @@ var fragments = map[string]bool{
 	"numbers used by ": true, "drop in ": true, "what refuses the SYN is ": true, "end of ": true, " never returned": true, " drops": true, " states": true, "the ": true,
 	" delays its ACKs by 16 ms, as with tcp_rto_min_us=20000": true, " of the ": true, "broken by the ": true, "at least ": true, "the run ended before ": true,
 	" was due to return": true, " does not belong here": true, "The answer was there after %s%s.": true, "inet_diag did not show ": true, "it carries ": true,
+	"Kernel timers fire late, never early: the timer wheel rounds a wait of d up to the next step of about d/8. The windows follow from HZ=": true,
+	"The phase of jiffies is not known (": true, "), so the prediction is a window for each packet and not one tick.": true,
 }
 
 // listeners are the functions whose first format is told to the reader, and fields those whose strings are.
