@@ -14,7 +14,6 @@ import (
 // judged.
 const (
 	ladderWidth = 960
-	timeX       = 74
 	leftX       = 262 // the life lines
 	rightX      = 640
 	lifeWidth   = 6
@@ -118,7 +117,7 @@ func (c *composer) ladder(r *result.Result, id string) *ladderView {
 // quieten takes their words, on the linear scale, from lines that would stand on the words of a line before, or that another's arrow would
 // strike through. The words along an arrow stand above its middle, the others at the height of their line.
 func quieten(rows []*rowView) {
-	const line, above = 26, 20
+	const line, above, beside = 26, 20, 13
 	for i, row := range rows {
 		middle := row.Y[linear] + row.D[linear]/2
 		for j, other := range rows {
@@ -127,7 +126,7 @@ func quieten(rows []*rowView) {
 			}
 			away := middle - other.Y[linear] - other.D[linear]/2
 			if j < i && !other.Quiet && (row.Y[linear]-other.Y[linear] < line || math.Abs(away) < line) ||
-				other.Arrow && row.Arrow && away > 1 && away < above {
+				other.Arrow && row.Arrow && away > 1 && away < above || other.Arrow && !row.Arrow && math.Abs(away) < beside {
 				row.Quiet = true
 				break
 			}
@@ -320,6 +319,9 @@ func (row *rowView) Leftward() bool { return row.X2 < row.X1 }
 // stamp prints an instant in seconds, its microseconds apart.
 func stamp(t time.Duration) (ms, us string) {
 	s := fmt.Sprintf("%.6f", t.Seconds())
+	if t >= 10000*time.Second { // there is no room
+		return s[:len(s)-3], ""
+	}
 	return s[:len(s)-3], s[len(s)-3:]
 }
 

@@ -20,7 +20,8 @@ import (
 	"github.com/tcplab/tcplab/internal/result"
 )
 
-// stored reads the results in testdata: real runs of every experiment, in the fast profile, on Linux 6.18.
+// stored reads the results in testdata: real runs of every experiment in the fast profile on Linux 6.18, and longer ones in
+// virtual time on Debian's 6.12.
 func stored(t testing.TB) map[string]*result.Result {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.json.gz")

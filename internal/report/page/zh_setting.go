@@ -2,6 +2,7 @@ package page
 
 // zhSettings are notes, and where settings and facts come from.
 var zhSettings = []message{
+	{"its file is absent from %s", "{1} 中没有它的文件"}, {"request, option 254", "请求，选项 254"},
 	{"fast profile", "fast 方案"}, {"textbook profile", "textbook 方案"}, {"kernel profile", "kernel 方案"},
 	{"the lab's hosts are ends, not routers", "实验室的主机是端点，不是路由器"}, {"one write stays one segment", "一次写入保持为一个报文段"}, {"no limit: default since Linux 6.0", "无限制：Linux 6.0 起的默认值"},
 	{"default since Linux 3.13; 0 before", "Linux 3.13 起的默认值；之前是 0"}, {"one connection does not lengthen the first RTO of the next", "一个连接不会拉长下一个的首个 RTO"},
