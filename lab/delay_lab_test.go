@@ -227,7 +227,7 @@ func TestDelayedLink(t *testing.T) {
 
 // TestWireDies catches a link whose process ended and that is taken for a slow one.
 func TestWireDies(t *testing.T) {
-	l := build(t, Topology{RTT: time.Millisecond})
+	l := build(t, Topology{RTT: time.Millisecond, HoldFrames: true})
 	if err := l.line.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

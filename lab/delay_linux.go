@@ -161,23 +161,30 @@ type DelayStats struct {
 	// Frames were delivered. Lost were not, because a queue was full; in a sound run that is 0.
 	Frames, Lost int
 	// Worst is how much later than it was due a frame was delivered at most, and Late lists those of more than a millisecond, a thousand
-	// at most: this machine's doing. What a frame waited for before it was picked up shows only in captures of both ends.
+	// at most: this machine's doing. What a frame waited for before it was picked up shows only in captures of both ends. netem tells
+	// neither: they are zero.
 	Worst time.Duration
 	Late  []Stall
 }
 
 // Delay says how the link gets its RTT: "none", or what makes it.
 func (l *Lab) Delay() string {
-	if l.line == nil {
-		return "none"
+	switch {
+	case l.middle != nil:
+		return netemMethod
+	case l.line != nil:
+		return tapMethod
 	}
-	return tapMethod
+	return "none"
 }
 
 const tapMethod = "TAP devices joined by a process that holds each frame for half the RTT"
 
 // DelayStats reads what the link did so far. Without Topology.RTT, and after Close, it is zero.
 func (l *Lab) DelayStats() (DelayStats, error) {
+	if l.middle != nil {
+		return l.middle.stats(l.hosts())
+	}
 	if l.line == nil {
 		return DelayStats{}, nil
 	}
@@ -209,6 +216,9 @@ func (l *Lab) DelayStats() (DelayStats, error) {
 // DelayMethod says how Topology.RTT is made on this machine, as Lab.Delay does. It tries it: an error wraps ErrUnsupported or
 // ErrPrivilege where it cannot be.
 func DelayMethod() (string, error) {
+	if netemHere() == nil {
+		return netemMethod, nil
+	}
 	ns, err := netns.New()
 	if err != nil {
 		return "", permission(err, unix.EINVAL, unix.ENOSPC)

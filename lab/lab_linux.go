@@ -20,14 +20,18 @@ import (
 	"github.com/tcplab/tcplab/sysctl"
 )
 
-// Lab is a client and a server joined by a veth pair, or, where the topology has an RTT, by a delay line, alive until Close.
+// Lab is a client and a server joined by a veth pair, or, where the topology has an RTT, by a delay line, alive until Close. The line is
+// netem in a namespace between them, or, where the kernel has none, a process between TAP devices.
 //
 //	client eth0 10.99.0.1/24 ──veth── 10.99.0.2/24 eth0 server
+//	client eth0 10.99.0.1/24 ──veth── netem ──veth── 10.99.0.2/24 eth0 server
 //	client eth0 10.99.0.1/24 ──tap── half an RTT ──tap── 10.99.0.2/24 eth0 server
 type Lab struct {
 	Client, Server *Host
 
-	line    *line      // nil: a veth
+	// What delays frames, one of them or, with a plain veth, neither.
+	line    *line
+	middle  *middle
 	closing sync.Mutex // one Close at a time
 }
 
@@ -39,7 +43,8 @@ type Host struct {
 	MAC   net.HardwareAddr
 
 	ns      *netns.Namespace
-	peer    *Host // who has a permanent neighbour entry here; nil: nobody
+	middle  *middle // of the link; nil: there is none
+	peer    *Host   // who has a permanent neighbour entry here; nil: nobody
 	prefix  netip.Prefix
 	virtual bool                       // time is
 	observe func(host string, e Event) // never nil
@@ -116,10 +121,14 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if t.RTT > 0 {
-		l.line, err = join(l.Client, l.Server, t.RTT)
-	} else {
+	switch {
+	case t.RTT <= 0:
 		err = l.Client.ns.Do(func() error { return l.link() })
+	case byNetem(t):
+		l.middle, err = between(l.Client, l.Server, t.RTT)
+		l.Client.middle, l.Server.middle = l.middle, l.middle
+	default:
+		l.line, err = join(l.Client, l.Server, t.RTT)
 	}
 	if err != nil {
 		return fmt.Errorf("link client to server: %w", permission(err))
@@ -133,14 +142,17 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 	if err != nil {
 		return err
 	}
-	return l.each(func(h, _ *Host) error {
-		return h.ns.Do(func() error { return carries(ctx) })
-	})
+	return l.each(func(h, _ *Host) error { return h.carries(ctx) })
 }
 
 // carries waits until the link is operational. The end that came up first has no carrier until its peer is up too, and the kernel gives
 // it its queue from a work queue (linkwatch_event): what is sent before is dropped without a word.
-func carries(ctx context.Context) error { return awaitState(ctx, true) }
+func (h *Host) carries(ctx context.Context) error {
+	if err := h.ns.Do(func() error { return awaitState(ctx, Iface, true) }); err != nil || h.middle == nil {
+		return err
+	}
+	return h.middle.carries(ctx, h)
+}
 
 // up reports whether a link is operational.
 func up(eth netlink.Link) bool {
@@ -150,16 +162,16 @@ func up(eth netlink.Link) bool {
 	return a.OperState == netlink.OperUp || tap && a.OperState == netlink.OperUnknown && a.RawFlags&unix.IFF_RUNNING != 0
 }
 
-// awaitState waits until the link is operational, or until it is not, in the calling thread's namespace.
-func awaitState(ctx context.Context, want bool) error {
+// awaitState waits until the link of that name is operational, or until it is not, in the calling thread's namespace.
+func awaitState(ctx context.Context, iface string, want bool) error {
 	const look, limit = 100 * time.Microsecond, 5 * time.Second
 	return withRoute(func(nl *netlink.Handle) error {
 		tick, late := time.NewTicker(look), time.After(limit)
 		defer tick.Stop()
 		for {
-			eth, err := nl.LinkByName(Iface)
+			eth, err := nl.LinkByName(iface)
 			if err != nil {
-				return fmt.Errorf("find %s: %w", Iface, err)
+				return fmt.Errorf("find %s: %w", iface, err)
 			}
 			if up(eth) == want {
 				return nil
@@ -168,7 +180,7 @@ func awaitState(ctx context.Context, want bool) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-late:
-				return fmt.Errorf("%s is %s %v after the links were set, want it operational: %v", Iface, eth.Attrs().OperState, limit, want)
+				return fmt.Errorf("%s is %s %v after the links were set, want it operational: %v", iface, eth.Attrs().OperState, limit, want)
 			case <-tick.C:
 			}
 		}
@@ -204,7 +216,7 @@ func (h *Host) configure() error {
 		if err != nil {
 			return fmt.Errorf("find %s: %w", Iface, err)
 		}
-		if err := offloadsOff(); err != nil {
+		if err := offloadsOff(Iface); err != nil {
 			return err
 		}
 		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
@@ -250,15 +262,15 @@ func offload(feature string) bool {
 		strings.HasPrefix(feature, "tx-tcp") && strings.HasSuffix(feature, "-segmentation")
 }
 
-func offloadsOff() error {
+func offloadsOff(iface string) error {
 	e, err := ethtool.NewEthtool()
 	if err != nil {
 		return fmt.Errorf("open ethtool: %w", err)
 	}
 	defer e.Close()
-	now, err := e.Features(Iface)
+	now, err := e.Features(iface)
 	if err != nil {
-		return fmt.Errorf("read offloads of %s: %w", Iface, err)
+		return fmt.Errorf("read offloads of %s: %w", iface, err)
 	}
 	off := map[string]bool{}
 	for name, on := range now {
@@ -269,16 +281,16 @@ func offloadsOff() error {
 	if len(off) == 0 {
 		return nil
 	}
-	if err := e.Change(Iface, off); err != nil {
-		return fmt.Errorf("switch offloads of %s off: %w", Iface, err)
+	if err := e.Change(iface, off); err != nil {
+		return fmt.Errorf("switch offloads of %s off: %w", iface, err)
 	}
-	now, err = e.Features(Iface)
+	now, err = e.Features(iface)
 	if err != nil {
-		return fmt.Errorf("read offloads of %s back: %w", Iface, err)
+		return fmt.Errorf("read offloads of %s back: %w", iface, err)
 	}
 	for name := range off {
 		if now[name] {
-			return fmt.Errorf("offload %s of %s is still on after it was switched off", name, Iface)
+			return fmt.Errorf("offload %s of %s is still on after it was switched off", name, iface)
 		}
 	}
 	return nil
@@ -309,6 +321,10 @@ func (l *Lab) Close() error {
 	if l.line != nil {
 		err = errors.Join(err, l.line.close())
 		l.line = nil
+	}
+	if l.middle != nil {
+		err = errors.Join(err, l.middle.close())
+		l.middle = nil
 	}
 	return errors.Join(err, l.each(func(h, _ *Host) error { return h.leave() }))
 }

@@ -41,7 +41,7 @@ func (h *Host) SetLink(ctx context.Context, up bool) error {
 		})
 	})
 	if err == nil && up {
-		err = h.ns.Do(func() error { return carries(ctx) })
+		err = h.carries(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, permission(err))
@@ -52,7 +52,7 @@ func (h *Host) SetLink(ctx context.Context, up bool) error {
 // AwaitNoCarrier waits until this host's end of the link knows that the other one is down. The kernel tells it from a work queue, at most
 // once a second (linkwatch_event).
 func (h *Host) AwaitNoCarrier(ctx context.Context) error {
-	err := h.ns.Do(func() error { return awaitState(ctx, false) })
+	err := h.ns.Do(func() error { return awaitState(ctx, Iface, false) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
 	}

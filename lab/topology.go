@@ -42,6 +42,8 @@ type Topology struct {
 	// RTT is the round-trip time of the link: each frame arrives half of it after it was sent. Zero: a veth, some 20 µs. Lab.Delay says
 	// how it is made, and Lab.DelayStats how well.
 	RTT time.Duration
+	// HoldFrames has a process delay the frames of a link with an RTT. Zero: netem does where this kernel has it.
+	HoldFrames bool
 	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
 	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
 	NoNeighbours bool

@@ -28,6 +28,7 @@ type about struct {
 	Release string   `json:"release"`
 	Image   string   `json:"sha256"` // of the bzImage
 	Modules []string `json:"modules"`
+	Wanted  []string `json:"wanted"` // what was looked for; another program may want more
 }
 
 const (
@@ -167,7 +168,7 @@ func (k Kernel) unpacked() (Kernel, error) {
 	}
 	sum := sha256.Sum256(packed)
 	dir := filepath.Join(cache, k.Release)
-	if a, err := readAbout(dir); err == nil && a.Image == hex.EncodeToString(sum[:]) {
+	if a, err := readAbout(dir); err == nil && a.Image == hex.EncodeToString(sum[:]) && slices.Equal(a.Wanted, wanted) {
 		k.Dir = dir
 		return k, nil
 	}
@@ -208,7 +209,7 @@ func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	a := about{Release: k.Release, Image: sum}
+	a := about{Release: k.Release, Image: sum, Wanted: wanted}
 	files := map[string][]byte{fileKernel: vmlinux}
 	for _, m := range modules {
 		a.Modules = append(a.Modules, m.name)

@@ -15,7 +15,7 @@ import (
 // wanted are the modules of a lab: its links, rules, evidence. One that a kernel has built in is not there, and not missed. The rules
 // come through iptables, as nft or legacy, whichever the host's program is: both ways are kept in the cache.
 var wanted = []string{
-	"veth", "tun", "sch_netem", "inet_diag", "tcp_diag",
+	"veth", "tun", "sch_netem", "sch_ingress", "cls_matchall", "act_mirred", "inet_diag", "tcp_diag",
 	"x_tables", "xt_tcpudp", "xt_statistic", "xt_length", "xt_comment", "ipt_REJECT",
 	"nf_tables", "nft_compat", "nf_reject_ipv4", "nft_reject", "nft_reject_ipv4", "nft_limit",
 	"ip_tables", "iptable_filter", "iptable_raw", "iptable_mangle",
