@@ -54,6 +54,19 @@ func TestCache(t *testing.T) {
 	if k, err := Find("99.1"); err != nil || k.Release != "99.1.0-10-test" {
 		t.Errorf("got %q, %v, want the newest", k.Release, err)
 	}
+	old := filepath.Join(cache, "99.1.0-11-test")
+	if err := os.MkdirAll(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(old, fileAbout), []byte(`{"release":"99.1.0-11-test","modules":["veth"],"wanted":["veth"]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := Find("99.1"); err != nil || k.Release != "99.1.0-10-test" {
+		t.Errorf("got %q, %v, want the newest of those that have every module", k.Release, err)
+	}
+	if err := os.RemoveAll(old); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Remove("99.1.0-10-test"); err != nil {
 		t.Error(err)
 	}
