@@ -152,7 +152,7 @@ func TestRecoveryStory(t *testing.T) {
 		}
 		return strings.Join(s, " ")
 	}
-	for _, want := range []string{"5 segments left in one burst", "Segment 2 reached", "3 times, and said with SACK", "sent again: segment 2."} {
+	for _, want := range []string{"5 segments left in one burst", "Segment 2 reached", "3 times, when something came that was not what it waited for, and said with SACK", "sent again: segment 2."} {
 		if got := text(); !strings.Contains(got, want) {
 			t.Errorf("got %q, want %q in it", got, want)
 		}

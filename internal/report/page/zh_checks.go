@@ -24,7 +24,9 @@ var zhChecks = []message{
 
 	{"the second end closed at another time than predicted, or its ACK of the FIN came at another", "第二端关闭的时刻与预测不同，或它对 FIN 的 ACK 来得不是时候"},
 	{"packets may be missing from the captures", "抓包可能缺报文"}, {"the last acknowledgement is another", "最后的确认号不同"},
-	{"the rule caught another number of SYNs than the client's timer sends", "规则命中的 SYN 数与客户端定时器所发的不同"}, {"an address counts as unreachable after three requests", "三次请求之后，地址才算不可达"},
+	{"the rule caught another number of SYNs than the client's timer sends", "规则命中的 SYN 数与客户端定时器所发的不同"}, {"a neighbour is asked for once a second, three times (mcast_solicit, retrans_time_ms)", "对邻居每秒询问一次，共三次（mcast_solicit、retrans_time_ms）"},
+	{"inet_diag showed no state of the kind", "inet_diag 没有显示这类状态"}, {"%s; the captures lost %d packets", "{1}；抓包丢了 {2} 个报文"}, {"%s; %d events of the kernel's were lost", "{1}；内核的 {2} 个事件丢失了"},
+	{"the link is slower than it was asked to be", "链路比所要求的慢"}, {"what delays the packets did not run in time", "延迟报文的一方没有及时运行"}, {"kernel version", "内核版本"},
 	{"a capture or the counter shows another number than this place in the packet's way allows", "抓包或计数器显示的数目，与报文路径上这个位置不相容"},
 	{"nothing was repeated", "没有重传任何东西"}, {"a repeat carried other bytes", "有一次重传带着别的字节"}, {"nothing was written", "没有写入任何东西"},
 	{"packet %d acknowledges the data: they were not lost", "报文 {1} 确认了数据：它们没有丢"}, {"the limit counts from the first one", "时限从第一次算起"}, {"the connection did not end while it was observed", "观察期间连接没有结束"},

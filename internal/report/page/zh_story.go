@@ -61,6 +61,7 @@ var zhStories = []message{
 	{"A repeated SYN is answered at once and starts the server's timer anew, with the value that it has at that moment; only a fire of that timer doubles it.", "重传的 SYN 立即得到应答，并使服务器的定时器以当时的值重新开始；只有定时器触发才会使该值加倍。"},
 	{"Every one of them reached the client's link, where its capture saw it, and died in the client's INPUT chain.", "它们个个都到了客户端的链路，那里的抓包看到了它们，然后死在客户端的 INPUT 链。"},
 	{"A SYN that came after the half-open connection had vanished made a new one, with a new sequence number of the server's: %s.", "半连接消失之后到来的 SYN 又建了一个新的，服务器用了新的序列号：{1}。"},
+	{"By %s the half-open connection (SYN-RECV) was gone: when its timer fired for the first time, the SYN-ACK could not be sent, and the kernel drops a request that it cannot answer.", "到 {1} 时半连接（SYN-RECV）已经没有了：它的定时器第一次触发时 SYN-ACK 发不出去，而内核会丢弃无法应答的请求。"},
 	{"By %s the half-open connection (SYN-RECV) was gone: the timer fired once more than tcp_synack_retries allows, and nobody is told.", "到 {1} 时半连接（SYN-RECV）已经没有了：定时器比 tcp_synack_retries 所许可的多触发了一次，而谁也没有得到通知。"},
 	{"The client's connect() returned %s after %s.", "客户端的 connect() 在 {2} 之后返回 {1}。"},
 
@@ -73,6 +74,7 @@ var zhStories = []message{
 	{"The client answered %s with an ACK that says where it stands: an open connection has no use for a SYN-ACK. These answers died on the way, too.", "客户端应答了{1}，用 ACK 说明自己的位置：已建立的连接用不着 SYN-ACK。这些应答也死在路上。"},
 	{"By %s the server had forgotten the half-open connection, without a word.", "到 {1} 时服务器已不声不响地忘掉了半连接。"}, {"They were not repeated while it was observed.", "观察期间它们没有被重传。"},
 	{"The same bytes went out again %s: %s as a tail loss probe, %s by the retransmission timer.", "同样的字节又发了{1}：{2} 次作为尾部丢失探测，{3} 次由重传定时器。"}, {"The waits between those by the timer grew from %s to %s.", "定时器重传之间的等待从 {1} 增长到 {2}。"},
+	{"The waits between those by the timer did not double: %s at first and %s at last.", "定时器重传之间的等待没有翻倍：起初 {1}，最后 {2}。"}, {"%s lay between the two by the timer.", "定时器的两次重传之间相隔 {1}。"},
 
 	{"No connection came about.", "连接没有建立起来。"}, {"Three packets opened the connection. Then nobody had anything to say.", "三个报文建立了连接。然后谁也无话可说。"},
 	{"After %s of silence the client's kernel sent a keepalive probe by itself: no data, and a sequence number that the other end acknowledged long ago, so that a kernel that still knows the connection must answer.",
@@ -80,6 +82,7 @@ var zhStories = []message{
 	{"Of %s, %s answered by the server's kernel at once. Neither program noticed.", "{1}中，{2}得到了服务器内核的立即应答。两边的程序都毫无察觉。"}, {"%d probes", "{1} 个探测"}, {"1 probe", "1 个探测"}, {"1 was", "1 个"}, {"%s were", "{1} 个"}, {"all were", "全部"},
 	{"No answer came to it.", "它没有得到应答。"}, {"No answer came to any of the %d probes.", "{1} 个探测都没有得到应答。"},
 	{"All that the client sent after the handshake reached the server's link, where its capture saw it, and died in the server's INPUT chain.", "握手之后客户端发的一切都到了服务器的链路，那里的抓包看到了它们，然后死在服务器的 INPUT 链。"},
+	{"At %s the kernel gave up, though the server was there: its reset arrived and ended the server's connection too, and the client's read() returned %s.", "{1} 时内核放弃了，尽管服务器还在：它的复位到达了，也结束了服务器的连接，客户端的 read() 返回 {2}。"},
 	{"The client's read() had not returned when the run ended.", "运行结束时客户端的 read() 还没有返回。"}, {"At %s the kernel gave up: it sent a reset into the dark, and the client's read() returned %s.", "{1} 时内核放弃了：它向黑暗中发了一个复位，客户端的 read() 返回 {2}。"},
 	{"At %s the client's read() returned %s.", "{1} 时客户端的 read() 返回 {2}。"}, {"The server, to whom nothing came, still has the connection as ESTABLISHED. Without keepalive of its own it will keep it for ever.", "服务器什么也没收到，仍把连接当作 ESTABLISHED。它自己若没有保活，就会永远留着它。"},
 	{"At %s the client's program ended the connection, and it closed as if nothing had been: it was alive all the time.", "{1} 时客户端程序结束了连接，连接若无其事地关闭：它一直活着。"},
@@ -97,8 +100,10 @@ var zhStories = []message{
 	{"The client wrote once, and %d segments left in one burst.", "客户端写了一次，{1} 个报文段一口气发出。"}, {"All of them arrived.", "它们全部到达。"}, {"Segment %s reached the server's link and died in its INPUT chain.", "报文段 {1} 到了服务器的链路，死在它的 INPUT 链。"},
 	{"Segments %s reached the server's link and died in its INPUT chain.", "报文段 {1} 到了服务器的链路，死在它的 INPUT 链。"},
 	{"Nothing told the client: no segment came behind the last hole, so the server had no reason to speak before its timer, or the client's.", "没有什么告诉客户端：最后的空洞后面再没有报文段，所以在服务器或客户端的定时器之前，服务器没有理由开口。"},
-	{"For each segment behind a hole the server repeated its last acknowledgement, %s, and said with SACK what it had.", "对空洞后面的每个报文段，服务器都重复上一个确认，{1}，并用 SACK 说明它收到了什么。"},
+	{"For each segment behind a hole the server repeated its last acknowledgement, %s, and said with SACK what it had.", "对空洞后面的每个报文段，服务器都重复上一个确认，{1}，并用 SACK 说明它收到了什么。"}, // of results that an earlier version wrote
 	{"For each segment behind a hole the server repeated its last acknowledgement, %s. Without SACK they are all the same: they say that something is missing, and not what else.", "对空洞后面的每个报文段，服务器都重复上一个确认，{1}。没有 SACK，它们全都一样：只说缺了东西，不说还有什么。"},
+	{"The server repeated its last acknowledgement %s, when something came that was not what it waited for, and said with SACK what it had.", "每当来的不是它所等的，服务器就重复上一个确认，共{1}，并用 SACK 说明它收到了什么。"},
+	{"The server repeated its last acknowledgement %s, when something came that was not what it waited for. Without SACK they are all the same: they say that something is missing, and not what else.", "每当来的不是它所等的，服务器就重复上一个确认，共{1}。没有 SACK，它们全都一样：只说缺了东西，不说还有什么。"},
 	{"From the first repeat to the acknowledgement of everything it took this many round trips: %s.", "从第一次重传到全部确认，用了这么多个往返：{1}。"}, {"Of %d repeats %d were needless: those segments had arrived.", "{1} 次重传中有 {2} 次是多余的：那些报文段已经到了。"},
 	{"On the word of those acknowledgements, long before any timeout, the client sent again: segment %s.", "凭这些确认，远在任何超时之前，客户端重传了：报文段 {1}。"},
 	{"After two round trips of silence, or the time of its timer where one segment was out, the client probed with the last segment: %s.", "沉默两个往返之后（只有一个报文段在外时按它的定时器），客户端用最后一个报文段探测：{1}。"},
