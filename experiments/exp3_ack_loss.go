@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
@@ -121,7 +122,35 @@ func predictACKLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return e.ask(b)
+	t, err := e.ask(b)
+	if err == nil && !b.NoSACK && b.EarlyRetrans < 3 {
+		t.Alternatives = slices.Concat(t.Alternatives, likeProbe(t))
+	}
+	return t, err
+}
+
+// likeProbe is a timeline in the words of a capture that cannot tell: with SACK and one segment in flight the first timeout looks like a tail
+// loss probe, and each that follows has a number less. Only a second wait of twice the first tells them apart, and then there is no doubt.
+func likeProbe(t timeline.Timeline) []timeline.Timeline {
+	alike := timeline.Timeline{Why: "with SACK and one segment in flight a capture tells a timeout from a tail loss probe by the wait that follows it, and that is not twice the first here",
+		Events: slices.Clone(t.Events), Outcome: t.Outcome}
+	var sent []time.Duration
+	for i := range alike.Events {
+		switch e := &alike.Events[i]; {
+		case e.Host == "client" && e.What == timeline.Data:
+			sent = []time.Duration{e.At} // of several writes, the last
+		case e.What == timeline.RTORetransmission && e.N == 1:
+			sent = append(sent, e.At)
+			e.What, e.N = timeline.TailLossProbe, 0
+		case e.What == timeline.RTORetransmission:
+			sent = append(sent, e.At)
+			e.N--
+		}
+	}
+	if len(sent) < 2 || len(sent) > 2 && sent[2]-sent[1] >= 2*(sent[1]-sent[0]) {
+		return nil
+	}
+	return []timeline.Timeline{alike}
 }
 
 func runACKLoss(ctx context.Context, l *lab.Lab, e Env) error {

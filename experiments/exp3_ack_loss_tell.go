@@ -21,10 +21,12 @@ type lostData struct {
 	endedBy   string
 	synACKs   []int
 	challenge []int
+	resets    []int // of the client
 }
 
 func findLostData(r *result.Result) lostData {
 	var d lostData
+	probing := r.Prediction == nil || slices.ContainsFunc(r.Prediction.Events, func(e result.Event) bool { return e.What == string(timeline.TailLossProbe) })
 	for i := range r.Packets {
 		p := r.Packets[i]
 		what := timeline.What(p.What)
@@ -36,6 +38,9 @@ func findLostData(r *result.Result) lostData {
 		case p.From == "server" && d.first != nil:
 			d.answers = append(d.answers, p)
 		}
+		if what == timeline.TailLossProbe && !probing {
+			what = timeline.RTORetransmission // likeProbe
+		}
 		switch what {
 		case timeline.TailLossProbe:
 			d.probes = append(d.probes, p.ID)
@@ -45,6 +50,8 @@ func findLostData(r *result.Result) lostData {
 			d.synACKs = append(d.synACKs, p.ID)
 		case timeline.ChallengeACK:
 			d.challenge = append(d.challenge, p.ID)
+		case timeline.RST:
+			d.resets = append(d.resets, p.ID)
 		}
 	}
 	if o := r.Outcome; o != nil && o.Seen != nil {
@@ -196,7 +203,11 @@ func tellHalfOpen(r *result.Result, d lostData, say func([]int, string, ...any))
 		say(d.challenge, "The client answered %s with an ACK that says where it stands: an open connection has no use for a SYN-ACK. These answers died on the way, too.", times(len(d.challenge)))
 	}
 	for _, e := range r.Events {
-		if e.What == string(timeline.RequestGone) && e.Seen != nil {
+		switch {
+		case e.What != string(timeline.RequestGone) || e.Seen == nil:
+		case len(d.resets) > 0:
+			say(d.resets, "The next SYN-ACK came when the client's connection was gone, and was answered with a reset. It has no ACK flag, so no rule caught it: by %s the half-open connection was gone, too.", seconds(e.Seen.Duration()))
+		default:
 			say(nil, "By %s the server had forgotten the half-open connection, without a word.", seconds(e.Seen.Duration()))
 		}
 	}

@@ -245,6 +245,25 @@ func TestHalfOpenBesideData(t *testing.T) {
 	}
 }
 
+// TestDeadClient catches an oracle whose client answers with challenge ACKs after its death: measured on 6.18.44, the first SYN-ACK after it,
+// at 3.02 s, was answered with a RST, and the request was gone at once.
+func TestDeadClient(t *testing.T) {
+	b := silent(func(b *BlackHole) { b.Cut, b.Write, b.Retries2, b.Server.SYNACKRetries = CutACK, time.Second/2, 0, 3 })
+	tl := blackHole(t, b, linux618(t), nil)
+	var got []string
+	for _, e := range tl.Events[5:] {
+		got = append(got, fmt.Sprintf("%s %s %d", e.Host, e.What, e.N))
+	}
+	want := []string{"client tail-loss-probe 0", "client rto-retransmission 1", "server syn-ack-retransmission 1", "client challenge-ack 0",
+		"server syn-ack-retransmission 2", "client rst 0", "server request-gone 0"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	if gone := tl.Events[len(tl.Events)-1]; gone.Earliest < 3*time.Second || gone.Latest > 3200*time.Millisecond {
+		t.Errorf("the request is gone from %v to %v, want about 3.02 s", gone.Earliest, gone.Latest)
+	}
+}
+
 // TestChallengeLimit catches an oracle that lets every repeated SYN-ACK be answered.
 func TestChallengeLimit(t *testing.T) {
 	for limit, want := range map[time.Duration]int{0: 5, 500 * time.Millisecond: 5, 1500 * time.Millisecond: 5, 3 * time.Second: 4, time.Minute: 1} {

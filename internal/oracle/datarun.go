@@ -19,6 +19,7 @@ type hole struct {
 	got   uint32        // the client's acknowledgement
 	ready time.Duration // when the client has all that must come before its next call
 	slip  time.Duration // of the newest call
+	dead  int64         // the jiffy in which the client's socket had its error
 }
 
 func (h *hole) run() {
@@ -29,8 +30,8 @@ func (h *hole) run() {
 		h.data()
 		return
 	}
-	h.halfOpen()
 	h.data()
+	h.halfOpen()
 }
 
 // answer adds a packet or an event that no timer dates: a call's, or the answer to one. h.slip is how far the call is from its plan.
@@ -78,7 +79,9 @@ func (h *hole) exchange() {
 }
 
 // halfOpen plays the request timer. Each repeated SYN-ACK finds the client in ESTABLISHED: it is not acceptable there, and is answered
-// with a challenge ACK, at most one in tcp_invalid_ratelimit (tcp_validate_incoming, __tcp_oow_rate_limited).
+// with a challenge ACK, at most one in tcp_invalid_ratelimit (tcp_validate_incoming, __tcp_oow_rate_limited). Once the client's socket has its
+// error nothing of it is left: the next SYN-ACK meets a closed port, and the RST that answers it (tcp_v4_send_reset) has no ACK flag, because
+// what it answers has one. So it is not lost, and ends the request (tcp_check_req).
 func (h *hole) halfOpen() {
 	q := request{server: h.Server, w: h.w}
 	q.arm(h.w.jiffy(h.RTT/2), h.RTT/2)
@@ -97,6 +100,10 @@ func (h *hole) halfOpen() {
 		q.numTimeout++
 		e := timeline.Event{Host: h.Server.Host, What: timeline.SYNACKAgain, N: q.numTimeout, Chain: chain, Bound: timeline.Bound{At: nominal}}
 		h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, why: why})
+		if at > h.dead {
+			h.reset(at, nominal, chain, q.numTimeout)
+			return
+		}
 		if challenged && limit > 0 && at-before < limit {
 			continue
 		}
@@ -105,6 +112,17 @@ func (h *hole) halfOpen() {
 		h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT/2, jiffy: at, late: h.late(),
 			why: say("answers SYN-ACK again %d, not acceptable in ESTABLISHED", q.numTimeout)})
 	}
+}
+
+// reset plays the RST that answers a SYN-ACK of the request timer, and the end of the request.
+func (h *hole) reset(at int64, nominal time.Duration, chain string, n int) {
+	half := h.RTT / 2
+	e := exact(1, 0, 0)
+	e.Host, e.What, e.Chain, e.Bound = h.Host, timeline.RST, chain, timeline.Bound{At: nominal + half, After: half}
+	h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + half, jiffy: at, late: h.late(),
+		why: say("answers SYN-ACK again %d: the client's connection is gone", n)})
+	e = timeline.Event{Host: h.Server.Host, What: timeline.RequestGone, Chain: chain, Bound: timeline.Bound{At: nominal + h.RTT, After: h.RTT}}
+	h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT, jiffy: at, late: h.late(), why: say("a RST ends the request")})
 }
 
 // late is what a link with a delay may add to it.
@@ -218,6 +236,7 @@ func (h *hole) end(at int64, nominal, stamp time.Duration) {
 		e.Errno = h.SoftError
 		why = say("first fire %s or more after RTO 1 (%v); the error is the last ICMP error's", h.limitName, stamp)
 	}
+	h.dead = at
 	h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, outcome: true, why: why})
 }
 

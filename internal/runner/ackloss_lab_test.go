@@ -45,8 +45,10 @@ func ackLossQuick(more ...string) map[string]string {
 func TestACKLossPasses(t *testing.T) {
 	for name, flags := range map[string]map[string]string{
 		"quick": ackLossQuick(), "mid": ackLossQuick("cut", "mid"), "no probe": ackLossQuick("early-retrans", "0"),
-		"written while the server repeats": ackLossQuick("synack-retries", "1", "idle", "500ms", "retries2", "2"),
-		"TCP_USER_TIMEOUT":                 ackLossQuick("user-timeout", "700"), "a low floor": ackLossQuick("rto-min-us", "50000", "retries2", "2"),
+		"written while the server repeats":           ackLossQuick("synack-retries", "1", "idle", "500ms", "retries2", "2"),
+		"one repeat, and no probe":                   ackLossQuick("early-retrans", "0", "retries2", "0"),
+		"the client is dead before the half-open is": ackLossQuick("synack-retries", "2", "idle", "400ms", "retries2", "0"),
+		"TCP_USER_TIMEOUT":                           ackLossQuick("user-timeout", "700"), "a low floor": ackLossQuick("rto-min-us", "50000", "retries2", "2"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +114,9 @@ func TestACKLossControls(t *testing.T) {
 		}, code: explain.TooFewSYNs},
 		{name: "no probe", spoil: func(x *experiments.Experiment) {
 			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", "net.ipv4.tcp_sack", "0") })
+		}},
+		{name: "no probe, by tcp_early_retrans", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.With("client", "net.ipv4.tcp_early_retrans", "0") })
 		}},
 		{name: "a write that was not made then", spoil: func(x *experiments.Experiment) {
 			believe(x, func(e experiments.Env) experiments.Env { return e.Moved("write", 200*time.Millisecond) })

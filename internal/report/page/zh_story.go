@@ -74,6 +74,7 @@ var zhStories = []message{
 	{"The client answered %s with an ACK that says where it stands: an open connection has no use for a SYN-ACK. These answers died on the way, too.", "客户端应答了{1}，用 ACK 说明自己的位置：已建立的连接用不着 SYN-ACK。这些应答也死在路上。"},
 	{"By %s the server had forgotten the half-open connection, without a word.", "到 {1} 时服务器已不声不响地忘掉了半连接。"}, {"They were not repeated while it was observed.", "观察期间它们没有被重传。"},
 	{"The same bytes went out again %s: %s as a tail loss probe, %s by the retransmission timer.", "同样的字节又发了{1}：{2} 次作为尾部丢失探测，{3} 次由重传定时器。"}, {"The waits between those by the timer grew from %s to %s.", "定时器重传之间的等待从 {1} 增长到 {2}。"},
+	{"The next SYN-ACK came when the client's connection was gone, and was answered with a reset. It has no ACK flag, so no rule caught it: by %s the half-open connection was gone, too.", "下一个 SYN-ACK 到来时客户端的连接已经没有了，于是得到一个复位作答。它没有 ACK 标志，所以没有规则拦住它：到 {1} 时半连接也没有了。"},
 	{"The waits between those by the timer did not double: %s at first and %s at last.", "定时器重传之间的等待没有翻倍：起初 {1}，最后 {2}。"}, {"%s lay between the two by the timer.", "定时器的两次重传之间相隔 {1}。"},
 
 	{"No connection came about.", "连接没有建立起来。"}, {"Three packets opened the connection. Then nobody had anything to say.", "三个报文建立了连接。然后谁也无话可说。"},
