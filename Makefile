@@ -65,7 +65,7 @@ lab: root ## every test, as root, in real network namespaces; nothing is skipped
 	$(LAB_TEST) $(PKG)
 
 # Under the race detector a prediction takes ten times as long, and the packages that only compute start no goroutine that it could watch.
-PURE      := experiments|internal/(archtest|analyse|docgen|doctest|explain|judge|oracle|report|result|setting|timeline)|sysctl
+PURE      := experiments|internal/(archtest|analyse|docgen|doctest|explain|judge|oracle|report|report/page|result|setting|timeline)|sysctl
 RACE_PKG  ?= $(shell go list $(PKG) | grep -vE '/($(PURE))$$')
 
 .PHONY: lab-race

@@ -130,7 +130,8 @@ func blockText(blocks [][2]uint32) string {
 }
 
 // duplicatesCheck counts the duplicate ACKs that had reached the client before its first fast retransmission. Without SACK it is exactly
-// the threshold: one less is no proof, and at the last one it acts at once. With SACK RACK needs one at least.
+// the threshold: one less is no proof, and at the last one it acts at once. With SACK RACK needs one at least,
+// and an acknowledgement of something new that carries a block says as much.
 func duplicatesCheck(packets []result.Packet, sack bool, threshold int) result.Check {
 	c := result.Check{ID: "duplicates", Name: "duplicate ACKs before it", Expected: fmt.Sprint(threshold), Verdict: result.Pass}
 	if sack {
@@ -149,7 +150,7 @@ func duplicatesCheck(packets []result.Packet, sack bool, threshold int) result.C
 	}
 	n := 0
 	for _, p := range packets {
-		if p.What == string(timeline.DuplicateACK) && p.ArrivedAt != nil && p.ArrivedAt.Duration() <= packets[first].At() {
+		if (p.What == string(timeline.DuplicateACK) || sack && len(p.SACK) > 0) && p.ArrivedAt != nil && p.ArrivedAt.Duration() <= packets[first].At() {
 			n++
 		}
 	}

@@ -105,7 +105,7 @@ func TestRecoveryChecks(t *testing.T) {
 		{"blocks without SACK", func(_ *result.Result, e Env) Env { return e.With("server", "net.ipv4.tcp_sack", "0") }, "sack-blocks", result.Fail, explain.WrongSACK},
 		{"without a duplicate ACK", func(r *result.Result, e Env) Env {
 			for i := 6; i < 9; i++ {
-				r.Packets[i].What = string(timeline.ACK)
+				r.Packets[i].What, r.Packets[i].SACK = string(timeline.ACK), nil
 			}
 			return e
 		}, "duplicates", result.Fail, explain.FastRetransmits},

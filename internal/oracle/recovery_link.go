@@ -52,7 +52,7 @@ func playBurst(r Recovery, w *world, v variant) []happening {
 		b.lost[k-1] = true
 	}
 	b.snd = newSender(b)
-	b.rcv = receiver{b: b, have: make([]bool, r.Segments), quick: maxQuickACKs}
+	b.rcv = receiver{b: b, have: make([]bool, r.Segments), quick: maxQuickACKs + v.grown}
 	b.handshake()
 	at := w.call(r.Write)
 	b.at(at, func() {
@@ -153,6 +153,7 @@ type receiver struct {
 	acked int  // rcv_wup: what was acknowledged last
 	spoke bool // something was acknowledged since the handshake
 	again bool // what is acknowledged came a second time
+	told  bool // the window after the program had read everything
 	quick int  // icsk_ack.quick
 	dups  int  // duplicate ACKs since next moved, as they are named
 	held  int  // SACKs held back: compressed_ack
@@ -256,8 +257,9 @@ func (r *receiver) send(at time.Duration, from origin, filled bool) {
 			why = say("a segment came a second time: the same acknowledgement again, up to segment %d", r.next)
 		}
 		what, n := timeline.DuplicateACK, r.dups
-		if b.variant.read && r.again && r.next == len(r.have) {
-			what, n = timeline.WindowUpdate, 0
+		if b.variant.read && r.again && r.next == len(r.have) && !r.told { // the next ones have the same window
+			what, n, r.told = timeline.WindowUpdate, 0, true
+			r.dups--
 		}
 		b.emit(b.Peer, what, n, at, from, s, why)
 	default:
