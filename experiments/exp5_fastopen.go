@@ -96,6 +96,18 @@ func fastOpenInput(e Env) (oracle.FastOpen, error) {
 	if x.Lose = oracle.FastOpenLoss(e.Options["lose"]); x.Lose != oracle.LoseNothing {
 		x.LoseAt = fastOpenLost
 	}
+	for _, host := range []string{"client", "server"} {
+		if x.Lose != oracle.LoseSYNACK {
+			break
+		}
+		stamps, have, err := e.Int(host, "net.ipv4.tcp_timestamps")
+		if err != nil {
+			return oracle.FastOpen{}, err
+		}
+		if have && stamps == 0 { // tcp_init_metrics: TCP_TIMEOUT_FALLBACK, so the server closes before it repeats its answer
+			return oracle.FastOpen{}, fmt.Errorf("--lose=%s with %s net.ipv4.tcp_timestamps=0 is not modelled: without timestamps a repeated SYN-ACK measures no round trip; leave the timestamps on", x.Lose, host)
+		}
+	}
 	if x.LoseAt > len(x.Calls) {
 		return oracle.FastOpen{}, fmt.Errorf("--lose=%s: it is the second request's, and --requests=%d", x.Lose, len(x.Calls))
 	}

@@ -234,3 +234,14 @@ func TestFastOpenPredicts(t *testing.T) {
 		}
 	}
 }
+
+// TestFastOpenWithoutTimestamps catches a prediction of what is not modelled: the RTO after a lost SYN-ACK is another one without timestamps.
+func TestFastOpenWithoutTimestamps(t *testing.T) {
+	for lose, refused := range map[string]bool{"syn-ack": true, "syn-data": false} {
+		e := fastOpenEnv(t, "1", "2", Options{"lose": lose})
+		_, err := predictFastOpen(e.With("server", "net.ipv4.tcp_timestamps", "0"))
+		if got := err != nil && strings.Contains(err.Error(), "tcp_timestamps=0 is not modelled"); got != refused {
+			t.Errorf("--lose=%s without timestamps: got %v, refused: want %v", lose, err, refused)
+		}
+	}
+}
