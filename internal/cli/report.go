@@ -43,7 +43,8 @@ With --html it writes one page that opens in any browser; several runs share a p
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.form, "format", "text", strings.Join(forms[:len(forms)-1], ", ")+" or "+forms[len(forms)-1])
-	fl.StringVar(&f.html, "html", "", "write the page to this file (- for standard output)")
+	fl.StringVar(&f.html, "html", "", "write the page to this file (alone or with -: to standard output)")
+	fl.Lookup("html").NoOptDefVal = "-"
 	for _, form := range []string{"json", "junit", "markdown", "svg"} {
 		f.as[form] = fl.Bool(form, false, "the same as --format="+form)
 	}
@@ -78,6 +79,16 @@ func language(flag string) (page.Lang, error) {
 	return page.English, nil
 }
 
+// file takes the page's name from the arguments where it stands apart from its flag: --html all.html. A result is never called so.
+func (f *reportFlags) file(args []string) []string {
+	i := slices.IndexFunc(args, func(s string) bool { return strings.HasSuffix(s, ".html") })
+	if f.html != "-" || i < 0 || len(args) == 1 {
+		return args
+	}
+	f.html = args[i]
+	return slices.Delete(slices.Clone(args), i, i+1)
+}
+
 // check decides the one form that is printed; empty: the page goes to a file and nothing else is wanted.
 func (f *reportFlags) check(changed func(string) bool) (string, error) {
 	var chosen []string
@@ -108,6 +119,7 @@ func (f *reportFlags) check(changed func(string) bool) (string, error) {
 }
 
 func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
+	args = f.file(args)
 	form, err := f.check(cmd.Flags().Changed)
 	if err != nil {
 		return err
@@ -172,10 +184,7 @@ func (a *app) render(form string, lang page.Lang, args []string, runs []*result.
 	case "html":
 		return page.HTML(a.out, page.Options{Lang: lang}, runs...)
 	case "svg":
-		if len(runs) != 1 {
-			return usage(explain.ValueOutOfRange, fmt.Errorf("--svg draws one run, got %d; --html holds many", len(runs)))
-		}
-		return page.SVG(a.out, page.Options{Lang: lang}, runs[0])
+		return page.SVG(a.out, page.Options{Lang: lang}, runs...)
 	}
 	for i, r := range runs {
 		if i > 0 {

@@ -354,3 +354,30 @@ func (c *composer) facts(g report.Rung) string {
 	}
 	return c.clean(s)
 }
+
+// pictures are several ladders, each below its title.
+type pictures struct {
+	Width  int
+	Height string
+	Each   []picture
+}
+
+type picture struct {
+	Title   string
+	Verdict text
+	Y, Down string // of the title, of the ladder
+	Ladder  *ladderView
+}
+
+func (c *composer) pictures(runs []*result.Result) pictures {
+	const title = 34
+	p, y := pictures{Width: ladderWidth}, 0.0
+	for i, r := range runs {
+		l := c.ladder(r, fmt.Sprintf("run%d", i+1))
+		name := strings.TrimSpace(c.clean(r.Experiment.Name) + " " + c.flags(r))
+		p.Each = append(p.Each, picture{name + " · " + c.clean(report.KernelName(r.Kernel)), c.verdict(r.Verdict), num(y + title - 10), num(y + title), l})
+		y += title + l.Height[compressed]
+	}
+	p.Height = num(y)
+	return p
+}

@@ -10,12 +10,14 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed" // the templates, the style and the script
 	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 
 	"github.com/tcplab/tcplab/internal/result"
 )
@@ -24,6 +26,9 @@ import (
 type Options struct {
 	// Lang is the language that the page opens in: English or Chinese. The zero value is English.
 	Lang Lang
+	// Most is about how many bytes the packets and the evidence of several runs may take; the zero value is 8 MiB. Once they do, the runs that
+	// are left have their checks and their story only. Runs that did not pass come first.
+	Most int
 }
 
 var (
@@ -51,10 +56,12 @@ func policy() string {
 // templates are parsed once for each language, because their words come from a function.
 func (c *composer) templates() (*template.Template, error) {
 	t := template.New("page").Funcs(template.FuncMap{"t": c.text, "tf": c.textf, "join": func(a ...any) string { return fmt.Sprint(a...) }})
-	if _, err := t.Parse(svgText); err != nil {
-		return nil, err
+	for _, text := range []string{svgText, pageText} {
+		if _, err := t.Parse(text); err != nil {
+			return nil, fmt.Errorf("report page: %w", err)
+		}
 	}
-	return t.Parse(pageText)
+	return t, nil
 }
 
 // document is what the page's template is given.
@@ -64,16 +71,25 @@ type document struct {
 	Policy string
 	CSS    template.CSS // style.css and script.js are this package's own files
 	JS     template.JS
-	Matrix *matrix // nil for a single run
-	Runs   []*runView
+	Matrix *matrix         // nil for a single run
+	Runs   []template.HTML // filled by the same templates
 }
 
-// HTML writes one page with the given runs: with several, a matrix of them comes first.
+// mostBytes is how large a page of many runs may grow before their packets and evidence are left out: what a browser opens at once, and a
+// mail carries.
+const mostBytes = 8 << 20
+
+// HTML writes one page with the given runs: with several, a matrix of them comes first, and each is folded. Many runs are bounded: see
+// Options.Most.
 func HTML(w io.Writer, o Options, runs ...*result.Result) error {
 	c := newComposer(o)
+	t, err := c.templates()
+	if err != nil {
+		return err
+	}
 	d := document{Lang: c.lang, Title: "tcplab", Policy: policy(), CSS: template.CSS(style), JS: template.JS(script)}
-	for i, r := range runs {
-		d.Runs = append(d.Runs, c.run(r, i+1, len(runs) > 1))
+	if d.Runs, err = c.bodies(t, o, runs); err != nil {
+		return err
 	}
 	if len(runs) == 1 {
 		d.Title = c.clean(runs[0].Experiment.Name) + " · " + c.verdict(runs[0].Verdict).Text
@@ -81,25 +97,48 @@ func HTML(w io.Writer, o Options, runs ...*result.Result) error {
 		d.Matrix = c.matrix(runs)
 		d.Title = c.textf("%d runs", len(runs)).Text + " · tcplab"
 	}
-	return c.write(w, "page", d)
+	return fill(w, t, "page", d)
 }
 
-// SVG writes the ladder of one run as a picture of its own.
-func SVG(w io.Writer, o Options, r *result.Result) error {
+// bodies fills in each run. Those that did not pass come first to the room that there is; the order in the page is that of runs.
+func (c *composer) bodies(t *template.Template, o Options, runs []*result.Result) ([]template.HTML, error) {
+	room := cmp.Or(o.Most, mostBytes)
+	out := make([]template.HTML, len(runs))
+	for _, passed := range []bool{false, true} {
+		for i, r := range runs {
+			if (r.Verdict == result.Pass) != passed {
+				continue
+			}
+			var b strings.Builder
+			if err := fill(&b, t, "body", c.run(r, i+1, len(runs) > 1, len(runs) > 1 && room <= 0)); err != nil {
+				return nil, err
+			}
+			room -= b.Len()
+			out[i] = template.HTML(b.String()) // it came from a template, which has escaped it
+		}
+	}
+	return out, nil
+}
+
+// SVG writes the ladders of runs as one picture, one below the other.
+func SVG(w io.Writer, o Options, runs ...*result.Result) error {
 	c := newComposer(o)
-	return c.write(w, "picture", c.ladder(r, "ladder"))
-}
-
-// write fills a template. Nothing is written where that fails.
-func (c *composer) write(w io.Writer, name string, data any) error {
 	t, err := c.templates()
 	if err != nil {
-		return fmt.Errorf("report page: %w", err)
+		return err
 	}
+	if len(runs) == 1 {
+		return fill(w, t, "picture", c.ladder(runs[0], "ladder"))
+	}
+	return fill(w, t, "pictures", c.pictures(runs))
+}
+
+// fill fills a template. Nothing is written where that fails.
+func fill(w io.Writer, t *template.Template, name string, data any) error {
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, name, data); err != nil {
 		return fmt.Errorf("report page: %w", err)
 	}
-	_, err = w.Write(b.Bytes())
+	_, err := w.Write(b.Bytes())
 	return err
 }

@@ -6,12 +6,10 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -216,43 +214,6 @@ func TestEmpty(t *testing.T) {
 	for _, r := range []*result.Result{{}, {Verdict: result.Unable, Reason: "no iptables"}, {Verdict: result.Error, States: []result.State{{Host: "client"}}, Samples: []result.Sample{{Host: "client", RTO: 1}}}} {
 		wantUnique(t, html(t, Options{}, r))
 		wantUnique(t, html(t, Options{Lang: Chinese}, r, r))
-	}
-}
-
-// TestManyRuns catches a page of many runs that grows too large to send to somebody, and links of its matrix that lead nowhere.
-func TestManyRuns(t *testing.T) {
-	var runs []*result.Result
-	all := stored(t)
-	for _, name := range slices.Sorted(maps.Keys(all))[:20] {
-		runs = append(runs, all[name])
-	}
-	page := html(t, Options{}, runs...)
-	t.Logf("20 runs: %d bytes", len(page))
-	if len(page) >= 2e6 {
-		t.Errorf("20 runs: got %d bytes, want less than 2 MB", len(page))
-	}
-	wantUnique(t, page)
-	if got := strings.Count(page, `<details class="run"`); got != 20 {
-		t.Errorf("got %d runs in the page, want 20", got)
-	}
-}
-
-// BenchmarkHTML is the time to draw pages of 1, 20 and 200 runs.
-func BenchmarkHTML(b *testing.B) {
-	all := stored(b)
-	names := slices.Sorted(maps.Keys(all))
-	for _, n := range []int{1, 20, 200} {
-		var runs []*result.Result
-		for i := range n {
-			runs = append(runs, all[names[i%len(names)]])
-		}
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			size := 0
-			for b.Loop() {
-				size = len(html(b, Options{}, runs...))
-			}
-			b.ReportMetric(float64(size), "bytes")
-		})
 	}
 }
 

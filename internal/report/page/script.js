@@ -59,8 +59,11 @@
   var runs = all("details.run"), fold = document.getElementById("fold");
   function show() {
     var e = location.hash && document.getElementById(location.hash.slice(1));
-    var box = e && e.closest("details.run");
-    if (box && !box.open) { box.open = true; e.scrollIntoView(); }
+    var shut = false;
+    for (var box = e; box; box = box.parentElement) {
+      if (box.tagName === "DETAILS" && !box.open) { box.open = shut = true; }
+    }
+    if (shut) { e.scrollIntoView(); }
   }
   function open(o) { runs.forEach(function (r) { r.open = o; }); fold.setAttribute("aria-pressed", String(o)); }
   fold.hidden = runs.length === 0;

@@ -25,10 +25,12 @@ type composer struct {
 	lang  Lang
 	asked map[string]bool   // every English text that was asked for, and whether it has a Chinese form
 	known map[string]string // their Chinese forms, because most texts come often
+
+	tables map[string]link // tables of evidence that a run of the page has, and others need not repeat
 }
 
 func newComposer(o Options) *composer {
-	c := &composer{lang: o.Lang, asked: map[string]bool{}, known: map[string]string{}}
+	c := &composer{lang: o.Lang, asked: map[string]bool{}, known: map[string]string{}, tables: map[string]link{}}
 	if c.lang != Chinese {
 		c.lang = English
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/tcplab/tcplab/internal/result"
 )
 
 // TestTranslated catches a text that appears in the page of a stored run and has no Chinese form. It lists them.
@@ -19,8 +21,15 @@ func TestTranslated(t *testing.T) {
 	missing := map[string]string{}
 	for name, r := range stored(t) {
 		c := newComposer(Options{Lang: Chinese})
-		d := c.run(r, 1, false)
-		if err := c.write(discard{}, "page", document{Lang: Chinese, Runs: []*runView{d}}); err != nil {
+		d := c.run(r, 1, false, false)
+		tmpl, err := c.templates()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fill(discard{}, tmpl, "body", d); err != nil {
+			t.Fatal(err)
+		}
+		if err := fill(discard{}, tmpl, "page", document{Lang: Chinese, Matrix: c.matrix([]*result.Result{r})}); err != nil {
 			t.Fatal(err)
 		}
 		for en, ok := range c.asked {
