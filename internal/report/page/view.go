@@ -11,7 +11,7 @@ import (
 // runView is one run as its template shows it.
 type runView struct {
 	ID        string
-	N         int // among the runs of the page
+	N         int  // among the runs of the page
 	Folded    bool // one of several
 	Name      string
 	Summary   text
