@@ -12,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/live"
 	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/lab"
@@ -126,6 +127,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	res, err = runner.Run(ctx, runner.Options{
 		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
 		Command: os.Args, Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off",
+		Chinese: page.Translate,
 	})
 	if cerr := stream.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("write %s/events.ndjson: %w", folder.path, cerr)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
@@ -106,7 +107,7 @@ func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
 		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Dir: root, Events: &events, Virtual: q.Virtual,
-		Foreseen: q.Foreseen, NoEvidence: q.NoEvidence,
+		Foreseen: q.Foreseen, NoEvidence: q.NoEvidence, Chinese: page.Translate,
 	})
 	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
 	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {

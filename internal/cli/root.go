@@ -124,7 +124,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	}
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
-		a.kernelsCmd(), a.diffCmd(), a.manCmd(), exitCodesTopic())
+		a.kernelsCmd(), a.diffCmd(), a.openCmd(), a.manCmd(), exitCodesTopic())
 	strict(root)
 	return root
 }

@@ -215,7 +215,7 @@ func checkCaptures(t *testing.T, run string, res *result.Result) {
 	for _, host := range []string{"client", "server"} {
 		file := filepath.Join(run, host+".pcapng")
 		out := quiet(t, "tshark", "-N", "n", "-r", file, "-T", "fields", "-e", "frame.packet_id", "-e", "tcp.seq_raw", "-e", "frame.interface_name",
-			"-e", "ip.src_host", "-e", "ip.dst_host", "-e", "frame.packet_flags_direction", "-e", "frame.comment")
+			"-e", "ip.src_host", "-e", "ip.dst_host", "-e", "frame.packet_flags_direction", "-e", "frame.comment", "-E", "aggregator=\x1f")
 		var seen []string
 		for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
 			f := strings.Split(line, "\t")
@@ -225,11 +225,17 @@ func checkCaptures(t *testing.T, run string, res *result.Result) {
 			seen = append(seen, f[0])
 			p := res.Packets[i]
 			direction := map[string]string{"client": "0x00000002", "server": "0x00000001"}[host] // out of the client, into the server
-			want := []string{strconv.Itoa(p.ID), strconv.FormatUint(uint64(p.Seq), 10), host + "/eth0", "client", "server", direction, p.Comment}
+			zh := strings.TrimPrefix(f[6], p.Comment+"\x1f")                                     // two comments on one packet
+			want := []string{strconv.Itoa(p.ID), strconv.FormatUint(uint64(p.Seq), 10), host + "/eth0", "client", "server", direction, p.Comment + "\x1f" + zh}
 			if diff := cmp.Diff(want, f); diff != "" {
 				t.Errorf("%s packet %d (-want +got):\n%s", host, i+1, diff)
 			}
 			wantParts(t, "comment", f[6], "Dropped by server iptables filter INPUT, after this capture point.")
+			wantParts(t, "comment in Chinese", zh, "SYN", "在此抓包点之后被服务器 iptables filter INPUT 丢弃。")
+		}
+		// What `tcplab open --wireshark` hands over, read by tshark, which understands the same: both comments stand beside each packet.
+		for i, line := range strings.Split(strings.TrimSpace(quiet(t, "tshark", viewer(true, file)[1:]...)), "\n") {
+			wantParts(t, "columns", line, "client → server", res.Packets[i].Comment+" ", "在此抓包点之后被服务器 iptables filter INPUT 丢弃")
 		}
 		ids[host] = strings.Join(seen, " ")
 		if out := quiet(t, "tcpdump", "-n", "-r", file); strings.Count(out, "10.99.0.2.8080: Flags [S]") != 2 {

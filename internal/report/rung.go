@@ -126,3 +126,6 @@ func Who(s result.Stall) string { return who(s) }
 
 // Small prints a short duration in the unit that suits it: "52 µs", "4 ms", "2.385 s".
 func Small(d time.Duration) string { return small(d) }
+
+// Quote protects a word from a POSIX shell where it needs it.
+func Quote(s string) string { return quote(s) }

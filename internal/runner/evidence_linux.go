@@ -175,15 +175,3 @@ func (r *run) kernelEvent(e evidence.Event, origin time.Duration) (k result.Kern
 	}
 	return k, true
 }
-
-// kernelRemark is what the kernel told of a packet, for the capture files.
-func kernelRemark(p result.Packet) string {
-	var out string
-	if p.Cause != "" {
-		out += " Sent again by the kernel's " + p.Cause + "."
-	}
-	if p.DropReason != "" {
-		out += " Thrown away in " + p.DropHook + ": " + p.DropReason + "."
-	}
-	return out
-}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/report"
@@ -72,13 +71,8 @@ func (r *run) store(tmp, name string, b []byte) error {
 // captureFile is one host's capture with everything that explains it.
 func (r *run) captureFile(c result.Capture) pcapout.File {
 	res := r.res
-	var fault []string
-	for _, f := range res.Rules {
-		fault = append(fault, fmt.Sprintf("%s iptables %s drops %s", f.Host, f.Chain, f.Text))
-	}
 	f := pcapout.File{
-		Comment: fmt.Sprintf("%s: %s. Fault: %s. Verdict: %s. %s", res.Experiment.Name, res.Experiment.Summary, strings.Join(fault, "; "),
-			strings.ToUpper(string(res.Verdict)), res.Reason),
+		Comment:  r.sectionComment(),
 		Hardware: runtime.GOARCH, OS: "Linux " + res.Kernel.Release, Application: res.Tool.Name + " " + res.Tool.Version,
 		Interface: c.Host + "/" + lab.Iface, Description: "veth of the " + c.Host + ", on the wire side of netfilter",
 		Statistics: &pcapout.Statistics{Start: res.Started, End: time.Now(), Received: uint64(c.Packets + c.Dropped), Dropped: uint64(c.Dropped)},
@@ -93,9 +87,7 @@ func (r *run) captureFile(c result.Capture) pcapout.File {
 		rec := pcapout.Record{Packet: p}
 		if n, ok := id[i]; ok {
 			rec.ID = uint64(n)
-			if text := res.Packets[n-1].Comment; text != "" {
-				rec.Comments = []string{text}
-			}
+			rec.Comments = r.comments(n)
 		}
 		f.Records = append(f.Records, rec)
 	}

@@ -177,59 +177,6 @@ func (r *run) lostPackets() int {
 	return n
 }
 
-// comment writes what each packet is, for the capture files: what, expected, seen, and what became of it.
-func (r *run) comment() {
-	repeats := map[string]int{}
-	for _, p := range r.res.Packets {
-		repeats[p.From+p.What] = max(repeats[p.From+p.What], p.N)
-	}
-	taken := map[int]bool{}
-	for i := range r.res.Events {
-		e := &r.res.Events[i]
-		if e.Seen == nil || !timeline.What(e.What).OnWire() {
-			continue
-		}
-		for k := range r.res.Packets { // two may have the same stamp
-			p := &r.res.Packets[k]
-			if !taken[p.ID] && p.From == e.Host && p.At() == e.Seen.Duration() {
-				taken[p.ID], e.Packet = true, p.ID
-				p.Comment = remark(*e, *p, repeats[p.From+p.What])
-				break
-			}
-		}
-	}
-}
-
-func remark(e result.Event, p result.Packet, of int) string {
-	var b strings.Builder
-	b.WriteString(judge.Title(result.Event{What: e.What}))
-	switch {
-	case e.N > 0 && e.Expected:
-		fmt.Fprintf(&b, ", repetition %d of %d", e.N, of)
-	case e.N > 0:
-		fmt.Fprintf(&b, ", repetition %d", e.N)
-	}
-	if p.Detail != "" {
-		fmt.Fprintf(&b, " (%s)", p.Detail)
-	}
-	switch {
-	case !e.Expected:
-		fmt.Fprintf(&b, ". Nobody expected it; seen %.3f s.", e.Seen.Duration().Seconds())
-	case e.At == 0 && e.Late == 0:
-		b.WriteString(". Time counts from here.")
-	default:
-		fmt.Fprintf(&b, ". Expected %.3f s, seen %.3f s.", e.At.Duration().Seconds(), e.Seen.Duration().Seconds())
-	}
-	switch p.Fate {
-	case result.Dropped:
-		fmt.Fprintf(&b, " Dropped by %s, after this capture point.", p.Where)
-	case result.Lost:
-		fmt.Fprintf(&b, " Not seen at the %s.", p.To)
-	}
-	b.WriteString(kernelRemark(p))
-	return b.String()
-}
-
 // hypothesis tests the experiment's rival models against the same capture and returns the one that explains most, if it explains more
 // than the prediction did.
 func (r *run) hypothesis(in judge.Input) *result.Hypothesis {

@@ -59,6 +59,8 @@ type run struct {
 	bound  time.Duration
 
 	broken error // why observation ended before its time; nil: it did not
+
+	remarks map[int]remark // by Packet.ID: what the capture files say of it
 }
 
 // Run carries the experiment out and returns its result. The lab is gone when it returns, also on an error, a panic and a cancelled

@@ -43,6 +43,9 @@ type Options struct {
 	Virtual bool
 	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
 	NoEvidence bool
+	// Chinese gives the Chinese form of a sentence, for a second comment on each packet of the capture files; ok is false where it has none.
+	// Nil: the comments are in English only.
+	Chinese func(english string) (chinese string, ok bool)
 }
 
 // Namespaces name the lab's namespaces for nsenter(1), while it stands.

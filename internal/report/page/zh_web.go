@@ -1,0 +1,4 @@
+package page
+
+// zhWeb are the words of the pages that `tcplab serve` shows.
+var zhWeb = []message{}

@@ -1,0 +1,123 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tcplab/tcplab/internal/judge"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// remark is what the capture files say of one packet, sentence by sentence, without the full stops, which differ between languages. The
+// first sentence names it.
+type remark []string
+
+// comment writes what each packet is, for the capture files: what, expected, seen, and what became of it.
+func (r *run) comment() {
+	repeats := map[string]int{}
+	for _, p := range r.res.Packets {
+		repeats[p.From+p.What] = max(repeats[p.From+p.What], p.N)
+	}
+	r.remarks = map[int]remark{}
+	for i := range r.res.Events {
+		e := &r.res.Events[i]
+		if e.Seen == nil || !timeline.What(e.What).OnWire() {
+			continue
+		}
+		for k := range r.res.Packets { // two may have the same stamp
+			p := &r.res.Packets[k]
+			if r.remarks[p.ID] == nil && p.From == e.Host && p.At() == e.Seen.Duration() {
+				e.Packet = p.ID
+				r.remarks[p.ID] = remarkOn(*e, *p, repeats[p.From+p.What])
+				p.Comment = r.remarks[p.ID].english()
+				break
+			}
+		}
+	}
+}
+
+func remarkOn(e result.Event, p result.Packet, of int) remark {
+	name := judge.Title(result.Event{What: e.What})
+	switch {
+	case e.N > 0 && e.Expected:
+		name += fmt.Sprintf(", repetition %d of %d", e.N, of)
+	case e.N > 0:
+		name += fmt.Sprintf(", repetition %d", e.N)
+	}
+	if p.Detail != "" {
+		name += " (" + p.Detail + ")"
+	}
+	m := remark{name}
+	switch {
+	case !e.Expected:
+		m.say("Nobody expected it; seen %.3f s", e.Seen.Duration().Seconds())
+	case e.At == 0 && e.Late == 0:
+		m.say("Time counts from here")
+	default:
+		m.say("Expected %.3f s, seen %.3f s", e.At.Duration().Seconds(), e.Seen.Duration().Seconds())
+	}
+	switch p.Fate {
+	case result.Dropped:
+		m.say("Dropped by %s, after this capture point", p.Where)
+	case result.Lost:
+		m.say("Not seen at the %s", p.To)
+	}
+	if p.Cause != "" {
+		m.say("Sent again by the kernel's %s", p.Cause)
+	}
+	if p.DropReason != "" {
+		m.say("Thrown away in %s: %s", p.DropHook, p.DropReason)
+	}
+	return m
+}
+
+func (m *remark) say(format string, a ...any) { *m = append(*m, fmt.Sprintf(format, a...)) }
+
+func (m remark) english() string { return strings.Join(m, ". ") + "." }
+
+// comments are the comments of one packet in the capture files: in English, and in Chinese where somebody translates.
+func (r *run) comments(packet int) []string {
+	m := r.remarks[packet]
+	if m == nil {
+		return nil
+	}
+	out := []string{m.english()}
+	if zh, ok := r.inChinese(m); ok {
+		out = append(out, strings.Join(zh, "。")+"。")
+	}
+	return out
+}
+
+// sectionComment is the comment of a whole capture file, with a line for each language.
+func (r *run) sectionComment() string {
+	res := r.res
+	m := remark{res.Experiment.Name, res.Experiment.Summary}
+	for _, f := range res.Rules {
+		m.say("Fault: %s iptables %s drops %s", f.Host, f.Chain, f.Text)
+	}
+	m.say("Verdict: %s", strings.ToUpper(string(res.Verdict)))
+	if res.Reason != "" {
+		m = append(m, res.Reason)
+	}
+	out := m[0] + ": " + m[1:].english()
+	if zh, ok := r.inChinese(m); ok {
+		out += "\n" + zh[0] + "：" + strings.Join(zh[1:], "。") + "。"
+	}
+	return out
+}
+
+// inChinese translates each sentence; one without a Chinese form stays English. ok is false where nobody translates.
+func (r *run) inChinese(m remark) (remark, bool) {
+	if r.Chinese == nil {
+		return nil, false
+	}
+	zh := slices.Clone(m)
+	for i, s := range m {
+		if t, ok := r.Chinese(s); ok {
+			zh[i] = t
+		}
+	}
+	return zh, true
+}
