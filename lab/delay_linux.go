@@ -42,6 +42,9 @@ func tap(mac net.HardwareAddr) (fd int, err error) {
 	if errors.Is(err, os.ErrNotExist) || err == unix.ENODEV || err == unix.ENXIO {
 		return -1, fmt.Errorf("%w: open /dev/net/tun (module tun): %w", ErrUnsupported, err)
 	}
+	if errors.Is(err, os.ErrPermission) { // %v: it is not the lab that lacks a capability
+		return -1, fmt.Errorf("%w: open /dev/net/tun: %v: chmod 0666 /dev/net/tun, as udev does, or load the module sch_netem", ErrUnsupported, err)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
 	}

@@ -30,15 +30,22 @@ type Filter struct {
 
 type count struct{ packets, bytes uint64 }
 
+// program is where iptables is, once command has found it.
+var program string
+
 // command finds iptables once per process: finding out its version costs a process of its own.
 var command = sync.OnceValues(func() (*iptables.IPTables, error) {
 	ipt, err := iptables.New()
+	if err == nil {
+		program, err = exec.LookPath("iptables")
+	}
 	// An ordinary Debian user's PATH has /usr/bin and not /usr/sbin, where iptables is.
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		beside, isBin := strings.CutSuffix(filepath.Clean(dir), "/bin")
 		if isBin && errors.Is(err, exec.ErrNotFound) {
 			if path, lerr := exec.LookPath(beside + "/sbin/iptables"); lerr == nil {
 				ipt, err = iptables.New(iptables.Path(path))
+				program = path
 			}
 		}
 	}
@@ -51,10 +58,10 @@ var command = sync.OnceValues(func() (*iptables.IPTables, error) {
 	return ipt, nil
 })
 
-// FindIPTables reports whether the iptables program can be run at all; an error wraps ErrNoIPTables where it is missing.
-func FindIPTables() error {
+// FindIPTables returns the path of the iptables program, which was run once; an error wraps ErrNoIPTables where it is missing.
+func FindIPTables() (string, error) {
 	_, err := command()
-	return err
+	return program, err
 }
 
 // patience is how long an iptables command may take: it needs a millisecond, and waits for nobody, because its lock is its own.

@@ -10,7 +10,7 @@ var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
-		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm",
+		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"internal/result":   {},
 	"internal/stall":    {},
 	"internal/timeline": {},
+	"internal/userns":   {},
 	"internal/vm":       {}, // a transport: it knows no experiment, no lab
 	"internal/wire":     {},
 	"pcapout":           {},

@@ -112,9 +112,24 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 	}
 }
 
+// withoutNamespaces is the program, to be started in dir by a user who has no privilege and may make no user namespace: in one whose own
+// limit is 0.
+func withoutNamespaces(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := asNobody(t, dir, args...)
+	words := append([]string{"unshare", "--user", "--map-root-user", "sh", "-c", `echo 0 >/proc/sys/user/max_user_namespaces
+		exec setpriv --securebits=+noroot,+no_setuid_fixup --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- "$0" "$@"`, cmd.Path}, args...)
+	path, err := exec.LookPath(words[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path, cmd.Args = path, words
+	return cmd
+}
+
 // TestNoPrivilege catches a run without root that leaves a folder behind, exits with another code than 3, or does not say what to do.
 func TestNoPrivilege(t *testing.T) {
-	labtest.Need(t, labtest.IPTables)
+	labtest.Need(t, labtest.IPTables, labtest.Command("unshare"), labtest.Command("setpriv"))
 	t.Parallel()
 	dir := openFolder(t)
 	for _, args := range [][]string{
@@ -123,29 +138,29 @@ func TestNoPrivilege(t *testing.T) {
 		{"run", "exp1", "--profile=fast", "--repeat=3", "--parallel=3"},
 		{"run", "exp1", "--profile=fast", "--out=a/b/c"},
 	} {
-		stdout, stderr, code := runCommand(t, asNobody(t, dir, args...))
+		stdout, stderr, code := runCommand(t, withoutNamespaces(t, dir, args...))
 		var doc struct{ Schema, Code string }
 		if args[len(args)-1] == "--json" { // one document, also of an error
-			if err := json.Unmarshal([]byte(stdout), &doc); err != nil || doc.Schema != "tcplab.error/v1" || doc.Code != "TL1401" {
-				t.Errorf("%v: got %q on stdout (%v), want one tcplab.error/v1 with TL1401", args, stdout, err)
+			if err := json.Unmarshal([]byte(stdout), &doc); err != nil || doc.Schema != "tcplab.error/v1" || doc.Code != "TL1410" {
+				t.Errorf("%v: got %q on stdout (%v), want one tcplab.error/v1 with TL1410", args, stdout, err)
 			}
 			stdout = ""
 		}
 		if code != 3 || stdout != "" {
 			t.Errorf("%v: got exit code %d and %q on stdout, want 3 and nothing", args, code, stdout)
 		}
-		wantParts(t, "stderr", stderr, "CAP_SYS_ADMIN", "sudo", "tcplab predict", "tcplab explain TL1401")
+		wantParts(t, "stderr", stderr, "CAP_SYS_ADMIN", "user.max_user_namespaces", "sudo", "tcplab predict", "tcplab explain TL1410")
 		wantFiles(t, dir)
 	}
 	// What needs no privilege works without.
 	if stdout, stderr, code := runCommand(t, asNobody(t, dir, "predict", "exp1")); code != 0 || stderr != "" || stdout == "" {
 		t.Errorf("predict: got exit code %d, %q on stderr, %d bytes on stdout, want 0, nothing, some", code, stderr, len(stdout))
 	}
-	stdout, _, code := runCommand(t, asNobody(t, dir, "doctor"))
+	stdout, _, code := runCommand(t, withoutNamespaces(t, dir, "doctor"))
 	if code != 3 {
 		t.Errorf("doctor: got exit code %d, want 3", code)
 	}
-	wantParts(t, "doctor", stdout, "sudo", "experiments cannot run here")
+	wantParts(t, "doctor", stdout, "privilege", "user.max_user_namespaces", "sudo", "experiments cannot run here")
 	wantFiles(t, dir)
 }
 

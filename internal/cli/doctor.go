@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/userns"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -20,7 +22,11 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long:  "Doctor builds a small lab, tries each thing that experiments need, and takes it down again. It exits with 3 where experiments cannot run.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			found := runner.Doctor(cmd.Context())
+			done, refused := a.again()
+			if done && !errors.Is(refused, userns.ErrRefused) {
+				return refused
+			}
+			found := append([]runner.Finding{privilege(refused)}, runner.Doctor(cmd.Context())...)
 			if err := interrupted(cmd.Context()); err != nil {
 				return err
 			}

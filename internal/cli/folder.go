@@ -163,7 +163,8 @@ func handOver(give func(uid, gid int) error) (given bool, err error) {
 	if uerr != nil || gerr != nil || uid <= 0 || gid < 0 {
 		return false, nil
 	}
-	if err := give(uid, gid); err != nil && !errors.Is(err, syscall.EPERM) {
+	// EINVAL: a user that the user namespace does not know, in which somebody ran sudo's environment.
+	if err := give(uid, gid); err != nil && !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.EINVAL) {
 		return false, err
 	}
 	return true, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/userns"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/lab"
 )
@@ -36,6 +37,7 @@ type app struct {
 	partial   []*result.Result
 	unprinted error
 	ascii     bool
+	signals   *interrupts
 }
 
 // Main runs the command line and returns the exit code (see `tcplab help exit-codes`).
@@ -48,7 +50,8 @@ func Main(args []string) int {
 }
 
 func (a *app) main(args []string) int {
-	ctx, stop := untilSignal(context.Background())
+	ctx, signals, stop := untilSignal(context.Background())
+	a.signals = signals
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
@@ -191,6 +194,11 @@ func (a *app) explain(err error) int {
 	}
 	exit, code := classify(err)
 	fmt.Fprintf(a.err, "tcplab: %v\n", err)
+	if code == explain.NoUserNamespace && userns.Inside() {
+		if why := confined(userns.Label()); why != "" {
+			fmt.Fprintf(a.err, "        %s\n", why)
+		}
+	}
 	if cure := cureFor(code); cure != "" {
 		fmt.Fprintf(a.err, "        %s\n", cure)
 	}
@@ -210,6 +218,8 @@ func classify(err error) (exit int, code string) {
 	switch {
 	case errors.As(err, &f):
 		return f.exit, f.code
+	case withoutRights(err):
+		return explain.ExitUnable, explain.NoUserNamespace
 	case errors.As(err, &unknown):
 		return explain.ExitUsage, explain.UnknownExperiment
 	case errors.Is(err, lab.ErrLeftBehind):
@@ -249,6 +259,8 @@ func cureFor(code string) string {
 	switch code {
 	case explain.NoPrivilege:
 		return "run it with sudo; `tcplab predict` needs no privilege"
+	case explain.NoUserNamespace:
+		return "run it with sudo, or mend what is named here; `tcplab predict` and `run --kernel` need no privilege"
 	case explain.NoMachine:
 		return "`tcplab doctor` says what this machine has; `tcplab kernels list` shows the kernels"
 	case explain.UnknownExperiment:

@@ -222,6 +222,11 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 		}
 		return nil
 	}
+	if f.kernel == "" {
+		if done, err := a.again(); done {
+			return err
+		}
+	}
 	events, closeEvents, err := a.openEvents(f.events)
 	if err != nil {
 		return err

@@ -41,6 +41,13 @@ func start(t *testing.T, args ...string) *underway {
 	labtest.Need(t, labtest.Root, labtest.IPTables)
 	u := &underway{dir: openFolder(t), ended: make(chan struct{})}
 	u.cmd = in(u.dir, append([]string{"run", "exp1", "--profile=fast", "--events=-"}, args...)...)
+	u.await(t)
+	return u
+}
+
+// await starts the program, whose events go to its standard output, and returns when its client has called connect(2).
+func (u *underway) await(t *testing.T) {
+	t.Helper()
 	u.cmd.Stderr = &u.stderr
 	events, err := u.cmd.StdoutPipe()
 	if err != nil {
@@ -77,7 +84,6 @@ func start(t *testing.T, args ...string) *underway {
 	case <-time.After(soon):
 		t.Fatalf("the run did not connect within %v", soon)
 	}
-	return u
 }
 
 // wait waits for the end and returns the exit code.

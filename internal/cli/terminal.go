@@ -17,6 +17,7 @@ import (
 	"github.com/tcplab/tcplab/internal/live"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/userns"
 )
 
 // isTTY reports whether a live region can be shown on w.
@@ -105,7 +106,12 @@ func (a *app) hold(ctx context.Context, n runner.Namespaces) {
 			}
 		}()
 	}
-	fmt.Fprintf(a.err, "\nthe lab stands until %s; from another terminal, as root:\n  client  nsenter --net=%s\n  server  nsenter --net=%s\n", until, n.Client, n.Server)
+	who, door := "as root", ""
+	if userns.Inside() { // whoever made the user namespace has every right in it
+		who, door = "as the same user", fmt.Sprintf("--preserve-credentials --user=/proc/%d/ns/user ", os.Getpid())
+	}
+	fmt.Fprintf(a.err, "\nthe lab stands until %s; from another terminal, %s:\n  client  nsenter %s--net=%s\n  server  nsenter %s--net=%s\n",
+		until, who, door, n.Client, door, n.Server)
 	select {
 	case <-ctx.Done():
 	case <-enter:

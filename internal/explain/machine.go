@@ -19,6 +19,7 @@ const (
 	KernelNotModeled = "TL1407"
 	NoMachine        = "TL1408"
 	NoTracepoints    = "TL1409"
+	NoUserNamespace  = "TL1410"
 )
 
 var machineEntries = []Entry{
@@ -78,13 +79,20 @@ The stamp comes from SO_TIMESTAMPNS, or from the packet ring. Where the kernel g
 
 The run is judged with windows only. See in the result which clock each capture had.`,
 		[]string{WrongTick, Stall}},
-	{NoPrivilege, "no root, and no user namespaces",
-		`A lab makes network namespaces. That takes CAP_SYS_ADMIN: as root, or inside a user namespace that an ordinary user may make.
+	{NoPrivilege, "not enough privilege for a lab",
+		`A lab makes network namespaces, and the kernel refused something that this process has the capabilities for: root in a container is often kept from it.
 
-The kernel refused both. copy_net_ns (net/core/net_namespace.c) wants the capability in the user namespace, and create_user_ns refuses where user.max_user_namespaces is 0, a security module forbids it (AppArmor on Ubuntu 24.04 and later), or a container filters the call.
+copy_net_ns (net/core/net_namespace.c) wants CAP_SYS_ADMIN in the user namespace. A container's filter (seccomp), a security module or a read-only /proc refuses beside that.
 
-Run it with sudo. In a container add --privileged, or --cap-add for each of SYS_ADMIN, NET_ADMIN and NET_RAW. tcplab predict, describe, explain and report need no privilege.`,
-		[]string{NoRawSocket, NoVeth}},
+In a container add --privileged, or --cap-add for each of SYS_ADMIN, NET_ADMIN and NET_RAW with --security-opt seccomp=unconfined. tcplab predict, describe, explain and report need no privilege, and neither does run --kernel.`,
+		[]string{NoUserNamespace, NoRawSocket, NoVeth}},
+	{NoUserNamespace, "no root, and no user namespace of use",
+		`An ordinary user makes a lab in a user namespace: tcplab run starts itself again as its root. It tries, and reads no setting to guess. Here the kernel refused to make one, or made one whose root has no rights.
+
+create_user_ns (kernel/user_namespace.c) answers ENOSPC where user.max_user_namespaces is reached, and EPERM in a chroot, in a container that filters clone(2), and where Debian's kernel.unprivileged_userns_clone is 0. AppArmor on Ubuntu 23.10 and later lets the namespace be made, and puts the process into the profile unprivileged_userns, which denies every capability in it.
+
+Run it with sudo. Or, on Ubuntu, give this program an AppArmor profile that allows it: docs/guide.md has the five lines, for /etc/apparmor.d/tcplab. For the whole machine: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0. Where the limit is 0: sudo sysctl -w user.max_user_namespaces=15000. No entry in /etc/subuid is needed, because one user is all that is mapped.`,
+		[]string{NoPrivilege, PhaseUnknown, NoTracepoints}},
 	{NoIptables, "no iptables that works",
 		`The experiment drops packets with an iptables rule, and no iptables was found, or the kernel lacks what it needs.
 

@@ -57,7 +57,11 @@ func readClock(path string, jiffy time.Duration) (Clock, error) {
 func readTimerList(path string) (timerList, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return timerList{}, fmt.Errorf("kernel: read the phase of jiffies: want root, found user %d; run as root or do without the phase: %w", os.Geteuid(), err)
+		found := fmt.Sprintf("user %d", os.Geteuid())
+		if os.Geteuid() == 0 { // the file's owner is root of the first user namespace
+			found = "root of a user namespace"
+		}
+		return timerList{}, fmt.Errorf("kernel: read the phase of jiffies: want root of the machine, found %s; run with sudo or do without the phase: %w", found, err)
 	}
 	if err != nil {
 		return timerList{}, fmt.Errorf("kernel: read the phase of jiffies: %w", err)

@@ -30,10 +30,10 @@ func Doctor(ctx context.Context) []Finding {
 	} else {
 		d.lesser("phase of jiffies", "not known: "+err.Error(), "run as root; without it each packet has a window instead of a tick", explain.PhaseUnknown)
 	}
-	if err := lab.FindIPTables(); err != nil {
+	if path, err := lab.FindIPTables(); err != nil {
 		d.add("iptables", err, "", "apt-get install iptables", explain.NoIptables)
 	} else {
-		d.add("iptables", nil, printed(ctx, "iptables", "--version"), "", "")
+		d.add("iptables", nil, printed(ctx, path, "--version"), "", "")
 	}
 	d.lab(ctx)
 	for _, tool := range []string{"tshark", "wireshark"} {
@@ -87,7 +87,7 @@ func (d *doctor) lab(ctx context.Context) {
 	} else {
 		d.add("link with an RTT", nil, how, "", "")
 	}
-	if lab.FindIPTables() == nil {
+	if _, err := lab.FindIPTables(); err == nil {
 		_, err := l.Server.Drop(ctx, lab.DropSYN(8080))
 		d.add("drop rule", err, "INPUT takes a rule", "the kernel needs CONFIG_NF_TABLES with CONFIG_NFT_COMPAT, or CONFIG_IP_NF_FILTER", explain.NoIptables)
 	}

@@ -102,7 +102,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	} else {
 		r.noise = err
 	}
-	if err := lab.FindIPTables(); err != nil {
+	if _, err := lab.FindIPTables(); err != nil {
 		return unsupported(err)
 	}
 	r.setup = r.Experiment.Setup(r.Plan.Options)
