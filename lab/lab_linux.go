@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -414,6 +413,3 @@ func permission(err error, also ...unix.Errno) error {
 	}
 	return err
 }
-
-// ErrPrivilege is wrapped by errors that root, or CAP_SYS_ADMIN and CAP_NET_ADMIN, would mend. It is an fs.ErrPermission.
-var ErrPrivilege = fmt.Errorf("a lab needs CAP_SYS_ADMIN and CAP_NET_ADMIN (run it with sudo): %w", fs.ErrPermission)

@@ -10,6 +10,8 @@ package lab
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"time"
 
@@ -19,6 +21,9 @@ import (
 
 // ErrLeftBehind is wrapped by Close where something of the lab is still there.
 var ErrLeftBehind = errors.New("left behind")
+
+// ErrPrivilege is wrapped by errors that root, or CAP_SYS_ADMIN and CAP_NET_ADMIN, would mend. It is an fs.ErrPermission.
+var ErrPrivilege = fmt.Errorf("a lab needs CAP_SYS_ADMIN and CAP_NET_ADMIN (run it with sudo): %w", fs.ErrPermission)
 
 // ErrUnsupported is wrapped where the kernel, or the container around it, does not have or allow what a lab is made of.
 var ErrUnsupported = errors.New("this kernel or container cannot do it")
