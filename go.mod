@@ -2,6 +2,8 @@ module github.com/tcplab/tcplab
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/charmbracelet/x/ansi v0.11.8

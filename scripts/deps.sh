@@ -29,6 +29,7 @@ wanted() {
 	echo /usr/include/stdlib.h:libc6-dev
 	echo unshare:util-linux
 	echo setpriv:util-linux
+	echo taskset:util-linux
 	echo nft:nftables # a test sees that the rules of the host stay as they were
 	echo ethtool:ethtool # the commands of --dry-run, which a test types in
 	echo '!python3 -c "import http.server":python3' # python3-minimal has no http.server

@@ -6,7 +6,7 @@
 #   scripts/vuln.sh --where-possible [PACKAGES]           no database in reach is said loudly, and is not a failure
 #   TCPLAB_VULNDB=file:///path/to/osv scripts/vuln.sh     another database: a URL that govulncheck -db takes
 #
-# It fails when a vulnerability is found, when there is no database (but for --where-possible), and when a database does not find a
+# It fails when a vulnerability is found (with --where-possible: in a module; what is in the standard library of an old Go is said loudly), when there is no database (but for --where-possible), and when a database does not find a
 # vulnerability that is known to be there (the negative control, which always runs: govulncheck carries a small database for it).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -58,7 +58,8 @@ control() {
 		return 1
 	}
 	out=$("$tmp/govulncheck" -C "$tmp/control" -db "$1" . 2>&1) || status=$?
-	if [[ $status -ne 3 || $out != *GO-2021-0113* ]]; then
+	# The line with the module is what tells it from one of the standard library, below.
+	if [[ $status -ne 3 || $out != *GO-2021-0113* || $out != *$'\n  Module: golang.org/x/text\n'* ]]; then
 		echo "$out" >&2
 		say "control: got exit code $status, want 3 and GO-2021-0113; this database cannot be trusted to find anything"
 		return 1
@@ -81,4 +82,14 @@ if ! db=$(database); then
 fi
 say "database: $db"
 control "$db"
-"$tmp/govulncheck" -db "$db" -test -tags lab "${@:-./...}"
+
+# The standard library's are mended by a newer Go, which the tests cannot install: they come with the day, not with a change to tcplab.
+status=0
+"$tmp/govulncheck" -db "$db" -test -tags lab "${@:-./...}" >"$tmp/found" 2>&1 || status=$?
+if [[ $status -eq 3 && -n $lenient ]] && grep -q '^Vulnerability #' "$tmp/found" && ! grep -q '^  Module: ' "$tmp/found"; then
+	grep -E '^Vulnerability #|^    Fixed in: ' "$tmp/found" >&2
+	say "OLD GO: $(go env GOVERSION) itself has these, and tcplab reaches them; build with the Go that mends them (make vuln fails until then)"
+	exit 0
+fi
+cat "$tmp/found"
+exit "$status"
