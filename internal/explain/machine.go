@@ -66,7 +66,7 @@ tcp_diag_get_info (net/ipv4/tcp_diag.c) answers the look. The packets are judged
 Look at the samples in result.json for the gap, and run it again; where there are no samples at all, see whether the module tcp_diag is there.`,
 		[]string{WrongState, Stall}},
 	{EvidenceLost, "the kernel's own evidence is not whole",
-		`Events of the kernel's tracepoints found no room, or a rule's counter could not be read. What is missing may have happened, so the checks that hold the kernel's evidence against the captures are inconclusive.
+		`Events of the kernel's tracepoints found no room, or a rule's counter could not be read. What is missing may have happened, so the checks that hold the kernel's evidence against the captures are inconclusive. Where only a tracepoint was silent, about something that the captures have and that the kernel's own counter has too, the check passes and says so: some virtual machines run no program at a tracepoint for some milliseconds now and then. A tracepoint that is silent about nearly everything leaves the check inconclusive.
 
 The programs at the tracepoints write into a ring of 1 MB, some 5000 events (bpf_ringbuf_reserve, kernel/bpf/ringbuf.c). tcplab empties it whenever it looks at the sockets, a few times a second. The programs do not wake it: that would disturb the timers under test.
 

@@ -140,6 +140,6 @@ Look at the ladder for a packet that should not have passed, and at the rule's c
 
 Each packet that a rule dropped, by the capture in front of it, must have a kfree_skb with NETFILTER_DROP (nf_hook_slow), and there must be as many of those as the rules counted. Each repeat in the captures must have its tcp_retransmit_skb or tcp_retransmit_synack, and each of those its packet, unless the sender's own kernel threw it away. TcpRetransSegs must have grown by the repeats that were told of (tcp_retransmit_skb, tcp_rtx_synack), and TcpExtTCPTimeouts by at least those that a timer sent (tcp_retransmit_timer, tcp_syn_ack_timeout).
 
-Look at evidence in result.json for the event that has no packet, or the packet without drop_reason or cause. A capture or a ring that lost something makes the check inconclusive, not failed. Another program that uses the lab's namespaces is the most likely reason: see --keep.`,
+Look at evidence in result.json for the event that has no packet, or the packet without drop_reason or cause. A capture or a ring that lost something makes the check inconclusive, not failed, and a tracepoint that is silent about what captures and counters both have is said (TL1308). Another program that uses the lab's namespaces is the most likely reason: see --keep.`,
 		[]string{RuleCounterOff, CapturesDisagree, EvidenceLost}},
 }

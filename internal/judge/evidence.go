@@ -30,6 +30,11 @@ type Side struct {
 }
 
 // Evidence holds the witnesses against each other. What captures or the ring lost makes a disagreement inconclusive.
+//
+// A tracepoint that is silent contradicts nobody where two others have seen the same: the captures and the kernel's own counter. Linux 6.18 in a
+// virtual machine was seen to run no program at any tracepoint for 10 to 20 ms, about once a second, on one of two busy processors, and to count
+// nothing as missed: 0.3 to 1.3 % of 3000 drops that the rule had counted, the same ones for three tracers at once. What a tracepoint says
+// that nobody else saw is a contradiction, as is a drop or a repeat that only the captures know.
 func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 	drops, repeats, counters := newTally("kernel-drops", "dropped in the kernel"), newTally("kernel-repeats", "repeats in the kernel"), newTally("kernel-counters", "repeats counted")
 	for _, s := range sides {
@@ -37,6 +42,8 @@ func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 		repeats.want, repeats.got = repeats.want+s.Repeats, repeats.got+s.RepeatsTold
 		counters.want, counters.got = counters.want+s.Sent+s.Failed, counters.got+s.RetransSegs
 		switch {
+		case s.Rules >= s.Dropped && s.DroppedTold < s.Dropped && s.Rules-s.Drops == s.Dropped-s.DroppedTold:
+			drops.silence(s.Dropped-s.DroppedTold, s.Drops, "%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", s.Host, s.Dropped-s.DroppedTold, s.Dropped)
 		case s.DroppedTold != s.Dropped:
 			drops.contradict("%s: %d of %d packets that a rule dropped have no kfree_skb", s.Host, s.Dropped-s.DroppedTold, s.Dropped)
 		case s.RuleGone:
@@ -44,14 +51,18 @@ func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 		case s.Rules > s.Drops || s.Rules < s.Drops-s.DropsMaybe:
 			drops.contradict("%s: the rules counted %d packets, and kfree_skb told of %d", s.Host, s.Rules, s.Drops)
 		}
+		quiet := 0 // repeats that only captures and counter know
 		switch {
+		case s.RepeatsTold < s.Repeats && s.Uncaptured == 0 && s.RetransSegs >= s.Sent+s.Repeats-s.RepeatsTold:
+			quiet = s.Repeats - s.RepeatsTold
+			repeats.silence(quiet, s.Sent, "%s: the kernel's tracepoint was silent for %d of %d repeats that its counter has, first packet %d", s.Host, quiet, s.Repeats, s.Untold)
 		case s.RepeatsTold != s.Repeats:
 			repeats.contradict("%s: %d of %d repeats have no event of the kernel's, first packet %d", s.Host, s.Repeats-s.RepeatsTold, s.Repeats, s.Untold)
 		case s.Uncaptured > 0:
 			repeats.contradict("%s: %d repeats that the kernel told of are in no capture", s.Host, s.Uncaptured)
 		}
 		// A repeat that failed is counted or not, by how far it came, and before Linux 6.18 there is no event of it: then only the rule that dropped it tells.
-		least, most := s.Sent-s.SentMaybe, s.Sent+s.Failed+s.OwnDrops
+		least, most := s.Sent-s.SentMaybe+quiet, s.Sent+s.Failed+s.OwnDrops+quiet
 		counters.least, counters.most = counters.least+least, counters.most+most
 		if s.RetransSegs < least || s.RetransSegs > most {
 			counters.contradict("%s: TcpRetransSegs grew by %d, and the tracepoints told of %d", s.Host, s.RetransSegs, s.Sent)
@@ -69,7 +80,7 @@ func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 var untraced = []string{"LISTEN", "SYN-RECV", "FIN-WAIT-2", "TIME-WAIT", "CLOSED"}
 
 // Transitions holds the states that inet_diag showed at both ends against the transitions that the kernel told of: a look may miss a state,
-// but never see one that the socket did not come to, or in another order.
+// but never see one in another order. One that the tracepoint is silent about is said.
 func Transitions(seen []result.State, told []result.KernelEvent, ringLost int) result.Check {
 	t := newTally("kernel-states", "states in the kernel")
 	for _, host := range []string{"client", "server"} {
@@ -86,6 +97,12 @@ func Transitions(seen []result.State, told []result.KernelEvent, ringLost int) r
 			}
 			last, t.want = s.State, t.want+1
 			i := slices.Index(passed, s.State)
+			if i < 0 && !slices.ContainsFunc(told, func(e result.KernelEvent) bool {
+				return e.Host == host && e.Hook == result.HookState && e.State == s.State
+			}) {
+				t.silence(1, 0, "%s: inet_diag showed %s at %.3f s, and the kernel's tracepoint was silent about it", host, s.State, s.At.Duration().Seconds())
+				continue
+			}
 			if i < 0 {
 				t.contradict("%s: inet_diag showed %s at %.3f s, and the kernel told of no such transition", host, s.State, s.At.Duration().Seconds())
 				continue
@@ -93,6 +110,7 @@ func Transitions(seen []result.State, told []result.KernelEvent, ringLost int) r
 			t.got, passed = t.got+1, passed[i+1:]
 		}
 	}
+	t.spoken = t.got
 	c := t.check(0, ringLost)
 	if t.want == 0 {
 		c.Verdict, c.Detail = result.Skip, "inet_diag showed no state of the kind"
@@ -106,6 +124,10 @@ type tally struct {
 	want, got   int
 	least, most int // where more than one number may be
 	wrong, open string
+
+	// What nobody told of though others have it, how many that were, and how many were told of.
+	quiet          string
+	silent, spoken int
 }
 
 func newTally(id, name string) *tally { return &tally{id: id, name: name} }
@@ -115,6 +137,15 @@ func (t *tally) contradict(format string, a ...any) {
 		t.wrong = fmt.Sprintf(format, a...)
 	}
 }
+
+// silence is for events that others account for.
+func (t *tally) silence(n, told int, format string, a ...any) {
+	t.quiet = fmt.Sprintf(format, a...)
+	t.silent, t.spoken = t.silent+n, t.spoken+told
+}
+
+// mute reports whether so much is missing that the tracepoint may not work at all.
+func (t *tally) mute() bool { return t.silent >= 3 && t.silent > t.spoken }
 
 func (t *tally) doubt(format string, a ...any) { t.open = fmt.Sprintf(format, a...) }
 
@@ -132,6 +163,10 @@ func (t *tally) check(captureLost, ringLost int) result.Check {
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.EvidenceDisagrees, t.wrong
 	case t.open != "":
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.EvidenceLost, t.open
+	case t.quiet != "" && t.mute():
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.EvidenceLost, t.quiet
+	case t.quiet != "":
+		c.Code, c.Detail = explain.EvidenceLost, t.quiet // a pass that says so
 	}
 	return c
 }

@@ -146,6 +146,11 @@ func (r *run) evidence(v *view) []result.Check {
 	if !v.several { // of several connections inet_diag shows none
 		checks = append(checks, judge.Transitions(r.res.States, ev.Events, t.lost))
 	}
+	for _, c := range checks {
+		if c.Verdict == result.Pass && c.Code != "" { // a pass that says something
+			r.note(c.Code, "%s: %s.", c.Name, c.Detail)
+		}
+	}
 	return checks
 }
 
