@@ -46,6 +46,8 @@ type Host struct {
 	peer    *Host   // who has a permanent neighbour entry here; nil: nobody
 	prefix  netip.Prefix
 	virtual bool                       // time is
+	cpu     int                        // receives all frames; -1: there is only one
+	ordered bool                       // and really does
 	observe func(host string, e Event) // never nil
 
 	chains  sync.Mutex // one change or look of the iptables chains at a time
@@ -65,6 +67,8 @@ func New(ctx context.Context, t Topology) (*Lab, error) {
 		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client, virtual: t.Virtual},
 		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server, virtual: t.Virtual},
 	}
+	l.Client.cpu = pickCPU()
+	l.Server.cpu = l.Client.cpu
 	if err := l.build(ctx, t); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -217,6 +221,12 @@ func (h *Host) configure() error {
 		}
 		if err := offloadsOff(Iface); err != nil {
 			return err
+		}
+		// A TAP device is written to by one thread, and TCP has each frame before the next comes: a queue would only keep them waiting.
+		if _, tap := eth.(*netlink.Tuntap); !tap {
+			if err := h.inOrder(Iface); err != nil {
+				return err
+			}
 		}
 		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
 			IP: h.Addr.AsSlice(), Mask: net.CIDRMask(h.prefix.Bits(), h.Addr.BitLen()),

@@ -106,6 +106,9 @@ func (m *middle) build(nl *netlink.Handle, client, server *Host, delay time.Dura
 		if err := offloadsOff(h.Name); err != nil {
 			return err
 		}
+		if err := h.inOrder(h.Name); err != nil {
+			return err
+		}
 		end, err := nl.LinkByName(h.Name)
 		if err != nil {
 			return fmt.Errorf("find the veth to the %s: %w", h.Name, err)

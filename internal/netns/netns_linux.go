@@ -43,7 +43,7 @@ type call struct {
 }
 
 // New makes a namespace with a loopback link that is down and nothing else. The thread gets a mount namespace of its own with an
-// empty /run, so that programs it starts (iptables-legacy locks /run/xtables.lock) cannot touch the host's.
+// empty /run, so that programs it starts (iptables-legacy locks /run/xtables.lock) cannot touch the host's. Only Sysfs is in it.
 //
 // It needs CAP_SYS_ADMIN; without, the error wraps EPERM.
 func New() (*Namespace, error) {
@@ -87,7 +87,18 @@ func (n *Namespace) enter() error {
 		return fmt.Errorf("netns: unshare network: %w", err)
 	}
 	n.handle, n.tid = h, unix.Gettid()
+	n.mountSysfs()
 	return nil
+}
+
+// Sysfs is where Do finds the namespace's own view of sysfs, where there is one: /sys shows the links of the host.
+const Sysfs = "/run/sys"
+
+// mountSysfs shows the new namespace's links under Sysfs. Where it cannot, nobody finds them there: whoever looks says what that means.
+func (n *Namespace) mountSysfs() {
+	if unix.Mkdir(Sysfs, 0o755) == nil {
+		_ = unix.Mount("sysfs", Sysfs, "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
 }
 
 // protect turns a panic of fn into an error with its stack, so that the caller's deferred clean-up runs on the caller's goroutine.
