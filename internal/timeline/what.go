@@ -38,6 +38,7 @@ const (
 	Quiet        What = "quiet"         // the application has waited in read(2) for as long as it wanted, and nothing came
 	Answered     What = "answered"      // the application has the whole answer to its request
 	RequestGone  What = "request-gone"  // a half-open connection (SYN-RECV) vanishes
+	SocketGone   What = "socket-gone"   // a host's socket of the connection is not there any more, a TIME-WAIT socket included
 )
 
 // A kind is what is known of a What besides its name.
@@ -78,6 +79,7 @@ var kinds = map[What]kind{
 	Quiet:             {words: "nothing came", family: Quiet, offWire: true},
 	Answered:          {words: "the answer is complete", family: Answered, offWire: true},
 	RequestGone:       {words: "SYN-RECV vanishes", family: RequestGone, offWire: true},
+	SocketGone:        {words: "the socket is gone", family: SocketGone, offWire: true},
 }
 
 // OnWire reports whether the event is a packet, as against something a program or a socket sees.
