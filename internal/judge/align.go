@@ -191,6 +191,9 @@ func id(e result.Event) string {
 // Title is an event's name for people: "SYN again 2".
 func Title(e result.Event) string {
 	name := timeline.What(e.What).Words()
+	if timeline.What(e.What) == timeline.SocketGone { // both ends have one
+		return e.Host + ": " + name
+	}
 	if e.N > 0 {
 		name += fmt.Sprintf(" %d", e.N)
 	}

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
@@ -41,15 +42,28 @@ func (j *judgement) same(c *result.Check, p *pair) {
 	}
 }
 
-// between judges the end of a state that only looks can show: it came between two of them, and one instant between must be right.
+// between judges the end of a state that only looks can show: it came between two of them, and one instant between must be right. Where the
+// phase of jiffies was known, that is its tick.
 func (j *judgement) between(c *result.Check, p *pair) {
 	c.Observed = fmt.Sprintf("between %.3f and %.3f s", p.got.Since.Seconds(), p.got.At.Seconds())
+	b := p.want.Bound
+	first, last := b.Earliest, b.Latest
+	exact := j.JiffyStart != nil && b.Tick > 0
+	if exact {
+		first = *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy + b.After - j.ClockError
+		last = first + spread(b, j.Jiffy) + 2*j.ClockError
+	}
+	inWindow := p.got.At >= b.Earliest && p.got.Since <= b.Latest+Allowance(j.Jiffy)
+	late := p.got.Since > last+Allowance(j.Jiffy)
 	switch {
-	case p.got.At < p.want.Earliest:
+	case exact && inWindow && (p.got.At < first || late) && j.stalledAtStart():
+		c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		c.Detail = "off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain"
+	case p.got.At < first:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooEarly, "it was over before its time"
-	case p.got.Since > p.want.Latest+Allowance(j.Jiffy) && !j.excused(p.want.Bound, p.want.Latest, p.got.Since):
+	case late && !j.excused(b, last, p.got.Since):
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
-	case p.got.Since > p.want.Latest+Allowance(j.Jiffy):
+	case late:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"
 	}
 }

@@ -42,7 +42,9 @@ func callText(e result.Event) string {
 	switch {
 	case timeline.What(e.What) == timeline.RequestGone && e.Since != nil:
 		text = e.Host + ": SYN-RECV is gone since " + seconds(e.Since.Duration()) + " at the earliest"
-	case timeline.What(e.What) == timeline.RequestGone:
+	case timeline.What(e.What) == timeline.SocketGone && e.Since != nil:
+		text = e.Host + ": its socket is gone since " + seconds(e.Since.Duration()) + " at the earliest"
+	case timeline.What(e.What) == timeline.RequestGone, timeline.What(e.What) == timeline.SocketGone:
 		text = e.Host + ": " + text
 	case wrongErrno(e):
 		text += ", not " + e.Errno

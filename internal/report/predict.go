@@ -106,7 +106,7 @@ func (p *pen) predictedEvents(pr result.Prediction) {
 
 func predictedName(e result.Event) string {
 	name := EventName(e)
-	if timeline.What(e.What).OnWire() && e.Host != "" {
+	if (timeline.What(e.What).OnWire() || timeline.What(e.What) == timeline.SocketGone) && e.Host != "" {
 		name = e.Host + " " + name
 	}
 	if e.Maybe {

@@ -3,8 +3,10 @@ package runner
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // sockets is what a look asks: evidence.Diag.
@@ -39,10 +41,32 @@ func (o *observer) last(host string) (look, bool) {
 	return look{}, false
 }
 
+// vanished are the ends of sockets: looks that show none of the connection any more after one that did. A socket in SYN-RECV is a request.
+func (o *observer) vanished(origin time.Duration) []timeline.Event {
+	var out []timeline.Event
+	last := map[string]look{}
+	for _, l := range o.looks {
+		before, ok := last[l.host]
+		last[l.host] = l
+		if !ok || none(before.State) || !none(l.State) {
+			continue
+		}
+		e := timeline.Event{Host: l.host, What: timeline.SocketGone, Since: before.mono - origin, Bound: timeline.Bound{At: l.mono - origin}}
+		switch before.State {
+		case "SYN-RECV":
+			e.What = timeline.RequestGone
+		case "SYN-SENT":
+			continue // connect(2) tells of it
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 // note keeps a look. One that found no socket, between others that found one of the same connection, fell into an exchange that took longer
-// than asking twice: a connection that is gone does not come back, in TIME-WAIT least of all.
+// than asking twice: a connection that is gone does not come back, in the states of a small socket least of all.
 func (o *observer) note(l look) {
-	if last, ok := o.last(l.host); ok && none(last.State) && l.State == "TIME-WAIT" {
+	if last, ok := o.last(l.host); ok && none(last.State) && (l.State == "TIME-WAIT" || l.State == "FIN-WAIT-2") {
 		o.looks = slices.DeleteFunc(o.looks, func(old look) bool { return old == last })
 	}
 	o.looks = append(o.looks, l)

@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ func TestExchange(t *testing.T) {
 		{"a request becomes a connection", []answers{{"SYN-RECV"}, {"LISTEN", "ESTABLISHED"}}, []string{"SYN-RECV", "ESTABLISHED"}},
 		{"a request is gone", []answers{{"SYN-RECV"}, {"LISTEN", "LISTEN"}, {"LISTEN"}}, []string{"SYN-RECV", "LISTEN", "LISTEN"}},
 		{"a connection enters TIME-WAIT", []answers{{"ESTABLISHED"}, {"CLOSED", "TIME-WAIT"}}, []string{"ESTABLISHED", "TIME-WAIT"}},
+		{"a closed connection becomes a small socket", []answers{{"FIN-WAIT-1"}, {"CLOSED", "CLOSED"}, {"FIN-WAIT-2"}}, []string{"FIN-WAIT-1", "FIN-WAIT-2"}},
 		{"the exchange takes longer", []answers{{"FIN-WAIT-2"}, {"CLOSED", "CLOSED"}, {"TIME-WAIT"}}, []string{"FIN-WAIT-2", "TIME-WAIT"}},
 		{"a connection is gone", []answers{{"ESTABLISHED"}, {"CLOSED", "CLOSED"}}, []string{"ESTABLISHED", "CLOSED"}},
 		{"a closed connection comes back, which none does", []answers{{"ESTABLISHED"}, {"CLOSED", "CLOSED"}, {"ESTABLISHED"}}, []string{"ESTABLISHED", "CLOSED", "ESTABLISHED"}},
@@ -48,6 +51,35 @@ func TestExchange(t *testing.T) {
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestVanished catches the end of a socket that is told of a host that never had one, of the wrong kind, or not at all.
+func TestVanished(t *testing.T) {
+	const c, s = "client ", "server "
+	for _, tt := range []struct {
+		name  string
+		looks []string
+		want  []string
+	}{
+		{"a close", []string{c + "SYN-SENT", s + "LISTEN", c + "ESTABLISHED", s + "ESTABLISHED", c + "TIME-WAIT", s + "LAST-ACK", s + "LISTEN", c + "CLOSED"},
+			[]string{"server socket-gone 5-6", "client socket-gone 4-7"}},
+		{"a half-open connection", []string{s + "SYN-RECV", s + "LISTEN", s + "SYN-RECV", s + "CLOSED"}, []string{"server request-gone 0-1", "server request-gone 2-3"}},
+		{"a connection that did not come about", []string{c + "CLOSED", c + "SYN-SENT", c + "CLOSED", s + "LISTEN", s + "LISTEN"}, nil},
+		{"a small socket", []string{c + "FIN-WAIT-2", c + "FIN-WAIT-2", c + "CLOSED", c + "CLOSED"}, []string{"client socket-gone 1-2"}},
+	} {
+		o := &observer{}
+		for i, l := range tt.looks {
+			host, state, _ := strings.Cut(l, " ")
+			o.looks = append(o.looks, look{mono: time.Duration(i), host: host, Socket: evidence.Socket{State: state}})
+		}
+		var got []string
+		for _, e := range o.vanished(0) {
+			got = append(got, fmt.Sprintf("%s %s %d-%d", e.Host, e.What, int(e.Since), int(e.At)))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

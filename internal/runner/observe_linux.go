@@ -194,10 +194,10 @@ func (o *observer) loop(ctx context.Context) {
 		case <-pace.C:
 			o.look()
 			o.mu.Lock()
-			if !o.unwatched() {
+			next := o.pause()
+			if !o.unwatched() && next > 4*closeLook { // a look a millisecond is for the looks' sake
 				o.status()
 			}
-			next := o.pause()
 			o.mu.Unlock()
 			pace.Reset(next)
 		}
@@ -452,26 +452,7 @@ func (o *observer) seen(origin time.Duration) []timeline.Event {
 			out = append(out, *t)
 		}
 	}
-	if wanted[timeline.RequestGone] {
-		out = append(out, o.requestsGone(origin)...)
-	}
-	return out
-}
-
-// requestsGone are the ends of half-open connections: a look that no longer shows SYN-RECV after one that did.
-func (o *observer) requestsGone(origin time.Duration) []timeline.Event {
-	var out []timeline.Event
-	var last look
-	for _, l := range o.looks {
-		if l.host != "server" {
-			continue
-		}
-		if last.State == "SYN-RECV" && (l.State == "LISTEN" || l.State == evidence.Closed) {
-			out = append(out, timeline.Event{Host: "server", What: timeline.RequestGone, Since: last.mono - origin, Bound: timeline.Bound{At: l.mono - origin}})
-		}
-		last = l
-	}
-	return out
+	return append(out, slices.DeleteFunc(o.vanished(origin), func(e timeline.Event) bool { return !wanted[e.What] })...)
 }
 
 // outcome is how the call that the experiment is about ended; nil where it has not, or where none is predicted.

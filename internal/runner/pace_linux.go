@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
@@ -23,26 +24,52 @@ func (r *run) choosing() time.Duration { return min(r.startIn()/2, 300*time.Mill
 // lookEvery is the pace of inet_diag and of the Watcher's Status.
 const lookEvery = 250 * time.Millisecond
 
-// pause is how long to wait for the next look, where nothing wakes the observer up before. In virtual time it is a part of the time that
-// has passed since something was seen. Only where something is expected that only a look can show are the looks around it as close as
-// ever: a packet, and what the client tells, wake the observer. The caller holds the lock.
+// closeLook is the pace around the moment at which something is due that only looks can show, where that moment is known to the tick.
+const closeLook = time.Millisecond
+
+// pause is how long to wait for the next look, where nothing wakes the observer up before: a packet, and what the client tells, do. Around
+// what only looks can show they come close on each other. Else, in virtual time, they are a part apart of the time that has passed since
+// something was seen. The caller holds the lock.
 func (o *observer) pause() time.Duration {
-	const near, part = time.Second, 4
-	if !o.r.Virtual || o.connecting == nil {
+	const part = 4
+	if o.connecting == nil {
 		return lookEvery
 	}
 	now, err := kernel.MonotonicNow()
 	if err != nil {
 		return lookEvery
 	}
+	wait := lookEvery
+	if o.r.Virtual {
+		wait = max((now-o.woken)/part, lookEvery)
+	}
 	elapsed := now - o.connecting.Before
-	wait := (now - o.woken) / part
 	for _, e := range o.r.want.Events {
-		if e.What == timeline.RequestGone && elapsed < e.Latest+near { // one that is overdue may never come
-			wait = min(wait, max(e.At, e.Earliest)-near-elapsed)
+		if e.What != timeline.RequestGone && e.What != timeline.SocketGone {
+			continue
+		}
+		if last, ok := o.last(e.Host); ok && none(last.State) {
+			continue // it has happened
+		}
+		from, to := o.due(e)
+		pace := min(max((to-from)/16, closeLook), lookEvery)
+		switch from -= 4 * pace; {
+		case elapsed < from: // epoll_wait(2) may come a thousandth late (select_estimate_accuracy), and where time is virtual it does
+			wait = min(wait, max((from-elapsed)*127/128, closeLook))
+		case elapsed < to+judge.Allowance(o.r.facts.Jiffy())+4*pace: // one that is overdue may never come
+			wait = min(wait, pace)
 		}
 	}
-	return max(wait, lookEvery)
+	return wait
+}
+
+// due is the time in which an event is expected, from the first call on: its ticks where they are known.
+func (o *observer) due(e timeline.Event) (from, to time.Duration) {
+	if r := o.r; r.start != nil && e.Tick > 0 {
+		begin := r.clock.Start(r.start.Jiffies) - o.connecting.Before + e.After
+		return begin + time.Duration(e.Tick)*r.facts.Jiffy(), begin + time.Duration(max(e.Tick, e.TickLast))*r.facts.Jiffy()
+	}
+	return max(e.At, e.Earliest), e.Latest
 }
 
 // woke notes that something is new.
