@@ -53,6 +53,29 @@ func DropACK(port uint16) Rule {
 	return Rule{Chain: "INPUT", ToPort: port, Mask: pcapout.ACK, Flags: pcapout.ACK, Text: "TCP with ACK to :" + number(port)}
 }
 
+// DropFIN drops the segments to port with the FIN flag, where they arrive.
+func DropFIN(port uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: port, Mask: pcapout.FIN, Flags: pcapout.FIN, Text: "TCP FIN to :" + number(port)}
+}
+
+// DropFINFrom drops the segments from port with the FIN flag, where they arrive: at the client.
+func DropFINFrom(port uint16) Rule {
+	return Rule{Chain: "INPUT", FromPort: port, Mask: pcapout.FIN, Flags: pcapout.FIN, Text: "TCP FIN from :" + number(port)}
+}
+
+// plainFlags are the flags of which a segment that opens, ends or resets nothing has none.
+const plainFlags = pcapout.FIN | pcapout.SYN | pcapout.RST
+
+// DropPlain drops the segments to port without SYN, FIN and RST, where they arrive: acknowledgements and data.
+func DropPlain(port uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: port, Mask: plainFlags, Text: "TCP without SYN, FIN or RST to :" + number(port)}
+}
+
+// DropPlainFrom drops the segments from port without SYN, FIN and RST, where they arrive: at the client.
+func DropPlainFrom(port uint16) Rule {
+	return Rule{Chain: "INPUT", FromPort: port, Mask: plainFlags, Text: "TCP without SYN, FIN or RST from :" + number(port)}
+}
+
 // DropAllFrom drops every packet of a host, of any protocol, where it arrives.
 func DropAllFrom(host netip.Addr) Rule {
 	return Rule{Chain: "INPUT", All: true, From: host, Text: "everything from " + host.String()}

@@ -28,15 +28,21 @@ func (c *served) say(e Event) {
 // serve does what the server is for, then closes.
 func (c *served) serve() {
 	var err error
-	switch c.s.o.Service {
-	case Echo:
+	switch {
+	case c.s.o.Close == AfterAccept: // what comes stays unread
+	case c.s.o.Service == Echo:
 		err = c.echo()
-	case Sink:
+	case c.s.o.Service == Sink:
 		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 64<<10))
 	default:
 		err = c.http()
 	}
 	if errors.Is(err, os.ErrClosed) { // Server.Close
+		c.forget()
+		return
+	}
+	if c.s.o.Close == Never {
+		<-c.s.closed // Server.Close closes it
 		c.forget()
 		return
 	}

@@ -72,7 +72,7 @@ func (o ListenOptions) listen(at netip.AddrPort) (*os.File, error) {
 	default:
 		return nil, fmt.Errorf("service %q: want one of the lab's", o.Service)
 	}
-	if o.Close != AfterFIN && (o.Close != AfterAnswer || o.Service != HTTP && o.Service != Echo) {
+	if !o.closes() {
 		return nil, fmt.Errorf("close %q: a %q server cannot", o.Close, o.Service)
 	}
 	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
@@ -98,6 +98,19 @@ func (o ListenOptions) listen(at netip.AddrPort) (*os.File, error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "listener "+at.String()), nil
+}
+
+// closes reports whether the service can close when the options say.
+func (o ListenOptions) closes() bool {
+	switch o.Close {
+	case AfterFIN:
+		return true
+	case AfterAnswer:
+		return o.Service == HTTP || o.Service == Echo
+	case AfterAccept, Never:
+		return o.Service == Sink
+	}
+	return false
 }
 
 // inherited are the options of the listener that its accepted sockets have from the start.

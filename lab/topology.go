@@ -162,6 +162,8 @@ type CloseWhen string
 const (
 	AfterFIN    CloseWhen = ""             // when it has read the peer's end of stream
 	AfterAnswer CloseWhen = "after-answer" // first, as soon as its first answer is written: HTTP, Echo
+	AfterAccept CloseWhen = "after-accept" // by itself, counted from accept(2), whatever the peer does, and without reading: Sink
+	Never       CloseWhen = "never"        // not at all, also when it has read the peer's end of stream: Sink
 )
 
 // ListenOptions say what a server does. The zero value is an HTTP server on port 8080 that closes when the client has closed, with

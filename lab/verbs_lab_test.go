@@ -226,7 +226,8 @@ func TestServices(t *testing.T) {
 			t.Errorf("connection %d to a listener that holds: got %v, want %q", i+1, err, want)
 		}
 	}
-	for _, bad := range []ListenOptions{{Port: 10, Service: "dance"}, {Port: 10, Close: "never"}, {Port: 10, Service: Sink, Close: AfterAnswer}} {
+	for _, bad := range []ListenOptions{{Port: 10, Service: "dance"}, {Port: 10, Close: "sometime"}, {Port: 10, Service: Sink, Close: AfterAnswer},
+		{Port: 10, Close: Never}, {Port: 10, Service: Echo, Close: AfterAccept}} {
 		if _, err := l.Server.Listen(t.Context(), bad); err == nil {
 			t.Errorf("%+v: got no error, want one", bad)
 		}

@@ -50,6 +50,7 @@ func (o Options) list() []option {
 	tcp("TCP_KEEPIDLE", unix.TCP_KEEPIDLE, int(o.KeepIdle/time.Second))
 	tcp("TCP_KEEPINTVL", unix.TCP_KEEPINTVL, int(o.KeepInterval/time.Second))
 	tcp("TCP_KEEPCNT", unix.TCP_KEEPCNT, o.KeepCount)
+	tcp("TCP_LINGER2", unix.TCP_LINGER2, max(o.Linger2, -1)) // the kernel keeps all below 0 as -1
 	tcp("TCP_NODELAY", unix.TCP_NODELAY, flag(o.NoDelay))
 	if o.NoQuickAck {
 		add("TCP_QUICKACK", unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0, 1)
