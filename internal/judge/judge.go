@@ -215,8 +215,9 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 	return e, &c
 }
 
-// programLag is how late a program may be on a busy machine without a stall on record: it waits for its turn while others run.
-const programLag = 20 * time.Millisecond
+// programLag is how late a program may be on a busy machine without a stall on record: it waits for its turn while others run, and the
+// watchers, which go before all of them, do not. With six programs to a processor 31 ms were seen.
+const programLag = 100 * time.Millisecond
 
 // byProgram reports whether a program's call makes such an event where no timer does; acknowledgements and repeats are the kernel's own.
 func byProgram(what string) bool {
@@ -262,7 +263,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	case early > 0:
 		c.Verdict, c.Code = result.Fail, explain.TooEarly
 		c.Detail = fmt.Sprintf("%s too early: a kernel timer never fires before its time", short(early))
-	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late <= programLag && untimed && byProgram(e.What)):
+	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late <= programLag && b.Tick == 0 && byProgram(e.What)):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(late))
 	case late > Allowance(j.Jiffy):
 		c.Verdict, c.Code = result.Fail, explain.TooLate
