@@ -95,6 +95,11 @@ func checksOfFastOpen(e Env, r *result.Result) []result.Check {
 		return nil
 	}
 	seen := exchanges(r)
+	if k := x.LoseAt - 1; x.Lose == oracle.LoseSYNACK && k >= 0 && k < len(seen) && seen[k].syn != nil {
+		x.ServerFirst = !slices.ContainsFunc(r.Packets, func(p result.Packet) bool {
+			return p.What == string(timeline.SYNRetransmission) && p.SrcPort == seen[k].syn.SrcPort
+		})
+	}
 	cookie := "" // the newest that arrived
 	var checks []result.Check
 	for i, o := range x.Openings() {

@@ -58,6 +58,9 @@ type FastOpen struct {
 	OneWay          time.Duration  // what the link adds to each packet; 0 to 1 s
 	Lose            FastOpenLoss   // "" is LoseNothing
 	LoseAt          int            // which request's packet is lost, from 1
+	// ServerFirst is for Openings: a lost SYN-ACK came again by the server's timer before the client repeated its SYN. Both timers fire in
+	// one tick, so either may be, and Predict tells of both.
+	ServerFirst bool
 }
 
 // Opening is how one request's connection is opened, by the rules alone.
@@ -113,7 +116,7 @@ func (x FastOpen) Openings() []Opening {
 			o.RoundTrips = 1
 		}
 		cookie = cookie || o.Granted
-		if o.Asks && !o.Granted && o.Lost == LoseNothing { // tcp_rcv_fastopen_synack: only where no SYN was repeated
+		if o.Asks && !o.Granted && (o.Lost == LoseNothing || o.Lost == LoseSYNACK && x.ServerFirst) { // tcp_rcv_fastopen_synack: only where no SYN was repeated (total_retrans)
 			tries = max(tries, 1)
 			if o.Experimental {
 				tries = 2

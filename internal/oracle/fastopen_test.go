@@ -143,8 +143,11 @@ func TestFastOpenCache(t *testing.T) {
 		{"the request for it was lost", 2, LoseSYNData, 1, "asks asks shows shows shows"},
 		{"a cookie outlives a lost SYN", 2, LoseSYNData, 2, "asks shows shows shows shows"},
 		{"a server that needs no cookie gives none", 0x202, LoseNothing, 0, "asks asks-254 asks asks asks"},
+		{"none, and a SYN-ACK that came again before the SYN: first", 1, LoseSYNACK, 2, "asks asks-254 asks asks asks"},
+		{"the cookie was lost, and a SYN-ACK without it: first", 2, LoseSYNACK, 1, "asks asks-254 shows shows shows"},
 	} {
 		x := FastOpen{Bits: 1, Server: FastOpenListener{Bits: c.server, Queue: true}, Calls: make([]FastOpenCall, 5), Lose: c.lose, LoseAt: c.at}
+		x.ServerFirst = strings.HasSuffix(c.name, ": first")
 		var got []string
 		for _, o := range x.Openings() {
 			switch {
