@@ -24,7 +24,7 @@ const (
 
 var machineEntries = []Entry{
 	{Stall, "the machine stalled during the run",
-		`A processor did not run what was due, for longer than the windows of the prediction. What came late in that time proves nothing, so the run is inconclusive.
+		`A processor did not run what was due, for longer than the windows of the prediction. What came late in that time proves nothing, so the run is inconclusive. After a stall of 150 ms or more, nothing that contradicts the prediction is called a failure any more.
 
 tcplab sleeps on each processor for short times and measures how late it wakes. A late watcher means that timers were late too: run_timer_softirq runs on the processor where the timer was armed. The usual reasons are load, a hypervisor that gave the processor to others, and power saving.
 

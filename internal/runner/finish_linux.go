@@ -67,6 +67,7 @@ func (r *run) finish(ctx context.Context) error {
 	if r.Experiment.Checks != nil {
 		res.Checks = append(res.Checks, r.Experiment.Checks(r.known, res)...)
 	}
+	judge.Unfit(res)
 	r.comment()
 	res.Judge()
 	if res.Verdict == result.Fail {

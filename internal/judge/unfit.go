@@ -1,0 +1,49 @@
+package judge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// unfitStall is a stall after which a machine can prove nothing any more: whatever was due came in a heap, programs cut links and made calls
+// in another order than planned, and what contradicts the prediction may be the machine's doing from there to the end.
+const unfitStall = 150 * time.Millisecond
+
+// Unfit makes what contradicts the prediction inconclusive where the machine stood still for too long while the run went on. With fifty
+// programs to two processors (stalls of 0.2 to 1.7 s) six of 166 runs were FAIL, each for another reason: a link that was cut a probe
+// later, a call refused 0.3 s late, acknowledgements in another order. What passed stays: a stall makes no wrong kernel look right.
+func Unfit(r *result.Result) {
+	longest := time.Duration(0)
+	for _, s := range r.Stalls {
+		if s.At.Duration()+s.For.Duration() > 0 { // before the first packet there was nothing to disturb
+			longest = max(longest, s.For.Duration())
+		}
+	}
+	if longest < unfitStall {
+		return
+	}
+	for i := range r.Checks {
+		if c := &r.Checks[i]; c.Verdict == result.Fail {
+			c.Verdict, c.Code = result.Inconclusive, explain.Stall
+			c.Detail = joinDetail(c.Detail, fmt.Sprintf("the machine stood still for %s in this run, which proves nothing", short(longest)))
+		}
+	}
+	for i := range r.Events {
+		if e := &r.Events[i]; e.Verdict == result.Fail {
+			e.Verdict = result.Inconclusive
+		}
+	}
+	if r.Outcome != nil && r.Outcome.Verdict == result.Fail {
+		r.Outcome.Verdict = result.Inconclusive
+	}
+}
+
+func joinDetail(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
