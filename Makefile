@@ -130,6 +130,11 @@ vuln: ## known vulnerabilities in reach of the code, with a negative control; fa
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
+KILLS ?= 200
+.PHONY: kill
+kill: root ## SIGKILL runs at KILLS (200) random moments of every phase, as root and rootless, and look for what is left
+	TCPLAB_KILLS=$(KILLS) $(LAB_TEST) -v -run '^TestKill' ./internal/cli
+
 .PHONY: bench
 bench: root build ## measure: lab ready and gone, every SYN against its tick, 20 labs at once, kill -9, size (about 40 s); then the Go benchmarks
 	@scripts/deps.sh run

@@ -10,7 +10,7 @@ var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
-		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns",
+		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	// Leaves.
 	"internal/agent":    {},
 	"internal/explain":  {},
+	"internal/guard":    {}, // it must not depend on what it cleans up after
 	"internal/kernel":   {},
 	"internal/netns":    {},
 	"internal/result":   {},

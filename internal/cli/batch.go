@@ -42,6 +42,9 @@ type batch struct {
 // machine cannot run the rest. Of several experiments the others go on.
 func (b *batch) do(ctx context.Context) (err error) {
 	made := missing(b.flags.out)
+	for _, p := range made {
+		b.app.guard.Made(p)
+	}
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	if len(b.jobs) == 1 {
@@ -90,7 +93,7 @@ type watcher interface {
 
 // one makes one run with its folder.
 func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err error) {
-	folder, err := makeFolder(b.flags.out, j.x.Name)
+	folder, err := makeFolder(b.app.guard, b.flags.out, j.x.Name)
 	if err != nil {
 		return err
 	}

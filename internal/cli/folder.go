@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/guard"
 )
 
 // newest is when the folder was made that "latest" links to, as far as this process knows.
@@ -29,18 +30,19 @@ type folder struct {
 	parent *os.Root
 	root   *os.Root
 	drawn  bool // its pictures are there
+	guard  *guard.Guard
 }
 
 // makeFolder makes the folder of one run in out, and tries that it can be written, before anything else is touched. A second run of
 // the same second gets a number.
-func makeFolder(out, experiment string) (*folder, error) {
+func makeFolder(g *guard.Guard, out, experiment string) (*folder, error) {
 	bad := func(err error) (*folder, error) {
 		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out %s: %w", out, err))
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return bad(err)
 	}
-	f := &folder{}
+	f := &folder{guard: g}
 	var err error
 	if f.parent, err = os.OpenRoot(out); err != nil {
 		return bad(err)
@@ -48,10 +50,13 @@ func makeFolder(out, experiment string) (*folder, error) {
 	base := time.Now().Format("20060102-150405") + "-" + experiment
 	f.name = base
 	for n := 2; ; n++ {
+		g.Try(out, f.name)
 		err := f.parent.Mkdir(f.name, 0o755)
 		if err == nil {
+			g.Own(f.name)
 			break
 		}
+		g.Done(f.name)
 		if !errors.Is(err, fs.ErrExist) || n > 10000 {
 			f.parent.Close()
 			return bad(err)
@@ -78,6 +83,7 @@ func (f *folder) create(name string) (*os.File, error) {
 // done ends the folder's use. After an error it is removed with what is in it; otherwise "latest" links to it, and under sudo it is
 // given to the user who called.
 func (f *folder) done(failed error) error {
+	defer f.guard.Done(f.name)
 	defer f.parent.Close()
 	defer f.root.Close()
 	if failed != nil {

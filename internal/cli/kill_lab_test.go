@@ -3,18 +3,19 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func startTime(pid int) string {
 }
 
 // gone waits until each namespace was seen without a holder, and each child is dead. A namespace's number is given again soon, so one
-// look without a holder is the proof.
+// look without a holder is the proof, and a run that other tests have in progress is none: what a dead one left is nobody's child.
 func (h *held) gone(t *testing.T) {
 	t.Helper()
 	left := maps.Clone(h.namespaces)
@@ -114,7 +115,7 @@ func (h *held) gone(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		now := everyNamespace(t)
+		now := everyNamespace(t, ofLiveRuns)
 		maps.DeleteFunc(left, func(n uint64, _ bool) bool { return !now[n] })
 		maps.DeleteFunc(h.children, func(pid int, started string) bool { return startTime(pid) != started })
 		if len(left) == 0 && len(h.children) == 0 {
@@ -123,14 +124,34 @@ func (h *held) gone(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Errorf("10 s after the end: namespaces %v are held and processes %v live, want none", slices.Collect(maps.Keys(left)), h.children)
+			t.Errorf("10 s after the end: namespaces %v are held and processes %v live, want none", holders(left), h.children)
 			return
 		}
 	}
 }
 
-// everyNamespace finds the network namespaces of all processes.
-func everyNamespace(t *testing.T) map[uint64]bool {
+// holders says who holds each namespace.
+func holders(namespaces map[uint64]bool) map[uint64][]string {
+	who := map[uint64][]string{}
+	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is sound
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		for n := range namespacesOf(pid) {
+			if namespaces[n] {
+				stat, _ := os.ReadFile(dir + "/stat")
+				line, _ := os.ReadFile(dir + "/cmdline")
+				who[n] = append(who[n], fmt.Sprintf("%.60s: %q", stat, line))
+			}
+		}
+	}
+	return who
+}
+
+// everyNamespace finds the network namespaces of all processes but some.
+func everyNamespace(t *testing.T, except func(pid int) bool) map[uint64]bool {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -138,26 +159,45 @@ func everyNamespace(t *testing.T) map[uint64]bool {
 	}
 	all := map[uint64]bool{}
 	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && !except(pid) {
 			maps.Copy(all, namespacesOf(pid))
 		}
 	}
 	return all
 }
 
-// TestHoldings is the negative control of gone and holdings: a run in progress holds two namespaces and a client, and everyNamespace
+// ofLiveRuns reports whether a process descends from this one: its parent, or that one's, has not ended.
+func ofLiveRuns(pid int) bool {
+	for pid > 1 && pid != os.Getpid() {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return false
+		}
+		_, rest, _ := strings.Cut(string(b), ") ")
+		f := strings.Fields(rest)
+		if len(f) < 2 {
+			return false
+		}
+		if pid, err = strconv.Atoi(f[1]); err != nil {
+			return false
+		}
+	}
+	return pid == os.Getpid()
+}
+
+// TestHoldings is the negative control of gone and holdings: a run in progress holds two namespaces, a client and a guard, and everyNamespace
 // shows them. A look that saw nothing would find nothing left behind either.
 func TestHoldings(t *testing.T) {
 	t.Parallel()
 	u := start(t)
 	h := holdings(t, u.cmd.Process.Pid)
-	if len(h.namespaces) != 2 || len(h.children) != 1 {
-		t.Errorf("a run in progress: got namespaces %v and children %v, want 2 and 1", h.namespaces, h.children)
+	if len(h.namespaces) != 2 || len(h.children) != 2 {
+		t.Errorf("a run in progress: got namespaces %v and children %v, want 2 and 2", h.namespaces, h.children)
 	}
-	all := everyNamespace(t)
+	all, others := everyNamespace(t, func(int) bool { return false }), everyNamespace(t, ofLiveRuns)
 	for n := range h.namespaces {
-		if !all[n] {
-			t.Errorf("namespace %d: got it unseen by everyNamespace, want it seen", n)
+		if !all[n] || others[n] {
+			t.Errorf("namespace %d: got it seen %t, and held by others %t, want true and false", n, all[n], others[n])
 		}
 	}
 	u.signal(t, syscall.SIGTERM)
@@ -197,44 +237,119 @@ func lookAtMachine(t *testing.T) machine {
 	return m
 }
 
-// TestKill kills 20 runs at random moments, with the one signal that nothing can catch, and wants the kernel to have undone everything:
-// what this catches is a namespace with a name, a child that outlives its parent, a mount or a lock on the machine, and half a result
-// under the name of a whole one. What is left is a folder, with what had been written until then: events.ndjson, perhaps a .part file.
+// kills is how many runs TestKill kills, and seed where it begins: `make kill KILLS=200` asks for more than CI does.
+func kills(t *testing.T) (n int, seed uint64) {
+	t.Helper()
+	n, seed = 20, uint64(time.Now().UnixNano())
+	var err error
+	if v := os.Getenv("TCPLAB_KILLS"); v != "" {
+		if n, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v := os.Getenv("TCPLAB_SEED"); v != "" {
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d kills, TCPLAB_SEED=%d", n, seed)
+	return n, seed
+}
+
+// phase is where in a run a kill comes: so long, at most, after a line of its events; the empty line is the start of the program.
+type phase struct {
+	name  string
+	event string
+	most  time.Duration
+}
+
+var phases = []phase{
+	{"building the lab", "", 500 * time.Millisecond},
+	{"the first packets", `"start":{`, 300 * time.Millisecond},
+	{"waiting for timers", `"event":"connecting"`, 2800 * time.Millisecond},
+	{"judging, writing and taking down", `{"end":{`, 150 * time.Millisecond},
+}
+
+// TestKill kills runs at random moments of every phase, as root and without, with the one signal that nothing can catch, and wants nothing to
+// be left: what this catches is a namespace with a name, a child that outlives its parent, a mount or a lock on the machine, half a result
+// under the name of a whole one, and a folder without a result.
 func TestKill(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	n, seed := kills(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := openFolder(t)
+	asNobody(t, dir) // its copy of the program, before many need it
+	for _, mode := range []string{"root", "rootless"} {
+		if err := os.Mkdir(filepath.Join(dir, mode), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, mode), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := lookAtMachine(t)
 	var wg sync.WaitGroup
-	var inLab atomic.Int32
-	for range 20 {
-		after := time.Duration(random.Int64N(int64(3600 * time.Millisecond)))
+	var mu sync.Mutex
+	inLab, ended := map[string]int{}, 0
+	slots := make(chan struct{}, 10)
+	for i := range n {
+		mode, p, after := []string{"root", "rootless"}[i%2], phases[i/2%len(phases)], time.Duration(random.Int64N(int64(time.Second)))
+		after = after * p.most / time.Second
+		parent := random.IntN(2) == 0
+		slots <- struct{}{}
 		wg.Go(func() {
-			if killAfter(t, dir, after) > 0 {
-				inLab.Add(1)
+			defer func() { <-slots }()
+			var cmd *exec.Cmd
+			if mode == "root" {
+				cmd = in(filepath.Join(dir, mode), "run", "exp1", "--profile=fast", "--events=-")
+			} else {
+				cmd = rootless(t, dir, "run", "exp1", "--profile=fast", "--events=-", "--out=rootless/tcplab-runs")
+			}
+			held, did := killAfter(t, cmd, p.event, after, mode == "rootless" && !parent)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case !did:
+				ended++
+			case held > 0:
+				inLab[mode+", "+p.name]++
 			}
 		})
 	}
 	wg.Wait()
-	if n := inLab.Load(); n < 5 {
-		t.Errorf("runs that held a namespace when they were killed: got %d of 20, want 5 or more, or this test shows nothing", n)
+	t.Logf("%d kills, %d runs had ended before; of those killed these held a lab: %v", n, ended, inLab)
+	for _, mode := range []string{"root", "rootless"} {
+		for _, p := range phases[1:3] {
+			if inLab[mode+", "+p.name] == 0 {
+				t.Errorf("%s, %s: got no run that held a namespace when it was killed, want one or more, or this test shows nothing", mode, p.name)
+			}
+		}
+		wantWhole(t, filepath.Join(dir, mode))
 	}
 	if after := lookAtMachine(t); after != before {
 		t.Errorf("the machine: got %+v, want %+v", after, before)
 	}
+}
+
+// wantWhole wants every folder of a run below dir to hold a whole result, and no file that is half written.
+func wantWhole(t *testing.T, dir string) {
+	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() != "result.json" {
+		switch {
+		case err != nil:
 			return err
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if _, err := result.Read(f); err != nil {
-			t.Errorf("%s: got %v, want a whole result or none", path, err)
+		case strings.HasSuffix(path, ".part"), strings.HasPrefix(d.Name(), ".latest"):
+			t.Errorf("%s: got it left, want it gone", path)
+		case d.IsDir() && strings.Contains(d.Name(), "-exp"):
+			f, err := os.Open(filepath.Join(path, "result.json"))
+			if err != nil {
+				t.Errorf("got a folder without a result: %v", err)
+				return nil
+			}
+			defer f.Close()
+			if _, err := result.Read(f); err != nil {
+				t.Errorf("%s: got %v, want a whole result or none", path, err)
+			}
 		}
 		return nil
 	})
@@ -243,27 +358,125 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// killAfter starts a run and kills it, stopped first so that what it holds can be written down. It returns how many namespaces it held.
-func killAfter(t *testing.T, dir string, after time.Duration) int {
-	cmd := in(dir, "run", "exp1", "--profile=fast")
-	if err := cmd.Start(); err != nil {
-		t.Error(err)
-		return 0
+// killAfter starts a run and kills it so long after an event, stopped first so that what it holds can be written down: the process itself or,
+// without root, perhaps the one that does the work. It returns how many namespaces it held; did is false where it had ended before.
+func killAfter(t *testing.T, cmd *exec.Cmd, event string, after time.Duration, child bool) (namespaces int, did bool) {
+	events, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
 	}
-	<-time.After(after) // the random moment is the test
+	if err != nil {
+		t.Error(err)
+		return 0, false
+	}
+	lines := bufio.NewReader(events)
+	for line := ""; !strings.Contains(line, event); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			break
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // until Wait closes it
+	<-time.After(after)                               // the random moment is the test
+	defer func() { _ = cmd.Wait() }()                 // "signal: killed", mostly
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		if !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
-		_ = cmd.Wait() // ended by itself before its moment came
-		return 0
+		return 0, false
 	}
 	h := holdings(t, cmd.Process.Pid)
-	n := len(h.namespaces)
-	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	target := cmd.Process.Pid
+	for pid := range maps.Clone(h.children) {
+		inner := holdings(t, pid) // a client has neither
+		maps.Copy(h.namespaces, inner.namespaces)
+		maps.Copy(h.children, inner.children)
+		if child && len(inner.children) > 0 {
+			target = pid
+		}
+	}
+	if err := syscall.Kill(target, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Error(err)
 	}
-	_ = cmd.Wait() // "signal: killed"
+	_ = cmd.Process.Signal(syscall.SIGCONT) // where it is not the target it is to see the end of its child
 	h.gone(t)
-	return n
+	return len(h.namespaces), true
+}
+
+// TestKillHanging kills tcplab while an iptables hangs that it has started, and what that has started in turn. Nothing of the kernel's ends
+// those: the guard does.
+func TestKillHanging(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"root", "rootless"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			dir := openFolder(t)
+			cmd := rootless(t, dir, "run", "exp1", "--profile=fast")
+			if mode == "root" {
+				cmd = in(dir, "run", "exp1", "--profile=fast")
+			}
+			fakeIPTables(t, dir, `sleep 1000 & echo >>hangs; sleep 1000`)
+			cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, ".bin")+":"+os.Getenv("PATH"))
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, filepath.Join(dir, "hangs"))
+			left := map[int]string{}
+			for _, pid := range descendants(t, cmd.Process.Pid) {
+				left[pid] = startTime(pid)
+			}
+			if len(left) < 3 { // the guard, iptables, and what that started
+				t.Errorf("a hanging iptables: got processes %v, want 3 or more", left)
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait() // "signal: killed"
+			(&held{children: left}).gone(t)
+			wantFiles(t, dir, "hangs")
+		})
+	}
+}
+
+// fakeIPTables puts an iptables in front of PATH that says its version, and does what a script says for everything else.
+func fakeIPTables(t *testing.T, dir, script string) {
+	t.Helper()
+	bin := filepath.Join(dir, ".bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	real, err := exec.LookPath("iptables")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "#!/bin/sh\nreal=" + real + "\n[ \"$1\" = --version ] && exec $real --version\n" + script + "\n"
+	if err := os.WriteFile(filepath.Join(bin, "iptables"), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitFor waits until there is a file.
+func waitFor(t *testing.T, path string) {
+	t.Helper()
+	deadline := time.After(soon)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s is not there after %v", path, soon)
+		}
+	}
+}
+
+// descendants lists the processes that a process has started, and those in turn.
+func descendants(t *testing.T, pid int) []int {
+	var all []int
+	for child := range holdings(t, pid).children {
+		all = append(append(all, child), descendants(t, child)...)
+	}
+	return all
 }

@@ -21,6 +21,9 @@ import (
 // boot makes the runs on another kernel, in a machine of its own: one boot for all of them, one after the other.
 func (b *batch) boot(ctx context.Context) (err error) {
 	made := missing(b.flags.out)
+	for _, p := range made {
+		b.app.guard.Made(p)
+	}
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	k, err := vm.Find(b.flags.kernel)
@@ -108,7 +111,7 @@ func (in *inbox) receive(m vm.Message) error {
 	}
 	if what == sayBegin {
 		in.reason = nil
-		in.folders[n], err = makeFolder(in.b.flags.out, in.b.jobs[n].x.Name)
+		in.folders[n], err = makeFolder(in.b.app.guard, in.b.flags.out, in.b.jobs[n].x.Name)
 		return err
 	}
 	f := in.folders[n]

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/userns"
@@ -38,6 +39,7 @@ type app struct {
 	unprinted error
 	ascii     bool
 	signals   *interrupts
+	guard     *guard.Guard // of a command that makes labs; else nil
 }
 
 // Main runs the command line and returns the exit code (see `tcplab help exit-codes`).

@@ -195,6 +195,9 @@ func TestRootlessSignals(t *testing.T) {
 			if len(h.namespaces) < 2 {
 				t.Errorf("the child holds namespaces %v, want 2", h.namespaces)
 			}
+			if len(h.children) != 2 {
+				t.Errorf("the child has children %v, want a client and a guard", h.children)
+			}
 			h.children[child] = startTime(child)
 			if tt.whom != "child" {
 				u.signal(t, tt.send)
@@ -209,9 +212,7 @@ func TestRootlessSignals(t *testing.T) {
 			}
 			wantParts(t, "stderr", u.stderr.String(), tt.says)
 			h.gone(t)
-			if tt.send != syscall.SIGKILL {
-				wantFiles(t, u.dir)
-			}
+			wantFiles(t, u.dir)
 		})
 	}
 }

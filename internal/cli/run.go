@@ -16,6 +16,7 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
@@ -227,6 +228,8 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 			return err
 		}
 	}
+	a.guard = guard.Start()
+	defer a.guard.Bye()
 	events, closeEvents, err := a.openEvents(f.events)
 	if err != nil {
 		return err
