@@ -30,6 +30,9 @@ type Filter struct{ Rule }
 // New returns ErrPlatform.
 func New(context.Context, Topology) (*Lab, error) { return nil, ErrPlatform }
 
+// Close does nothing.
+func (l *Lab) Close() error { return nil }
+
 // DelayStats is what a link with an RTT did so far.
 type DelayStats struct {
 	Frames, Lost int

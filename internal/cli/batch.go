@@ -32,6 +32,10 @@ type batch struct {
 	jobs   []job
 	events io.Writer
 	took   []time.Duration // how long each job's experiment takes, by its prediction; 0: not known
+	// done is told of each run that has a result, instead of the user, with the wall time that it took. Nil: the user.
+	done func(j job, r *result.Result, took time.Duration)
+	// place makes the folder of a run. Nil: one with the time in its name, in flags.out.
+	place func(j job) (*folder, error)
 
 	mu      sync.Mutex
 	results []*result.Result // in the order of jobs; nil where there is none
@@ -47,7 +51,7 @@ func (b *batch) do(ctx context.Context) (err error) {
 	}
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
-	if len(b.jobs) == 1 {
+	if len(b.jobs) == 1 && b.done == nil {
 		return b.one(ctx, b.jobs[0], b.watchLive)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -84,6 +88,13 @@ func (b *batch) do(ctx context.Context) (err error) {
 	return nil
 }
 
+func (b *batch) folder(j job) (*folder, error) {
+	if b.place != nil {
+		return b.place(j)
+	}
+	return makeFolder(b.app.guard, b.flags.out, j.x.Name)
+}
+
 // watcher is a runner.Watcher with what is done around the run.
 type watcher interface {
 	runner.Watcher
@@ -93,7 +104,7 @@ type watcher interface {
 
 // one makes one run with its folder.
 func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err error) {
-	folder, err := makeFolder(b.app.guard, b.flags.out, j.x.Name)
+	folder, err := b.folder(j)
 	if err != nil {
 		return err
 	}
@@ -148,7 +159,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 		return err
 	}
 	if err != nil { // the run is whole and its files are kept, but something of its lab is not gone
-		b.app.code = b.app.explain(err)
+		b.app.grave(err)
 	}
 	return nil
 }
@@ -221,11 +232,12 @@ func (w *liveWatch) end(r *result.Result, dir string) {
 
 // quietWatch prints a verdict line for each of many runs.
 type quietWatch struct {
-	b *batch
-	j job
+	b     *batch
+	j     job
+	began time.Time
 }
 
-func (b *batch) watchQuiet(j job) watcher { return &quietWatch{b, j} }
+func (b *batch) watchQuiet(j job) watcher { return &quietWatch{b, j, time.Now()} }
 
 // Ready, Event and Status say nothing: there are many runs.
 func (w *quietWatch) Ready(*result.Result) {}
@@ -238,6 +250,10 @@ func (w *quietWatch) Status(runner.Status) {}
 
 func (w *quietWatch) end(r *result.Result, dir string) {
 	if r == nil {
+		return
+	}
+	if w.b.done != nil {
+		w.b.done(w.j, r, time.Since(w.began))
 		return
 	}
 	w.b.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
 )
@@ -20,17 +21,7 @@ type diffDocument struct {
 	Experiment string            `json:"experiment"`
 	Kernels    [2]string         `json:"kernels"` // of either run: "6.12, HZ 250"
 	Verdicts   [2]result.Verdict `json:"verdicts"`
-	Predicted  []result.Change   `json:"predicted"`
-	Checks     []diffCheck       `json:"checks"` // whose verdicts differ, or that only one run has
-	Causes     []runner.Cause    `json:"causes"`
-	Explained  bool              `json:"explained"`          // the causes are all that it takes
-	NoCause    string            `json:"no_cause,omitempty"` // why no cause was looked for
-}
-
-// diffCheck is a check that went another way; an empty verdict: the run has no such check.
-type diffCheck struct {
-	ID       string            `json:"id"`
-	Verdicts [2]result.Verdict `json:"verdicts"`
+	result.Difference
 }
 
 func (a *app) diffCmd() *cobra.Command {
@@ -64,7 +55,7 @@ those that change it. Wall clock is never compared. The exit code is 0 where not
 				return writeJSON(a.out, d)
 			}
 			a.diffText(d)
-			return nil
+			return a.unprinted
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
@@ -78,29 +69,34 @@ func diffRuns(one, other *result.Result) (diffDocument, error) {
 	}
 	d := diffDocument{
 		Schema: "tcplab.diff/v1", Experiment: one.Experiment.Name, Verdicts: [2]result.Verdict{one.Verdict, other.Verdict},
-		Kernels:   [2]string{kernelOf(one), kernelOf(other)},
-		Predicted: result.Compare(one.Prediction, other.Prediction), Checks: diffChecks(one.Checks, other.Checks),
+		Kernels: [2]string{kernelOf(one), kernelOf(other)}, Difference: differenceOf(one, other),
 	}
-	d.Same = one.Verdict == other.Verdict && len(d.Predicted)+len(d.Checks) == 0
+	d.Same = one.Verdict == other.Verdict && d.Nothing()
+	return d, nil
+}
+
+// differenceOf compares two runs of one experiment that have their predictions.
+func differenceOf(one, other *result.Result) result.Difference {
+	d := result.Difference{Predicted: result.Compare(one.Prediction, other.Prediction), Checks: diffChecks(one.Checks, other.Checks)}
 	if len(d.Predicted) == 0 {
 		d.Explained = true
-		return d, nil
+		return d
 	}
 	w, err := diffWhy(one, other)
 	if err != nil {
 		d.NoCause = err.Error()
-		return d, nil
+		return d
 	}
 	d.Causes, d.Explained = w.Causes, w.Explained
-	return d, nil
+	return d
 }
 
 func kernelOf(r *result.Result) string {
 	return fmt.Sprintf("%s, HZ %d", r.Kernel.Version, r.Kernel.HZ)
 }
 
-func diffChecks(one, other []result.Check) []diffCheck {
-	var out []diffCheck
+func diffChecks(one, other []result.Check) []result.CheckChange {
+	var out []result.CheckChange
 	find := func(list []result.Check, id string) result.Verdict {
 		if i := slices.IndexFunc(list, func(c result.Check) bool { return c.ID == id }); i >= 0 {
 			return list[i].Verdict
@@ -109,12 +105,12 @@ func diffChecks(one, other []result.Check) []diffCheck {
 	}
 	for _, c := range one {
 		if v := find(other, c.ID); v != c.Verdict {
-			out = append(out, diffCheck{c.ID, [2]result.Verdict{c.Verdict, v}})
+			out = append(out, result.CheckChange{ID: c.ID, Verdicts: [2]result.Verdict{c.Verdict, v}})
 		}
 	}
 	for _, c := range other {
 		if find(one, c.ID) == "" {
-			out = append(out, diffCheck{c.ID, [2]result.Verdict{"", c.Verdict}})
+			out = append(out, result.CheckChange{ID: c.ID, Verdicts: [2]result.Verdict{"", c.Verdict}})
 		}
 	}
 	return out
@@ -177,29 +173,5 @@ func (a *app) diffText(d diffDocument) {
 		return
 	}
 	fmt.Fprintf(a.out, "%s: A is %s: %s; B is %s: %s\n", d.Experiment, d.Kernels[0], d.Verdicts[0], d.Kernels[1], d.Verdicts[1])
-	at := func(e *result.Event) string {
-		if e == nil {
-			return "-"
-		}
-		return fmt.Sprintf("%.3f s", e.At.Duration().Seconds())
-	}
-	for _, c := range d.Predicted {
-		note := ""
-		if c.Window {
-			note = " (only the window differs)"
-		}
-		fmt.Fprintf(a.out, "  predicted  %s %s %d: %s, %s%s\n", c.Host, c.What, c.N, at(c.A), at(c.B), note)
-	}
-	for _, c := range d.Checks {
-		fmt.Fprintf(a.out, "  check      %s: %q, %q\n", c.ID, c.Verdicts[0], c.Verdicts[1])
-	}
-	for _, c := range d.Causes {
-		fmt.Fprintf(a.out, "  because    %s: %q, %q (alone changes %d events) %s\n", c.Name, c.A, c.B, c.Changes, c.Code)
-	}
-	switch {
-	case d.NoCause != "":
-		fmt.Fprintf(a.out, "  no cause was looked for: %s\n", d.NoCause)
-	case !d.Explained:
-		fmt.Fprintln(a.out, "  the causes found do not explain all of it")
-	}
+	a.lost(report.Difference(a.out, d.Difference, a.style(a.out)))
 }

@@ -31,6 +31,25 @@ type folder struct {
 	root   *os.Root
 	drawn  bool // its pictures are there
 	guard  *guard.Guard
+	placed bool // among others of one command: "latest" is not for it
+}
+
+// placeFolder makes the folder of a run where a name says where it is to be found, in a folder that is this command's own.
+func placeFolder(parent, name string) (*folder, error) {
+	f := &folder{path: filepath.Join(parent, name), name: name, made: time.Now(), placed: true}
+	var err error
+	if f.parent, err = os.OpenRoot(parent); err == nil {
+		if err = f.parent.Mkdir(name, 0o755); err == nil {
+			f.root, err = f.parent.OpenRoot(name)
+		}
+		if err != nil {
+			f.parent.Close()
+		}
+	}
+	if err != nil {
+		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out %s: %w", parent, err))
+	}
+	return f, nil
 }
 
 // makeFolder makes the folder of one run in out, and tries that it can be written, before anything else is touched. A second run of
@@ -90,7 +109,9 @@ func (f *folder) done(failed error) error {
 		_ = f.parent.RemoveAll(f.name)
 		return failed
 	}
-	f.link()
+	if !f.placed {
+		f.link()
+	}
 	_, err := handOver(func(uid, gid int) error {
 		return fs.WalkDir(f.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 			if err != nil {

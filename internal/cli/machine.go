@@ -2,54 +2,18 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
-	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
-	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
 )
-
-// boot makes the runs on another kernel, in a machine of its own: one boot for all of them, one after the other.
-func (b *batch) boot(ctx context.Context) (err error) {
-	made := missing(b.flags.out)
-	for _, p := range made {
-		b.app.guard.Made(p)
-	}
-	defer func() { err = keepMade(made, err) }()
-	b.results = make([]*result.Result, len(b.jobs))
-	k, err := vm.Find(b.flags.kernel)
-	if err != nil {
-		return err
-	}
-	o, err := b.machine(k)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(b.app.err, "booting Linux %s in %s\n", k.Release, b.flags.timeOf())
-	in := &inbox{b: b, folders: map[int]*folder{}}
-	defer in.discard()
-	stats, err := vm.Run(ctx, o, in.receive)
-	if err != nil {
-		if ctx.Err() != nil {
-			return interrupted(ctx)
-		}
-		return err
-	}
-	fmt.Fprintf(b.app.err, "Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", k.Release, stats.Boot.Seconds(), stats.Wall.Seconds(), stats.Peak>>20)
-	if len(b.jobs) == 1 && len(b.failed) == 1 {
-		return b.failed[0].err
-	}
-	return nil
-}
 
 func (f *runFlags) timeOf() string {
 	if f.realTime {
@@ -58,60 +22,26 @@ func (f *runFlags) timeOf() string {
 	return "virtual time"
 }
 
-// machine is what is booted.
-func (b *batch) machine(k vm.Kernel) (vm.Options, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return vm.Options{}, err
-	}
-	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
-		NoEvidence: b.flags.evidence == "off"}
-	for _, j := range b.jobs {
-		q.Runs = append(q.Runs, guestRun{j.x.Name, j.plan})
-	}
-	q.Foreseen = foresee(k, b.jobs)
-	request, err := json.Marshal(q)
-	if err != nil {
-		return vm.Options{}, err
-	}
-	return vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}, nil
-}
-
-// foresee predicts for a kernel before it runs, from its version. Debian's kernels have HZ=250; one that has not, or that differs otherwise,
-// asks other questions and works them out itself.
-func foresee(k vm.Kernel, jobs []job) runner.Foreseen {
-	const hz = 250
-	v, err := kernel.ParseVersion(k.Release)
-	if err != nil {
-		return nil
-	}
-	facts, err := kernel.Model(v, hz)
-	if err != nil {
-		return nil
-	}
-	var wanted []runner.Wanted
-	for _, j := range jobs {
-		wanted = append(wanted, runner.Wanted{Experiment: j.x, Plan: j.plan})
-	}
-	return runner.Foresee(facts, wanted)
-}
-
 // inbox takes what a guest sends and puts it where runs on this machine leave it.
 type inbox struct {
 	b       *batch
-	folders map[int]*folder // of runs that have begun and not ended
-	reason  error           // of the run at hand: why it is not whole
+	jobs    []job             // of this machine, by the guest's numbers
+	folders map[int]*folder   // of runs that have begun and not ended
+	began   map[int]time.Time // by this machine's clock
+	ended   int               // how many have
+	reason  error             // of the run at hand: why it is not whole
 }
 
 func (in *inbox) receive(m vm.Message) error {
 	number, what, _ := strings.Cut(m.Name, "/")
 	n, err := strconv.Atoi(number)
-	if err != nil || n < 0 || n >= len(in.b.jobs) {
-		return fmt.Errorf("the guest speaks of run %q, of %d", number, len(in.b.jobs))
+	if err != nil || n < 0 || n >= len(in.jobs) {
+		return fmt.Errorf("the guest speaks of run %q, of %d", number, len(in.jobs))
 	}
 	if what == sayBegin {
 		in.reason = nil
-		in.folders[n], err = makeFolder(in.b.app.guard, in.b.flags.out, in.b.jobs[n].x.Name)
+		in.began[n] = time.Now()
+		in.folders[n], err = in.b.folder(in.jobs[n])
 		return err
 	}
 	f := in.folders[n]
@@ -131,7 +61,7 @@ func (in *inbox) receive(m vm.Message) error {
 		return nil
 	case what == sayEnd:
 		delete(in.folders, n)
-		return in.end(in.b.jobs[n], f)
+		return in.end(n, f)
 	}
 	return fmt.Errorf("the guest says %q of run %d", what, n)
 }
@@ -146,7 +76,9 @@ func (in *inbox) file(n int, f *folder, name string, data []byte) error {
 		if err != nil {
 			return fmt.Errorf("the guest's result: %w", err)
 		}
-		in.b.results[n] = r
+		in.b.mu.Lock()
+		in.b.results[in.jobs[n].n-1] = r
+		in.b.mu.Unlock()
 	}
 	file, err := f.create(name)
 	if err != nil {
@@ -163,36 +95,66 @@ func (in *inbox) file(n int, f *folder, name string, data []byte) error {
 }
 
 // end ends one run: its folder is kept where it is whole, and what is to be seen of it is shown.
-func (in *inbox) end(j job, f *folder) error {
-	b := in.b
+func (in *inbox) end(n int, f *folder) error {
+	b, j := in.b, in.jobs[n]
+	in.ended++
+	b.mu.Lock()
 	r := b.results[j.n-1]
+	b.mu.Unlock()
 	reason := in.reason
 	if r == nil && reason == nil {
 		reason = errors.New("the guest sent no result")
 	}
 	if r == nil {
 		_ = f.done(reason)
-		b.failed = append(b.failed, failed{j, reason})
-		if len(b.jobs) > 1 {
-			fmt.Fprintf(b.app.err, "%s: ", j.x.Name)
-			b.app.explain(reason)
-		}
+		b.fail(j, reason)
 		return nil
 	}
 	if err := f.done(f.pictures(r, b.flags.page)); err != nil {
 		return err
 	}
 	if reason != nil { // the run is judged, but something of it went wrong
-		b.app.code = b.app.explain(reason)
+		b.app.grave(reason)
 	}
-	b.show(j, r, f.path)
+	b.show(j, r, f.path, time.Since(in.began[n]))
 	return nil
 }
 
+// unmade notes the runs that a machine did not come to the end of, and why: the first of them is the one that it was at.
+func (in *inbox) unmade(err error) {
+	for _, j := range in.jobs[min(in.ended, len(in.jobs)):] {
+		in.b.fail(j, err)
+	}
+}
+
+// fail notes a run without a result. Of several, each is told of.
+func (b *batch) fail(j job, err error) {
+	b.mu.Lock()
+	b.failed = append(b.failed, failed{j, err})
+	b.mu.Unlock()
+	if len(b.jobs) > 1 || b.done != nil {
+		b.app.mu.Lock()
+		defer b.app.mu.Unlock()
+		fmt.Fprintf(b.app.err, "%s: ", j.x.Name)
+		b.app.explain(err)
+	}
+}
+
+// grave tells of an error that ends nothing, and keeps its exit code.
+func (a *app) grave(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.code = a.explain(err)
+}
+
 // show prints one run, as a run on this machine would have.
-func (b *batch) show(j job, r *result.Result, dir string) {
+func (b *batch) show(j job, r *result.Result, dir string, took time.Duration) {
+	if b.done != nil {
+		b.done(j, r, took)
+		return
+	}
 	if len(b.jobs) > 1 {
-		(&quietWatch{b, j}).end(r, dir)
+		(&quietWatch{b: b, j: j}).end(r, dir)
 		return
 	}
 	if b.flags.json {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,8 @@ var version = "0.1.0"
 // app is what every command shares.
 type app struct {
 	out, err io.Writer
-	code     int // exit code of a command that ended without an error
+	code     int        // exit code of a command that ended without an error
+	mu       sync.Mutex // of code, and of lines that belong together, where several machines are at work
 	color    string
 	// partial are the runs that were done before an error; unprinted is the first error of writing text.
 	partial   []*result.Result
@@ -129,7 +131,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	}
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
-		a.kernelsCmd(), a.diffCmd(), a.openCmd(), a.manCmd(), exitCodesTopic())
+		a.kernelsCmd(), a.diffCmd(), a.matrixCmd(), a.openCmd(), a.manCmd(), exitCodesTopic())
 	strict(root)
 	return root
 }

@@ -161,7 +161,7 @@ report.html, which opens in any browser.`,
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print the ip, sysctl, iptables and tcpdump commands that do the same, and touch nothing")
 	fl.BoolVar(&f.keep, "keep", false, "keep the lab after the run, until Enter or a signal, and say how to enter it")
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
-	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (for all: one for each experiment)")
+	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (default 1; for all: one for each experiment; with --kernel: machines, of several experiments one for each processor)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
 	fl.StringVar(&f.kernel, "kernel", "", "boot this kernel in a virtual machine and run there, in virtual time (no root): 6.1, a release, or a path")
 	fl.BoolVar(&f.realTime, "real-time", false, "with --kernel: let the machine's clock run with this one's")
@@ -190,12 +190,23 @@ func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 		return usage(explain.ValueOutOfRange, errors.New("--dry-run prints shell commands: leave --json away"))
 	case f.realTime && f.kernel == "":
 		return usage(explain.ValueOutOfRange, errors.New("--real-time is for a machine that --kernel boots"))
-	case f.kernel != "" && (f.keep || f.parallel > 1):
-		return usage(explain.ValueOutOfRange, errors.New("--kernel makes its runs one after the other, and its lab goes with the machine: leave --keep and --parallel away"))
+	case f.kernel != "" && f.keep:
+		return usage(explain.ValueOutOfRange, errors.New("--kernel makes its runs in a machine, and the lab goes with it: leave --keep away"))
 	case f.keep && (f.repeat > 1 || f.parallel > 1 || experiments > 1):
 		return usage(explain.ValueOutOfRange, errors.New("--keep holds one lab: name one experiment, and leave --repeat and --parallel away"))
 	}
 	return nil
+}
+
+// atOnce is how many labs, or machines, are at work at once where nobody said.
+func (f *runFlags) atOnce(names []string, experiments int) int {
+	switch {
+	case f.kernel != "":
+		return machines(experiments)
+	case slices.Contains(names, all):
+		return experiments
+	}
+	return f.parallel
 }
 
 func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
@@ -212,8 +223,8 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	if err := f.check(cmd.Flags().Changed("timeout"), len(xs)); err != nil {
 		return err
 	}
-	if slices.Contains(names, all) && f.kernel == "" && !cmd.Flags().Changed("parallel") {
-		f.parallel = len(xs)
+	if !cmd.Flags().Changed("parallel") {
+		f.parallel = f.atOnce(names, len(xs))
 	}
 	if f.dryRun {
 		for i, x := range xs {

@@ -15,6 +15,7 @@ type junitSuites struct {
 	Name    string   `xml:"name,attr"`
 	junitCounts
 	Suites []junitSuite `xml:"testsuite"`
+	took   time.Duration
 }
 
 type junitCounts struct {
@@ -59,23 +60,52 @@ type junitDetail struct {
 // that of its checks gets a testcase named "run" that says so.
 func JUnit(w io.Writer, runs ...*result.Result) error {
 	doc := junitSuites{Name: "tcplab"}
-	var total time.Duration
 	for _, r := range runs {
-		s := suite(r)
-		doc.Suites = append(doc.Suites, s)
-		doc.Tests += s.Tests
-		doc.Failures += s.Failures
-		doc.Errors += s.Errors
-		doc.Skipped += s.Skipped
-		total += r.Wall.Duration()
+		doc.add(suite(r, clean(r.Experiment.Name)), r.Wall.Duration())
 	}
-	doc.Time = junitTime(total)
+	return doc.write(w)
+}
+
+// MatrixJUnit writes a matrix as one JUnit document: a testsuite for each experiment and kernel, named "exp1-syn-loss on 6.12". Without a
+// result it has one testcase, "run", which is an error. runs holds the results by kernel name and experiment. What changes between kernels is no failure.
+func MatrixJUnit(w io.Writer, m *result.Matrix, runs map[[2]string]*result.Result) error {
+	doc := junitSuites{Name: "tcplab matrix"}
+	for _, row := range m.Rows {
+		for _, c := range row.Cells {
+			name := clean(row.Experiment + " on " + c.Kernel)
+			if r := runs[[2]string{c.Kernel, row.Experiment}]; r != nil {
+				doc.add(suite(r, name), c.Took.Duration())
+				continue
+			}
+			s := junitSuite{Name: name, junitCounts: junitCounts{Time: junitTime(0)}}
+			tc := junitCase{Classname: className(name), Name: "run", Time: s.Time}
+			s.judge(&tc, c.Verdict, c.Error, clean(c.Error))
+			s.Cases = append(s.Cases, tc)
+			doc.add(s, 0)
+		}
+	}
+	return doc.write(w)
+}
+
+// add counts a suite that took so long.
+func (d *junitSuites) add(s junitSuite, took time.Duration) {
+	s.Tests = len(s.Cases)
+	d.Suites = append(d.Suites, s)
+	d.Tests += s.Tests
+	d.Failures += s.Failures
+	d.Errors += s.Errors
+	d.Skipped += s.Skipped
+	d.took += took
+}
+
+func (d *junitSuites) write(w io.Writer) error {
+	d.Time = junitTime(d.took)
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
 	enc := xml.NewEncoder(w)
 	enc.Indent("", "  ")
-	if err := enc.Encode(doc); err != nil {
+	if err := enc.Encode(d); err != nil {
 		return fmt.Errorf("junit: %w", err)
 	}
 	_, err := io.WriteString(w, "\n")
@@ -84,8 +114,11 @@ func JUnit(w io.Writer, runs ...*result.Result) error {
 
 func junitTime(d time.Duration) string { return fmt.Sprintf("%.3f", max(d, 0).Seconds()) }
 
-func suite(r *result.Result) junitSuite {
-	s := junitSuite{Name: clean(r.Experiment.Name), Properties: properties(r)}
+// className groups testcases. A dot in it parts packages for those who read it, so a kernel's version must have none.
+func className(suite string) string { return "tcplab." + strings.ReplaceAll(suite, ".", "_") }
+
+func suite(r *result.Result, name string) junitSuite {
+	s := junitSuite{Name: name, Properties: properties(r)}
 	if !r.Started.IsZero() {
 		s.Timestamp = r.Started.UTC().Format("2006-01-02T15:04:05")
 	}
@@ -94,16 +127,15 @@ func suite(r *result.Result) junitSuite {
 	gaps := eventGaps(r)
 	for _, c := range r.Checks {
 		worst = result.Worse(worst, c.Verdict)
-		tc := junitCase{Classname: "tcplab." + s.Name, Name: clean(checkName(c)), Time: junitTime(gaps[c.ID])}
+		tc := junitCase{Classname: className(s.Name), Name: clean(checkName(c)), Time: junitTime(gaps[c.ID])}
 		s.judge(&tc, c.Verdict, checkMessage(c), checkText(r, c))
 		s.Cases = append(s.Cases, tc)
 	}
 	if len(r.Checks) == 0 || result.Worse(worst, r.Verdict) != worst {
-		tc := junitCase{Classname: "tcplab." + s.Name, Name: "run", Time: s.Time}
+		tc := junitCase{Classname: className(s.Name), Name: "run", Time: s.Time}
 		s.judge(&tc, r.Verdict, r.Reason, clean(r.Reason))
 		s.Cases = append(s.Cases, tc)
 	}
-	s.Tests = len(s.Cases)
 	return s
 }
 

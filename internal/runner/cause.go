@@ -12,24 +12,10 @@ import (
 	"github.com/tcplab/tcplab/sysctl"
 )
 
-// Cause is one difference between two kernels, or two settings, that changes a prediction. It was tested: A was predicted again with
-// this one thing as B has it.
-type Cause struct {
-	Name  string `json:"name"` // a sysctl "net.ipv4.tcp_syn_linear_timeouts", or a fact of kernel.Facts.Table: "SYN expiry"
-	A     string `json:"a"`    // its value on either side; empty: there is none
-	B     string `json:"b"`
-	Since string `json:"since,omitempty"` // the first kernel that has the knob; empty: not known, or always there
-	Code  string `json:"code,omitempty"`  // `tcplab explain` knows more
-	// Whole is true where this alone makes A's prediction B's.
-	Whole bool `json:"whole"`
-	// Changes is how many events of A it moves, adds or takes away.
-	Changes int `json:"changes"`
-}
-
 // Why is what Causes found.
 type Why struct {
 	Changes []result.Change `json:"changes"`
-	Causes  []Cause         `json:"causes"`
+	Causes  []result.Cause  `json:"causes"`
 	// Explained is true where the causes, all taken together, make A's prediction B's: nothing is left that they do not explain.
 	Explained bool `json:"explained"`
 }
@@ -79,7 +65,7 @@ func copyEnv(e experiments.Env) experiments.Env {
 
 // a lever turns one thing of an environment to what it is in another.
 type lever struct {
-	Cause
+	result.Cause
 	turn func(e *experiments.Env, to experiments.Env)
 }
 
@@ -87,7 +73,7 @@ type lever struct {
 func switches(a, b experiments.Env) []lever {
 	var out []lever
 	for _, name := range differing(a, b) {
-		c := Cause{Name: name, A: valueOf(a, name), B: valueOf(b, name)}
+		c := result.Cause{Name: name, A: valueOf(a, name), B: valueOf(b, name)}
 		if k, ok := sysctl.Lookup(name); ok && k.Since.First() != "" {
 			c.Since = k.Since.String()
 		}
@@ -121,11 +107,11 @@ func factLevers(a, b kernel.Facts) []lever {
 		if !ok || values[row[0]] == row[1] {
 			continue
 		}
-		c := Cause{Name: row[0], A: row[1], B: values[row[0]], Code: t.code}
+		c := result.Cause{Name: row[0], A: row[1], B: values[row[0]], Code: t.code}
 		out = append(out, lever{c, func(e *experiments.Env, to experiments.Env) { t.turn(&e.Facts, to.Facts) }})
 	}
 	if a.Version != b.Version { // rules that the oracle takes from the version itself
-		c := Cause{Name: "kernel version", A: a.Version.String(), B: b.Version.String()}
+		c := result.Cause{Name: "kernel version", A: a.Version.String(), B: b.Version.String()}
 		out = append(out, lever{c, func(e *experiments.Env, to experiments.Env) { e.Facts.Version = to.Facts.Version }})
 	}
 	return out

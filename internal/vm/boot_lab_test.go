@@ -104,8 +104,10 @@ func TestEnds(t *testing.T) {
 		{"eat", Options{}, []string{"ended before it had answered", "deadlocked on memory"}},
 		{"wait", Options{Virtual: time.Hour}, []string{"1h0m0s of virtual time are up"}},
 		{"spin", Options{Wall: 12 * time.Second}, []string{"did not end within 12s"}},
+		{"spin", Options{Silence: 11 * time.Second}, []string{"said nothing for 11s after"}},
 	} {
 		t.Run(c.request, func(t *testing.T) {
+			t.Parallel()
 			c.o.Kernel, c.o.Program, c.o.Request = k, program, []byte(c.request)
 			if c.o.Wall == 0 {
 				c.o.Wall = 2 * time.Minute

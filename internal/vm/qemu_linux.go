@@ -84,14 +84,26 @@ func Run(ctx context.Context, o Options, receive func(Message) error) (s Stats, 
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wall, &EndError{Why: fmt.Sprintf("the machine did not end within %v", o.Wall)})
 	defer cancel()
+	ctx, silent := context.WithCancelCause(ctx)
+	defer silent(nil)
 	m, err := start(ctx, path, o)
 	if err != nil {
 		return s, err
 	}
-	up := func() { s.Boot = time.Since(began) }
+	quiet := watchSilence(o.Silence, silent)
+	up := func() {
+		s.Boot = time.Since(began)
+		quiet.heard(msgUp)
+	}
 	got := make(chan error, 1)
-	go func() { got <- m.listen(up, receive) }()
+	go func() {
+		got <- m.listen(up, func(msg Message) error {
+			quiet.heard(msg.Name)
+			return receive(msg)
+		})
+	}()
 	heard := <-got // the pipe ends with the engine
+	quiet.stop()
 	if heard != nil {
 		m.kill()
 	}
@@ -102,6 +114,45 @@ func Run(ctx context.Context, o Options, receive func(Message) error) (s Stats, 
 		s.Peak = u.Maxrss << 10
 	}
 	return s, m.verdict(ctx, heard, ended)
+}
+
+// silence ends a machine that says nothing for too long.
+type silence struct {
+	bound time.Duration
+	timer *time.Timer // nil: nobody waits
+	mu    sync.Mutex
+	last  string // what it said last
+}
+
+func watchSilence(bound time.Duration, end context.CancelCauseFunc) *silence {
+	s := &silence{bound: bound}
+	if bound > 0 {
+		s.timer = time.AfterFunc(bound, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			after := "it was started"
+			if s.last != "" {
+				after = strconv.Quote(s.last)
+			}
+			end(&EndError{Why: fmt.Sprintf("the machine said nothing for %v after %s", bound, after)})
+		})
+	}
+	return s
+}
+
+func (s *silence) heard(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = what
+	if s.timer != nil {
+		s.timer.Reset(s.bound)
+	}
+}
+
+func (s *silence) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 }
 
 func (o Options) withDefaults() Options {

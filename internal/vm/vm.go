@@ -25,7 +25,9 @@ type Options struct {
 	RealTime bool
 	// Wall and Virtual bound the time of the host and that of the guest. Zero: DefaultWall, DefaultVirtual.
 	Wall, Virtual time.Duration
-	Memory        int // of the guest, in MiB; 0: DefaultMemory
+	// Silence bounds how long, by the host's clock, the guest may say nothing. Zero: Wall alone bounds it.
+	Silence time.Duration
+	Memory  int // of the guest, in MiB; 0: DefaultMemory
 }
 
 // The limits of a machine that names none.

@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
+)
+
+// fleet boots machines, so many at once, and counts what they took.
+type fleet struct {
+	app   *app
+	slots chan struct{} // as many as may run at once
+
+	mu  sync.Mutex
+	say sync.Mutex // one line at a time
+}
+
+func newFleet(a *app, atOnce int) *fleet { return &fleet{app: a, slots: make(chan struct{}, atOnce)} }
+
+// crew is the machines of one kernel, and what they took at most.
+type crew struct {
+	kernel   vm.Kernel
+	machines int
+	stats    vm.Stats
+}
+
+// boot makes the runs on another kernel, in machines of their own: each boots once for its share of the runs and makes them one after
+// the other.
+func (b *batch) boot(ctx context.Context) (err error) {
+	made := missing(b.flags.out)
+	for _, p := range made {
+		b.app.guard.Made(p)
+	}
+	defer func() { err = keepMade(made, err) }()
+	b.results = make([]*result.Result, len(b.jobs))
+	k, err := vm.Find(b.flags.kernel)
+	if err != nil {
+		return err
+	}
+	f := newFleet(b.app, b.flags.parallel)
+	_, err = f.run(ctx, b, k, b.flags.parallel)
+	return err
+}
+
+// run makes the runs of a batch in at most so many machines. A machine that ends takes its own runs with it and no others: those are
+// noted as failed. An error is returned where nothing at all was done.
+func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (crew, error) {
+	facts := factsOf(k)
+	parts := share(b.jobs, weights(b.jobs, facts), machines)
+	c := crew{kernel: k, machines: len(parts)}
+	f.note("booting Linux %s in %s%s\n", k.Release, b.flags.timeOf(), inMachines(len(parts)))
+	errs := make([]error, len(parts))
+	var wg sync.WaitGroup
+	for i, jobs := range parts {
+		wg.Go(func() {
+			select {
+			case f.slots <- struct{}{}:
+				defer func() { <-f.slots }()
+			case <-ctx.Done():
+				errs[i] = ctx.Err()
+				return
+			}
+			var s vm.Stats
+			if s, errs[i] = f.one(ctx, b, k, facts, jobs); errs[i] == nil {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				c.stats = vm.Stats{Boot: max(c.stats.Boot, s.Boot), Wall: max(c.stats.Wall, s.Wall), Peak: max(c.stats.Peak, s.Peak)}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		if ctx.Err() != nil {
+			return c, interrupted(ctx)
+		}
+		if slices.IndexFunc(b.results, func(r *result.Result) bool { return r != nil }) < 0 {
+			return c, errs[slices.IndexFunc(errs, func(err error) bool { return err != nil })]
+		}
+	}
+	if len(b.jobs) == 1 && len(b.failed) == 1 {
+		return c, b.failed[0].err
+	}
+	return c, nil
+}
+
+// one boots one machine for its runs. What it did not come to is noted.
+func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Stats, error) {
+	o, err := b.machine(k, facts, jobs)
+	if err != nil {
+		return vm.Stats{}, err
+	}
+	in := &inbox{b: b, jobs: jobs, folders: map[int]*folder{}, began: map[int]time.Time{}}
+	defer in.discard()
+	s, err := vm.Run(ctx, o, in.receive)
+	if err != nil {
+		in.unmade(err)
+		return s, err
+	}
+	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", k.Release, s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
+	return s, nil
+}
+
+func (f *fleet) note(format string, args ...any) {
+	f.say.Lock()
+	defer f.say.Unlock()
+	fmt.Fprintf(f.app.err, format, args...)
+}
+
+func inMachines(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", %d machines", n)
+}
+
+// machines is how many machines are booted at once where nobody said: one for each processor.
+func machines(jobs int) int { return max(1, min(runtime.NumCPU(), jobs)) }
+
+// share divides the runs among machines: the heaviest first, each to the machine that has the least to do. It depends on nothing but its
+// arguments, and a machine makes its runs in the order of the catalogue: the same command leaves the same bytes.
+func share(jobs []job, weight []time.Duration, machines int) [][]job {
+	sorted := slices.Clone(jobs)
+	slices.SortStableFunc(sorted, func(a, b job) int { return cmp.Compare(weight[b.n-1], weight[a.n-1]) })
+	parts := make([][]job, min(machines, len(jobs)))
+	load := make([]time.Duration, len(parts))
+	for _, j := range sorted {
+		least := 0
+		for i := range load {
+			if load[i] < load[least] {
+				least = i
+			}
+		}
+		parts[least] = append(parts[least], j)
+		load[least] += weight[j.n-1]
+	}
+	for _, p := range parts {
+		slices.SortFunc(p, func(a, b job) int { return cmp.Compare(a.n, b.n) })
+	}
+	return parts
+}
+
+// What a run costs the processor in a guest, from measurements of the whole catalogue on 6.1 and 6.12: a lab, each event, each hour in which
+// hardly anything happens. Only the proportions matter, and only to how well the runs are divided.
+const (
+	guestLab   = 500 * time.Millisecond
+	guestEvent = 12 * time.Millisecond
+	guestHour  = 250 * time.Millisecond
+)
+
+// weights are about how long a guest works at each run.
+func weights(jobs []job, facts *kernel.Facts) []time.Duration {
+	out := make([]time.Duration, len(jobs))
+	for i, p := range predictions(jobs, facts) {
+		out[i] = guestLab
+		if p != nil {
+			out[i] += time.Duration(len(p.Events))*guestEvent + time.Duration(float64(guestHour)*report.Estimate(p).Hours())
+		}
+	}
+	return out
+}
+
+// predictions are made once for each experiment and plan; nil where one cannot be made.
+func predictions(jobs []job, facts *kernel.Facts) []*result.Prediction {
+	out := make([]*result.Prediction, len(jobs))
+	if facts == nil {
+		return out
+	}
+	for i, j := range jobs {
+		if i > 0 && jobs[i-1].x == j.x { // repeated
+			out[i] = out[i-1]
+			continue
+		}
+		if p, err := predict(j.x, j.plan, *facts); err == nil {
+			out[i] = p
+		}
+	}
+	return out
+}
+
+// factsOf are those of a kernel that is not running, by its version. Debian's kernels have HZ=250; one that has not, or that differs
+// otherwise, asks other questions than were foreseen and works them out itself. Nil: not known.
+func factsOf(k vm.Kernel) *kernel.Facts {
+	const hz = 250
+	v, err := kernel.ParseVersion(k.Release)
+	if err != nil {
+		return nil
+	}
+	facts, err := kernel.Model(v, hz)
+	if err != nil {
+		return nil
+	}
+	return &facts
+}
+
+// machine is what is booted for some of the runs.
+func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Options, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return vm.Options{}, err
+	}
+	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
+		NoEvidence: b.flags.evidence == "off"}
+	for _, j := range jobs {
+		q.Runs = append(q.Runs, guestRun{j.x.Name, j.plan})
+	}
+	q.Foreseen = foresee(facts, jobs)
+	request, err := json.Marshal(q)
+	if err != nil {
+		return vm.Options{}, err
+	}
+	o := vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}
+	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
+	return o, nil
+}
+
+// Deadlines of a guest that is in order are never met, on a machine ten times as slow as ours and as busy. One that hangs is met by the
+// first of them.
+const (
+	wallBoot    = 4 * time.Minute // until the program runs, and for each run besides what it waits
+	wallHour    = 30 * time.Second
+	virtualRun  = 10 * time.Minute // for each run besides what is predicted
+	virtualSlow = 2                // times the prediction
+)
+
+// deadlines are those of a machine with some runs: how long it may say nothing, how long its clock and ours may go on in all.
+func deadlines(ps []*result.Prediction, realTime bool) (silence, virtual, wall time.Duration) {
+	wall = wallBoot
+	silence = wallBoot
+	for _, p := range ps {
+		lasts := vm.DefaultVirtual // not known
+		if p != nil {
+			lasts = virtualSlow*report.Estimate(p) + virtualRun
+		}
+		quiet := wallBoot + time.Duration(float64(wallHour)*lasts.Hours())
+		if realTime {
+			quiet += lasts
+		}
+		silence, virtual, wall = max(silence, quiet), virtual+lasts, wall+quiet
+	}
+	return silence, virtual, wall
+}
+
+// foresee predicts for a kernel before it runs.
+func foresee(facts *kernel.Facts, jobs []job) runner.Foreseen {
+	if facts == nil {
+		return nil
+	}
+	var wanted []runner.Wanted
+	for _, j := range jobs {
+		wanted = append(wanted, runner.Wanted{Experiment: j.x, Plan: j.plan})
+	}
+	return runner.Foresee(*facts, wanted)
+}
