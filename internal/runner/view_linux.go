@@ -318,16 +318,19 @@ func (v *view) states(looks []look) []result.State {
 	return out
 }
 
-// samples are the looks in which the kernel's timer was armed anew, which is what a reader wants to see of them.
+// samples are the looks that showed something new: another state, a timer that was armed anew, a window, a queue. The time that is left of
+// a timer is always another.
 func (v *view) samples(looks []look) []result.Sample {
 	var out []result.Sample
 	last := map[string]result.Sample{}
 	for _, l := range looks {
-		s, was := l.sample(v.origin), last[l.host]
-		if was.State != s.State || was.Timer != s.Timer || was.Retrans != s.Retrans || was.Backoff != s.Backoff || was.RTO != s.RTO {
+		s := l.sample(v.origin)
+		now := s
+		now.At, now.Expires = 0, 0
+		if was, ok := last[l.host]; !ok || was != now {
 			out = append(out, s)
 		}
-		last[l.host] = s
+		last[l.host] = now
 	}
 	return out
 }

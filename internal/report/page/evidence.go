@@ -3,7 +3,6 @@ package page
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
@@ -24,7 +23,9 @@ type evidence struct {
 func (c *composer) evidence(r *result.Result, id string) []evidence {
 	matters, baseline := c.sysctls(r)
 	var out []evidence
-	for _, e := range []evidence{matters, c.rules(r), c.captures(r), c.clock(r), c.stalls(r), c.params(r), baseline, c.samples(r), c.kernelFacts(r)} {
+	tables := []evidence{c.deaths(r, id), c.told(r), matters, c.rules(r), c.captures(r), c.clock(r), c.kernelEvents(r, id), c.counters(r), c.samples(r), c.stalls(r), c.params(r), baseline,
+		c.kernelFacts(r)}
+	for _, e := range tables {
 		if len(e.Rows) == 0 {
 			continue
 		}
@@ -155,26 +156,6 @@ func (c *composer) params(r *result.Result) evidence {
 	return e
 }
 
-func (c *composer) samples(r *result.Result) evidence {
-	e := evidence{Title: c.text("What inet_diag said of the sockets"), Heads: c.heads("time", "host", "state", "timer", "expires in", "repeats", "backoff", "RTO"), Folded: true}
-	for i, s := range r.Samples {
-		if i == mostRows {
-			e.Remark = c.textf("and %d more; result.json has all", len(r.Samples)-mostRows)
-			break
-		}
-		rto := ""
-		if s.RTO > 0 {
-			rto = report.Small(s.RTO.Duration())
-		}
-		expires := ""
-		if s.Timer != "" {
-			expires = report.Small(s.Expires.Duration())
-		}
-		e.Rows = append(e.Rows, append([]text{c.same(secs(s.At)), c.host(s.Host)}, c.cells(s.State, s.Timer, expires, fmt.Sprint(s.Retrans), fmt.Sprint(s.Backoff), rto)...))
-	}
-	return e
-}
-
 func (c *composer) kernelFacts(r *result.Result) evidence {
 	e := evidence{Title: c.text("Facts of the kernel that the prediction stands on"), Heads: c.heads("fact", "value", "from"), Folded: true, shared: true}
 	for _, f := range r.Kernel.Facts {
@@ -182,5 +163,3 @@ func (c *composer) kernelFacts(r *result.Result) evidence {
 	}
 	return e
 }
-
-func secs(s result.Seconds) string { return fmt.Sprintf("%.6f s", time.Duration(s).Seconds()) }

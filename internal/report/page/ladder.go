@@ -352,6 +352,12 @@ func (c *composer) facts(g report.Rung) string {
 	if p.Where != "" {
 		s += "  ✗ " + p.Where
 	}
+	if p.DropReason != "" {
+		s += "  " + p.DropReason + " (" + p.DropHook + ")"
+	}
+	if p.Cause != "" {
+		s += "  ↻ " + p.Cause
+	}
 	return c.clean(s)
 }
 

@@ -18,7 +18,10 @@ const (
 
 // A text is what the page shows, and the same in its other language, which the toggle puts in its place. Other is empty where both are the
 // same.
-type text struct{ Text, Other string }
+type text struct {
+	Text, Other string
+	Href        string // of a cell of a table that leads somewhere
+}
 
 // composer makes the parts of a page in one language.
 type composer struct {

@@ -35,8 +35,6 @@ var zhPage = []message{
 	{"CPU %d", "CPU {1}"}, {"the process of the %s", "{1}的进程"},
 	{"flag", "命令行"}, {"default", "默认值"}, {"kernel version %s", "内核版本 {1}"}, {"its file exists in %s", "{1} 中有它的文件"},
 	{"keepalive", "保活"},
-	{"What did not pass", "没有通过的"}, {"and %d more", "还有 {1} 项"}, {"and %d more; result.json has all", "还有 {1} 项；全部在 result.json 中"}, {"the same as in run %s", "与第 {1} 次运行相同"},
-	{"Its packets and its evidence are left out here, because this page holds much already: make a page of this run alone.", "这里略去它的报文和证据，因为本页已经很大：请单独为这次运行生成页面。"},
 }
 
 // zhNames are the names of packets and of what programs and sockets see, as arrows and checks carry them.
