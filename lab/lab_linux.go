@@ -52,7 +52,7 @@ type Host struct {
 
 	chains  sync.Mutex // one change or look of the iptables chains at a time
 	mu      sync.Mutex
-	window  int // InitialWindow; 0: not set
+	route   netlink.Route // metrics of it: what InitialWindow and ReceiveWindow set
 	rules   []*Filter
 	closers []func() error // in the order they were opened
 	changes []Change

@@ -73,6 +73,9 @@ func (h *Host) AwaitNoCarrier(context.Context) error { return ErrPlatform }
 // InitialWindow returns ErrPlatform.
 func (h *Host) InitialWindow(int) error { return ErrPlatform }
 
+// ReceiveWindow returns ErrPlatform.
+func (h *Host) ReceiveWindow(int, int) error { return ErrPlatform }
+
 // FlushMetrics returns ErrPlatform.
 func (h *Host) FlushMetrics() error { return ErrPlatform }
 

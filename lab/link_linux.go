@@ -10,7 +10,7 @@ import (
 )
 
 // SetLink sets this host's end of the link down or up, as `ip link set eth0 down` does. Down, the kernel forgets the routes and neighbours
-// of the link; up, SetLink puts back what the lab had made: the route, InitialWindow, the permanent neighbour. It returns when the link
+// of the link; up, SetLink puts back what the lab had made: the route, InitialWindow and ReceiveWindow, the permanent neighbour. It returns when the link
 // carries packets again.
 //
 // With the veth, the other end loses its carrier meanwhile. From the moment at which it knows (AwaitNoCarrier) its packets vanish before
@@ -31,13 +31,7 @@ func (h *Host) SetLink(ctx context.Context, up bool) error {
 			if err := h.up(nl, eth); err != nil {
 				return err
 			}
-			h.mu.Lock()
-			window := h.window
-			h.mu.Unlock()
-			if window == 0 {
-				return nil
-			}
-			return initialWindow(nl, eth, window)
+			return h.setRoute(nl, eth, func(*netlink.Route) {})
 		})
 	})
 	if err == nil && up {
@@ -65,53 +59,78 @@ func (h *Host) InitialWindow(segments int) error {
 	if segments < 0 {
 		return fmt.Errorf("%s: initial window of %d segments: want 1 or more, or 0 for the kernel's own", h.Name, segments)
 	}
+	return h.changeRoute(func(r *netlink.Route) { r.InitCwnd = segments })
+}
+
+// ReceiveWindow sets how many segments this host offers to take on a new connection, and how long it wants them, in bytes with the options of
+// each, as `ip route change ... initrwnd N advmss M` does: 1 and up. Zero is the kernel's own again. Other attributes of the route stay.
+func (h *Host) ReceiveWindow(segments, mss int) error {
+	if segments < 0 || mss < 0 {
+		return fmt.Errorf("%s: receive window of %d segments of %d bytes: want 1 or more, or 0 for the kernel's own", h.Name, segments, mss)
+	}
+	return h.changeRoute(func(r *netlink.Route) { r.InitRwnd, r.AdvMSS = segments, mss })
+}
+
+// changeRoute changes what the lab set of the route of its network, and remembers it.
+func (h *Host) changeRoute(change func(*netlink.Route)) error {
 	err := h.ns.Do(func() error {
 		return withRoute(func(nl *netlink.Handle) error {
 			eth, err := nl.LinkByName(Iface)
 			if err != nil {
 				return fmt.Errorf("find %s: %w", Iface, err)
 			}
-			return initialWindow(nl, eth, segments)
+			return h.setRoute(nl, eth, change)
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, permission(err))
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.window = segments
 	return nil
 }
 
-func initialWindow(nl *netlink.Handle, eth netlink.Link, segments int) error {
-	connected := func() (netlink.Route, error) {
-		routes, err := nl.RouteList(eth, unix.AF_INET)
-		if err != nil {
-			return netlink.Route{}, fmt.Errorf("list routes: %w", err)
-		}
-		for _, r := range routes {
-			if r.Scope == netlink.SCOPE_LINK && r.Gw == nil {
-				return r, nil
-			}
-		}
-		return netlink.Route{}, fmt.Errorf("no route of %s: want that of its network (is the link down?)", Iface)
+// setRoute gives the route of the network what the lab set of it before, and a change.
+func (h *Host) setRoute(nl *netlink.Handle, eth netlink.Link, change func(*netlink.Route)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	want := h.route
+	change(&want)
+	if metrics(want) == metrics(h.route) && metrics(want) == [3]int{} {
+		return nil
 	}
-	r, err := connected()
+	r, err := connected(nl, eth)
 	if err != nil {
 		return err
 	}
-	r.InitCwnd = segments
+	r.InitCwnd, r.InitRwnd, r.AdvMSS = want.InitCwnd, want.InitRwnd, want.AdvMSS
 	r.Flags = 0 // such as linkdown, which the kernel tells and does not take
 	if err := nl.RouteReplace(&r); err != nil {
-		return fmt.Errorf("set initcwnd %d: %w", segments, err)
+		return fmt.Errorf("set initcwnd, initrwnd, advmss to %v: %w", metrics(want), err)
 	}
-	if r, err = connected(); err != nil {
+	if r, err = connected(nl, eth); err != nil {
 		return err
 	}
-	if r.InitCwnd != segments {
-		return fmt.Errorf("initcwnd reads back as %d, want %d", r.InitCwnd, segments)
+	if metrics(r) != metrics(want) {
+		return fmt.Errorf("initcwnd, initrwnd, advmss read back as %v, want %v", metrics(r), metrics(want))
 	}
+	h.route = want
 	return nil
+}
+
+// metrics are what the lab sets of a route: 0 for what it leaves alone.
+func metrics(r netlink.Route) [3]int { return [3]int{r.InitCwnd, r.InitRwnd, r.AdvMSS} }
+
+// connected is the route of the lab's network.
+func connected(nl *netlink.Handle, eth netlink.Link) (netlink.Route, error) {
+	routes, err := nl.RouteList(eth, unix.AF_INET)
+	if err != nil {
+		return netlink.Route{}, fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Scope == netlink.SCOPE_LINK && r.Gw == nil {
+			return r, nil
+		}
+	}
+	return netlink.Route{}, fmt.Errorf("no route of %s: want that of its network (is the link down?)", Iface)
 }
 
 // include/uapi/linux/tcp_metrics.h

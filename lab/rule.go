@@ -23,6 +23,8 @@ type Rule struct {
 	Mask, Flags pcapout.Flags
 	// MinLength is the least length in bytes of an IP packet that it matches. Zero: any. From DataLength on there are only data segments.
 	MinLength int
+	// MaxLength is the greatest. Zero: any. Below DataLength there are only segments without data, where timestamps are on and data are not few.
+	MaxLength int
 	// Nth are the matching packets that it drops, counted from 1; the others pass. Each number counts once. Zero: all of them.
 	Nth []int
 	// Reject is what iptables answers with instead of being silent: "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable",
@@ -97,6 +99,12 @@ func DropData(port uint16, k ...int) Rule {
 	return Rule{Chain: "INPUT", ToPort: port, MinLength: DataLength, Nth: k, Text: text}
 }
 
+// DropBare drops the segments of an open connection to port that carry no data, where they arrive: acknowledgements and probes.
+func DropBare(port uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: port, Mask: pcapout.SYN | pcapout.ACK, Flags: pcapout.ACK, MaxLength: DataLength - 1,
+		Text: "TCP without data to :" + number(port)}
+}
+
 func plural(n int) string {
 	if n == 1 {
 		return ""
@@ -163,10 +171,18 @@ func (r Rule) match() []string {
 	if r.Mask != 0 {
 		spec = append(spec, "--tcp-flags", flagList(r.Mask), flagList(r.Flags))
 	}
-	if r.MinLength != 0 {
-		spec = append(spec, "-m", "length", "--length", strconv.Itoa(r.MinLength)+":65535")
+	if r.MinLength != 0 || r.MaxLength != 0 {
+		spec = append(spec, "-m", "length", "--length", strconv.Itoa(r.MinLength)+":"+strconv.Itoa(r.most()))
 	}
 	return spec
+}
+
+// most is MaxLength, or the length that no packet exceeds.
+func (r Rule) most() int {
+	if r.MaxLength == 0 {
+		return 65535
+	}
+	return r.MaxLength
 }
 
 func (r Rule) target() []string {
@@ -197,7 +213,7 @@ func (r Rule) check() error {
 // Matches reports whether a segment that passes the rule's chain is one of those it counts. Without Nth those are the ones it drops;
 // with Nth, Matcher tells which of them it drops.
 func (r Rule) Matches(s pcapout.Segment) bool {
-	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < r.MinLength {
+	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < r.MinLength || s.Size > r.most() {
 		return false
 	}
 	return (r.FromPort == 0 || r.FromPort == s.Src.Port()) && (r.ToPort == 0 || r.ToPort == s.Dst.Port()) && s.Flags&r.Mask == r.Flags

@@ -127,7 +127,7 @@ func TestNth(t *testing.T) {
 
 // TestSpecAccepted catches a rule that one of the two iptables programs does not take.
 func TestSpecAccepted(t *testing.T) {
-	rules := []Rule{DropSYN(1), DropSYNACK(1), DropACK(1), DropAllFrom(ServerAddr.Addr()), DropData(1, 15, 19)}
+	rules := []Rule{DropSYN(1), DropSYNACK(1), DropACK(1), DropAllFrom(ServerAddr.Addr()), DropData(1, 15, 19), DropBare(1)}
 	for _, chain := range []struct{ table, chain string }{
 		{"raw", "PREROUTING"}, {"raw", "OUTPUT"}, {"mangle", "POSTROUTING"}, {"mangle", "INPUT"}, {"mangle", "PREROUTING"}, {"", "OUTPUT"},
 	} {

@@ -22,6 +22,7 @@ func TestSpecs(t *testing.T) {
 		{"ACK", DropACK(80), []string{"-p tcp --dport 80 --tcp-flags ACK ACK -j DROP"}},
 		{"everything of a host", DropAllFrom(netip.MustParseAddr("10.0.0.7")), []string{"-s 10.0.0.7 -j DROP"}},
 		{"all data", DropData(80), []string{"-p tcp --dport 80 -m length --length 100:65535 -j DROP"}},
+		{"what carries no data", DropBare(80), []string{"-p tcp --dport 80 --tcp-flags SYN,ACK ACK -m length --length 0:99 -j DROP"}},
 		{"no flags", Rule{Mask: pcapout.SYN}, []string{"-p tcp --tcp-flags SYN NONE -j DROP"}},
 		{"rejected", Rule{ToPort: 80, Reject: "tcp-reset"}, []string{"-p tcp --dport 80 -j REJECT --reject-with tcp-reset"}},
 		{"out of order, and one twice: the second counts what the first lets through", DropData(80, 19, 15, 19), []string{
@@ -75,6 +76,7 @@ func TestMatcher(t *testing.T) {
 		{"ACK", DropACK(80), []int{2, 3, 4, 5, 6, 8}},
 		{"everything of the server", DropAllFrom(server.Addr()), []int{1, 7}},
 		{"all data", DropData(80), []int{3, 5, 6, 8}},
+		{"what carries no data, but for the SYN", DropBare(80), []int{2, 4}},
 		{"second and fourth data", DropData(80, 4, 2), []int{5, 8}},
 		{"none", DropData(81), nil},
 		{"TCP only", Rule{MinLength: 150}, []int{3, 5, 6, 8}},

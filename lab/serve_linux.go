@@ -33,7 +33,7 @@ func (c *served) serve() {
 	case c.s.o.Service == Echo:
 		err = c.echo()
 	case c.s.o.Service == Sink:
-		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 64<<10))
+		err = c.sink()
 	default:
 		err = c.http()
 	}
@@ -47,18 +47,48 @@ func (c *served) serve() {
 		return
 	}
 	if d := c.s.o.CloseDelay; d > 0 {
-		later := time.NewTimer(d)
-		select {
-		case <-later.C:
-		case <-c.s.closed:
-		}
-		later.Stop()
+		c.pause(d)
 	}
 	before := mono()
 	_ = c.file.Close() // Server.Close may have been first
 	after := mono()
 	c.forget()
 	c.say(Event{Event: Closed, At: after, Before: before, After: after, Bytes: c.bytes})
+}
+
+// pause waits for so long, or until the server is closed, which it tells by false.
+func (c *served) pause(d time.Duration) bool {
+	later := time.NewTimer(d)
+	defer later.Stop()
+	select {
+	case <-later.C:
+		return true
+	case <-c.s.closed:
+		return false
+	}
+}
+
+// sink reads and forgets, from when it is to read.
+func (c *served) sink() error {
+	b := make([]byte, 64<<10)
+	switch d := c.s.o.ReadAfter; {
+	case d < 0:
+		<-c.s.closed
+		return os.ErrClosed
+	case d > 0:
+		if !c.pause(d) {
+			return os.ErrClosed
+		}
+		before := mono()
+		n, err := c.Read(b)
+		if err != nil {
+			return err
+		}
+		after := mono()
+		c.say(Event{Event: Resumed, At: after, Before: before, After: after, Bytes: n})
+	}
+	_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, b)
+	return err
 }
 
 func (c *served) forget() {

@@ -75,6 +75,9 @@ func (o ListenOptions) listen(at netip.AddrPort) (*os.File, error) {
 	if !o.closes() {
 		return nil, fmt.Errorf("close %q: a %q server cannot", o.Close, o.Service)
 	}
+	if o.ReadAfter != 0 && o.Service != Sink {
+		return nil, fmt.Errorf("read after %v: a %q server cannot", o.ReadAfter, o.Service)
+	}
 	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
 	if at.Addr().Is4() {
 		sa.(*unix.SockaddrInet4).Addr = at.Addr().As4()

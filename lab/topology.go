@@ -90,6 +90,7 @@ const (
 	ShutDown   = agent.ShutDown   // shutdown(2) was called between Event.Before and Event.After
 	Closed     = agent.Closed     // close(2) was called between Event.Before and Event.After
 	Accepted   = agent.Accepted   // a server's accept(2) returned a connection from Event.Remote
+	Resumed    = agent.Resumed    // a server read again, between Event.Before and Event.After: ListenOptions.ReadAfter
 	Failed     = agent.Failed     // Event.Call failed with Event.Errno
 )
 
@@ -187,4 +188,10 @@ type ListenOptions struct {
 	// LowWater is SO_RCVLOWAT in bytes: the program sleeps until so much is there, so that no segment before meets a socket that the
 	// program holds, where the kernel merges segments and their acknowledgements (tcp_add_backlog). Zero: 1.
 	LowWater int
+	// ReadAfter is how long after accept(2) a Sink begins to read: what comes before stays in the kernel's buffer. Zero: at once; NeverReads:
+	// not before the server is closed.
+	ReadAfter time.Duration
 }
+
+// NeverReads is a ListenOptions.ReadAfter.
+const NeverReads time.Duration = -1

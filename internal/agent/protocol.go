@@ -91,6 +91,7 @@ const (
 // Data, and Closed with all the Bytes that the connection brought.
 const (
 	Accepted Kind = "accepted" // accept(2) returned a connection from Remote at At
+	Resumed  Kind = "resumed"  // a program that did not read for a while read Bytes by a call between Before and After
 )
 
 // Event is one line from the agent. Times are CLOCK_MONOTONIC.

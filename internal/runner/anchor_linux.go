@@ -138,7 +138,7 @@ func calls(events []lab.Event, asked bool) []lab.Event {
 	var out []lab.Event
 	for _, e := range events {
 		switch e.Event {
-		case lab.Connecting, lab.Sent, lab.ShutDown, lab.Closed:
+		case lab.Connecting, lab.Sent, lab.ShutDown, lab.Closed, lab.Resumed:
 			if !asked || len(out) == 0 || e.Asked != 0 {
 				out = append(out, e)
 			}
