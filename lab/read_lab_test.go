@@ -15,7 +15,7 @@ import (
 // TestReadAfter catches a server that reads before its time, or never: the window that it offers tells, and its events.
 func TestReadAfter(t *testing.T) {
 	const size = 500
-	for _, after := range []time.Duration{300 * time.Millisecond, Never} {
+	for _, after := range []time.Duration{300 * time.Millisecond, NeverReads} {
 		var seen log
 		l := build(t, Topology{Baseline: sysctl.Baseline, Observe: seen.observe})
 		if err := l.Server.ReceiveWindow(1, size+12); err != nil {
@@ -29,7 +29,7 @@ func TestReadAfter(t *testing.T) {
 		if _, err := c.Write(t.Context(), 2, size, 0); err != nil {
 			t.Fatal(err)
 		}
-		if after == Never {
+		if after == NeverReads {
 			awaitSegments(t, src, 1, func(g pcapout.Segment) bool { return g.Src == s.Addr && g.Window == 0 })
 			if got := seen.of("server", Received, Resumed); len(got) > 0 || s.Received() != 0 {
 				t.Errorf("never: got %v and %d bytes, want nothing", got, s.Received())

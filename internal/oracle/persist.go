@@ -1,0 +1,350 @@
+package oracle
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+const (
+	persistTimer = "persist timer" // ICSK_TIME_PROBE0: its Chain
+
+	// timeoutMin is TCP_TIMEOUT_MIN, in jiffies: a timer that TCP_USER_TIMEOUT shortens is not shorter.
+	timeoutMin = 2
+	// backoffMost is ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1 (tcp_probe0_when).
+	backoffMost = 10
+	// probeMany are probes that are predicted one by one: a bound for us, not the kernel's.
+	probeMany = 1000
+	// drainAfter is the least time from the write to the peer's read. Beyond its RTO the peer acknowledges what comes next at once
+	// (tcp_event_data_recv: the gap is longer than icsk_rto).
+	drainAfter = 500 * time.Millisecond
+)
+
+// ZeroWindow is a connection whose peer offers a window of one segment and does not read: one end writes two segments, the first fills the
+// window, and the second waits for it to open. The path has no delay.
+type ZeroWindow struct {
+	Host, Peer string        // who writes, and connects; who does not read. "" means "client" and "server"
+	Segment    int           // bytes of each segment, and of the peer's window, 100 to 1448
+	Write      time.Duration // from the connect(2)
+	Gone       bool          // nothing that is sent without data arrives at the peer any more, from before the write on
+
+	Retries2    int           // tcp_retries2, 0 to 255
+	RTOMax      time.Duration // as BlackHole's
+	RTOMin      time.Duration // as BlackHole's
+	UserTimeout time.Duration // TCP_USER_TIMEOUT in whole ms; 0: not set
+	// InvalidRatelimit is tcp_invalid_ratelimit of the peer: it answers probes at most this often; 0: always.
+	InvalidRatelimit time.Duration
+
+	// Drain is when the peer's program reads what is there, and from then on whatever comes, from the connect(2); 0: never.
+	Drain time.Duration
+	// Until is when the program of the end that writes stops to wait in read(2), and Close when it ends its sending side (shutdown(2)), not
+	// before Until; the peer then closes at once. 0: never. A connection that dies before does neither.
+	Until, Close time.Duration
+}
+
+// Predict returns the handshake, the segment that fills the window, the probes with their answers, the update that opens the window and
+// what follows from it, and the end: ETIMEDOUT, a look at a connection that lives on (Quiet), or the exchange of FINs.
+//
+// Source: tcp_probe_timer, tcp_clamp_probe0_to_user_timeout in net/ipv4/tcp_timer.c; tcp_send_probe0, tcp_check_probe_timer, tcp_probe0_when,
+// __tcp_select_window in net/ipv4/tcp_output.c; tcp_ack, tcp_ack_probe, tcp_validate_incoming in net/ipv4/tcp_input.c; tcp_cleanup_rbuf in
+// net/ipv4/tcp.c (6.18).
+func (z ZeroWindow) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	if z.Host == "" {
+		z.Host = "client"
+	}
+	if z.Peer == "" {
+		z.Peer = "server"
+	}
+	if err := z.validate(f, start); err != nil {
+		return timeline.Timeline{}, err
+	}
+	r := newPersistRule(z, f)
+	died, lived := false, false
+	tl := sweep(f, start, r.longest(), func(w *world) []happening {
+		s := &stuck{persistRule: r, w: w}
+		s.run()
+		died, lived = died || s.died, lived || !s.died
+		return s.out
+	})
+	if last := max(z.Drain, z.Until); last > 0 && died && lived {
+		return timeline.Timeline{}, fmt.Errorf("zero window: read or look at %v: the kernel may give the connection up just before or not: choose another time", last)
+	}
+	return tl, nil
+}
+
+func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
+	// The rules for what a connection with data needs are those of BlackHole.
+	shared := BlackHole{Cut: CutMid, Exchange: z.Write, Write: z.Write, Bytes: 1, Request: 1, Retries2: z.Retries2, RTOMax: z.RTOMax, RTOMin: z.RTOMin,
+		UserTimeout: z.UserTimeout}
+	if err := shared.validate(f, start); err != nil {
+		return err
+	}
+	last := max(z.Drain, z.Until, z.Close)
+	switch {
+	case z.Segment < 100 || z.Segment > segmentMax:
+		return fmt.Errorf("zero window: segments of %d bytes: want 100 to %d", z.Segment, segmentMax)
+	case z.Write < 100*time.Millisecond: // sooner, it could fall into the handshake
+		return fmt.Errorf("zero window: write at %v: want 100 ms or later", z.Write)
+	case z.InvalidRatelimit < 0:
+		return fmt.Errorf("zero window: tcp_invalid_ratelimit of %v: want 0 ms or more", z.InvalidRatelimit)
+	case z.Gone && z.Drain != 0:
+		return fmt.Errorf("zero window: read at %v by a peer that is gone: what comes after it is not modelled", z.Drain)
+	case z.Drain != 0 && z.Drain < z.Write+drainAfter:
+		return fmt.Errorf("zero window: read at %v: want %v or later, %v after the write", z.Drain, z.Write+drainAfter, drainAfter)
+	case z.Until != 0 && z.Until < max(z.Write, z.Drain)+10*time.Millisecond:
+		return fmt.Errorf("zero window: wait until %v: want it after the write and after the peer's read", z.Until)
+	case z.Close != 0 && (z.Drain == 0 || z.Until == 0 || z.Close < z.Until):
+		return fmt.Errorf("zero window: close at %v: want it after the window has opened, and not before the end of the wait", z.Close)
+	case z.Drain != 0 && z.Close == 0:
+		return fmt.Errorf("zero window: read at %v: want the time of close", z.Drain)
+	case !z.Gone && last == 0:
+		return fmt.Errorf("zero window: the peer answers, so this may never end: want the end of the wait")
+	}
+	r := newPersistRule(z, f)
+	apart := time.Duration(r.when(z.Retries2)) * f.Jiffy() // of probes, once the backoff is at its end
+	if n := last / apart; n > probeMany {
+		return fmt.Errorf("zero window: about %d probes, one every %v: up to %d are predicted", n, apart, probeMany)
+	}
+	return nil
+}
+
+// persistRule is a ZeroWindow in the kernel's units.
+type persistRule struct {
+	ZeroWindow
+	facts  kernel.Facts
+	baseJ  int64
+	most   int64 // the largest RTO
+	limitJ int64 // InvalidRatelimit
+	most2  int   // probes without an answer that end it
+}
+
+func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
+	r := persistRule{ZeroWindow: z, facts: f, limitJ: ceilJiffies(f, z.InvalidRatelimit), most2: z.Retries2}
+	if !f.Version.AtLeast(5, 0) {
+		r.most2++ // icsk_probes_out > max_probes until 3976535af0cb (5.0)
+	}
+	most := rtoMax
+	if z.RTOMax != 0 {
+		most = z.RTOMax
+	}
+	r.most = ceilJiffies(f, most)
+	e := newEstimator(f, z.RTOMin)
+	e.sample(linkOverhead) // the handshake
+	e.handshakeOver()
+	e.sample(linkOverhead) // the first segment
+	r.baseJ = max(e.rto(r.most), rtoMin(f))
+	return r
+}
+
+// when is tcp_probe0_when.
+func (r persistRule) when(backoff int) int64 {
+	return min(r.baseJ<<min(backoff, backoffMost), r.most)
+}
+
+// longest is the longest timer that is armed before the end.
+func (r persistRule) longest() int64 {
+	last := ceilJiffies(r.facts, max(r.Drain, r.Until, r.Close)-r.Write)
+	longest := r.when(0)
+	for at, n := longest, 1; n <= r.Retries2 && (last <= 0 || at <= last); n++ {
+		longest = r.when(n)
+		at += longest
+	}
+	return longest
+}
+
+// stuck plays a ZeroWindow in one world.
+type stuck struct {
+	persistRule
+	w    *world
+	out  []happening
+	slip time.Duration // of the calls
+	died bool
+
+	probesOut, backoff int    // icsk_probes_out, icsk_backoff
+	chain              string // persistTimer, or that of a timer which counts from the first probe and not from the one before
+	stamp              int64  // icsk_probes_tstamp: the first fire
+	stampNominal       time.Duration
+	stamped            bool
+	answered           int64 // last_oow_ack_time of the peer
+	hasAnswered        bool
+}
+
+func (s *stuck) run() {
+	host, peer, n := s.Host, s.Peer, uint32(s.Segment)
+	s.slip = s.w.call(0)
+	s.call(host, timeline.SYN, exact(0, 0, 0), 0, 0, "first SYN: time starts here")
+	s.call(peer, timeline.SYNACK, exact(0, 1, 0), 0, answerWithin, "answers the SYN at once; its window is one segment")
+	s.call(host, timeline.ACK, exact(1, 1, 0), 0, answerWithin, "answers the SYN-ACK at once")
+	s.call(host, timeline.Connected, timeline.Event{}, 0, answerWithin, "the SYN-ACK has come")
+	s.call(host, timeline.Data, exact(1, 1, s.Segment), s.Write, answerWithin, "the program writes two segments; the window takes one")
+	s.call(peer, timeline.ACK, exact(1, 1+n, 0), s.Write, answerWithin, "the first data is acknowledged at once (quickack); window 0")
+	s.probes()
+	if s.Drain > 0 {
+		s.drain()
+	}
+	if s.died {
+		return
+	}
+	if s.Until > 0 {
+		s.call(host, timeline.Quiet, timeline.Event{}, s.Until, answerWithin, "the program has waited in read() until then")
+		s.out[len(s.out)-1].outcome = s.Close == 0
+	}
+	if s.Close > 0 {
+		s.close()
+	}
+}
+
+// call adds what a program's call does at a planned time, or the answer to it.
+func (s *stuck) call(host string, what timeline.What, e timeline.Event, planned, late time.Duration, why string) {
+	at := planned
+	if planned > 0 {
+		at += s.slip
+	}
+	e.Host, e.What, e.At = host, what, planned
+	s.out = append(s.out, happening{Event: e, at: at, late: late, why: say("%s", why)})
+}
+
+// timed adds a packet of the persist timer's, or the answer to it.
+func (s *stuck) timed(host string, what timeline.What, n int, e timeline.Event, at int64, nominal time.Duration, why func() string) *happening {
+	e.Host, e.What, e.N, e.At, e.Chain = host, what, n, nominal, s.chain
+	s.out = append(s.out, happening{Event: e, at: s.w.instant(at), jiffy: at, why: why})
+	return &s.out[len(s.out)-1]
+}
+
+// probes is tcp_probe_timer, fire by fire, until the window opens, the program has waited long enough, or the connection dies.
+func (s *stuck) probes() {
+	over := time.Duration(1 << 62)
+	if s.Drain > 0 {
+		over = s.Drain + s.slip
+	} else if s.Until > 0 {
+		over = s.Until + s.slip
+	}
+	wait, note := s.when(0), ", the RTO, at least 200 ms"
+	nominal, longer := s.Write, s.w.fromJiffies(wait)
+	at := s.w.jiffy(s.Write + s.slip)
+	s.chain = persistTimer
+	for n := 1; ; n++ {
+		at = s.w.fire(at, wait)
+		if s.w.instant(at) >= over {
+			return
+		}
+		from, waited, text := nominal, longer, note
+		nominal += waited
+		why := say("%v + %v%s", from, waited, text)
+		if s.gaveUp(at) {
+			s.end(at, nominal)
+			return
+		}
+		s.probesOut++
+		wait, longer, note = s.next(at, nominal)
+		s.timed(s.Host, timeline.WindowProbe, n, exact(uint32(s.Segment), 1, 0), at, nominal, why)
+		if s.Gone || s.hasAnswered && s.limitJ > 0 && at-s.answered < s.limitJ { // tcp_oow_rate_limited
+			continue
+		}
+		s.hasAnswered, s.answered, s.probesOut = true, at, 0 // tcp_ack; tcp_ack_probe arms the timer again, with the same wait
+		s.timed(s.Peer, timeline.WindowProbeACK, 0, exact(1, uint32(s.Segment)+1, 0), at, nominal,
+			say("a number outside the window is answered at once; window 0"))
+	}
+}
+
+// gaveUp is the decision of tcp_probe_timer at a fire.
+func (s *stuck) gaveUp(at int64) bool {
+	user := ceilJiffies(s.facts, s.UserTimeout)
+	first := !s.stamped
+	if first {
+		s.stamped, s.stamp = true, at
+		s.stampNominal = s.Write + s.w.fromJiffies(s.baseJ)
+	}
+	switch v := s.facts.Version; {
+	case s.UserTimeout == 0:
+	case v.AtLeast(5, 11): // 9d9b1ee0b2d1
+		if !first && at-s.stamp >= user {
+			return true
+		}
+	case v.AtLeast(5, 1): // 9721e709fa68: only what is not answered counts
+		unanswered := jiffiesToMS(s.facts, int64(model(s.probesOut, uint64(s.baseJ), uint64(s.most))))
+		if unanswered >= s.UserTimeout.Milliseconds() {
+			return true
+		}
+	case v.AtLeast(4, 13):
+		ms := s.w.ms(s.w.instant(at)) - s.w.ms(s.w.instant(s.stamp))
+		if s.w.tick%millisecond == 0 {
+			ms = (at - s.stamp) * s.w.tick / millisecond
+		}
+		if !first && ms > s.UserTimeout.Milliseconds() {
+			return true
+		}
+	case v.AtLeast(3, 18): // b248230c3497
+		if !first && at-s.stamp > user {
+			return true
+		}
+	}
+	return s.probesOut >= s.most2
+}
+
+// next doubles the wait for after a probe, with tcp_clamp_probe0_to_user_timeout.
+func (s *stuck) next(at int64, nominal time.Duration) (wait int64, longer time.Duration, note string) {
+	note = ", doubled"
+	if s.backoff < s.Retries2 {
+		s.backoff++
+	} else {
+		note = ", as before: tcp_retries2 bounds the backoff"
+	}
+	if wait = s.when(s.backoff); wait == s.most {
+		note = fmt.Sprintf(", the largest RTO (%v)", s.w.fromJiffies(s.most))
+	}
+	longer = s.w.fromJiffies(wait)
+	if s.UserTimeout == 0 || !s.facts.Version.AtLeast(5, 11) { // 344db93ae3ee
+		return wait, longer, note
+	}
+	if left := max(ceilJiffies(s.facts, s.UserTimeout)-(at-s.stamp), timeoutMin); left < wait {
+		wait, s.chain = left, "TCP_USER_TIMEOUT"
+	}
+	if left := max(s.UserTimeout-(nominal-s.stampNominal), s.w.fromJiffies(timeoutMin)); left < longer {
+		longer, note = left, ", what is left of TCP_USER_TIMEOUT since the first probe"
+	}
+	return wait, longer, note
+}
+
+// end is tcp_write_err: nothing is sent.
+func (s *stuck) end(at int64, nominal time.Duration) {
+	s.died = true
+	n := s.probesOut
+	why := say("%v: the timer fires after %s without an answer, tcp_retries2=%d", nominal, plural(n, "probe"), s.Retries2)
+	if n < s.most2 {
+		why = say("%v: TCP_USER_TIMEOUT, %v, after the first probe; answers do not count", nominal, s.UserTimeout)
+	}
+	h := s.timed(s.Host, timeline.SocketError, 0, timeline.Event{Errno: "ETIMEDOUT"}, at, nominal, why)
+	h.outcome = true
+}
+
+// drain is the peer's read: tcp_cleanup_rbuf tells of the window, because it is twice what it was or more. The segment that waited fills it
+// again, until the program has read that one, too.
+func (s *stuck) drain() {
+	n := uint32(s.Segment)
+	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+n, 0), s.Drain, answerWithin, "the program reads: the kernel tells of the window by itself")
+	if s.died {
+		s.call(s.Host, timeline.RST, exact(1+n, 0, 0), s.Drain, answerWithin, "answers a segment of a connection that is gone")
+		return
+	}
+	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), s.Drain, answerWithin, "the window is open: the segment that waited goes at once")
+	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), s.Drain, answerWithin, "after so long a silence it is acknowledged at once, and fills the window")
+	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), s.Drain, 2*answerWithin, "the program has read that segment, too")
+}
+
+// close is shutdown(2) towards a peer that closes as soon as it reads the end. Its FIN carries the ACK of ours, where its program is sooner than
+// its delayed ACK.
+func (s *stuck) close() {
+	n := 2 * uint32(s.Segment)
+	s.call(s.Host, timeline.FIN, exact(1+n, 1, 0), s.Close, answerWithin, "the program ends the connection")
+	delay := Exchange{}.delay(s.facts)
+	at := s.w.fire(s.w.jiffy(s.Close+s.slip), delay)
+	h := s.timed(s.Peer, timeline.ACK, 0, exact(1, 2+n, 0), at, s.Close+s.w.fromJiffies(delay), say("only where the program there takes longer than its delayed ACK to close"))
+	h.Maybe, h.Chain = true, "delayed ACK"
+	s.call(s.Peer, timeline.FIN, exact(1, 2+n, 0), s.Close, 2*answerWithin, "the program there reads the end and closes: its FIN acknowledges ours")
+	s.call(s.Host, timeline.ACK, exact(2+n, 2, 0), s.Close, 2*answerWithin, "acknowledges the FIN at once")
+	s.call(s.Host, timeline.EndOfStream, timeline.Event{}, s.Close, readWithin, "the peer's FIN has come: the connection was alive to its end")
+	s.out[len(s.out)-1].outcome = true
+}
