@@ -43,7 +43,8 @@ var imports = map[string][]string{
 	"sysctl":            {},
 
 	// Programs of the project's own: they write the reference pages and measure. Nobody imports them.
-	"internal/docgen": {"experiments", "internal/cli", "internal/explain", "internal/kernel", "internal/report", "internal/runner", "lab", "sysctl"},
+	"internal/peer":   {"internal/timeline"}, // tcplab's names against tshark's, for a page
+	"internal/docgen": {"experiments", "internal/peer", "internal/cli", "internal/explain", "internal/kernel", "internal/report", "internal/runner", "lab", "sysctl"},
 	"internal/bench":  {"internal/kernel", "internal/netns", "internal/result", "lab", "sysctl"},
 
 	// For tests only: no row lets anyone import them.
