@@ -5,277 +5,288 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
-	"sync"
-
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 )
 
 // ErrNotTCP says that a packet is neither a TCP segment nor an ICMP error about one: ARP, UDP, neighbour discovery, a fragment.
 var ErrNotTCP = errors.New("neither a TCP segment nor an ICMP error about one")
 
-// Decode finds the TCP segment or ICMP error in a packet. The zero link is Ethernet. VLAN tags and IPv6 extension headers are stepped
-// over; in a tunnel the innermost IP packet counts. The error is ErrNotTCP for other traffic (errors.Is), and something else for
+// other is a packet that is not for tcplab, with the word for it. It is ErrNotTCP to errors.Is.
+type other string
+
+func (o other) Error() string        { return string(o) + ": " + ErrNotTCP.Error() }
+func (o other) Is(target error) bool { return target == ErrNotTCP }
+
+// The kinds of other traffic. What has no word of its own is otherTraffic.
+const (
+	otherTraffic  other = "other"
+	otherARP      other = "ARP"
+	otherUDP      other = "UDP"
+	otherICMP     other = "ICMP"
+	otherSCTP     other = "SCTP"
+	otherFragment other = "later fragment" // not the first piece of an IP packet: there is no TCP header in it
+)
+
+// OtherKind is what a packet is that Decode refused with ErrNotTCP: "ARP", "UDP", "ICMP", "SCTP", "later fragment" or "other". It is empty
+// for every other error.
+func OtherKind(err error) string {
+	var o other
+	if errors.As(err, &o) {
+		return string(o)
+	}
+	return ""
+}
+
+// Decode finds the TCP segment or ICMP error in a packet. The zero link is Ethernet. VLAN tags, MPLS labels, PPPoE and IPv6 extension headers
+// are stepped over; in a tunnel of IP in IP the innermost packet counts. The first fragment of a packet is decoded as far as it goes, with
+// the length of the fragment. The error is ErrNotTCP for other traffic (errors.Is, and OtherKind says what it is), and something else for
 // a packet that is malformed or cut short inside a header. No input makes it panic.
 func Decode(link LinkType, p Packet) (Segment, error) {
-	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
-	ip, err := d.network(link.orEthernet(), p.Data)
-	if err != nil {
-		return Segment{}, err
-	}
-	return d.segment(ip, p)
+	var s Segment
+	err := DecodeInto(&s, link, p)
+	return s, err
 }
 
-// decoder holds the layers that the parsers fill. Its layers point into the packet until the next one is decoded, so nothing of
-// them may go into a Segment without a copy.
+// DecodeInto is Decode for those who decode millions of packets: it fills in s anew and uses the memory of its SACK blocks again. After an
+// error s holds nothing of use.
+func DecodeInto(s *Segment, link LinkType, p Packet) error {
+	sack := s.Options.SACK[:0]
+	*s = Segment{}
+	ip, err := network(link.orEthernet(), p.Data)
+	if err != nil {
+		return err
+	}
+	d := decoder{s: s, sack: sack}
+	err = d.packet(ip)
+	if err != nil {
+		*s = Segment{}
+		s.Options.SACK = sack
+		switch {
+		case errors.Is(err, ErrNotTCP):
+			return err
+		case d.cut:
+			return fmt.Errorf("packet of %d bytes, %d captured: cut short inside a header: %w", p.OrigLen, len(p.Data), err)
+		}
+		return fmt.Errorf("packet of %d bytes: %w", p.OrigLen, err)
+	}
+	s.Time, s.Outgoing, s.Truncated = p.Time, p.Outgoing, d.cut
+	return nil
+}
+
+// Numbers of protocols (IANA).
+const (
+	protoHopByHop = 0
+	protoICMP     = 1
+	protoIPv4     = 4
+	protoTCP      = 6
+	protoUDP      = 17
+	protoIPv6     = 41
+	protoRouting  = 43
+	protoFragment = 44
+	protoAH       = 51
+	protoICMPv6   = 58
+	protoOptions  = 60
+	protoSCTP     = 132
+)
+
+// maxTunnels bounds how often IP lies in IP.
+const maxTunnels = 8
+
+// decoder walks through the headers of one IP packet.
 type decoder struct {
-	eth  layers.Ethernet
-	tag  layers.Dot1Q
-	sll  layers.LinuxSLL
-	sll2 layers.LinuxSLL2
-	ip4  layers.IPv4
-	ip6  layers.IPv6
-	ext  layers.IPv6ExtensionSkipper
-	frag layers.IPv6Fragment
-	tcp  layers.TCP
-	icm4 layers.ICMPv4
-	icm6 layers.ICMPv6
-
-	link   map[LinkType]*gopacket.DecodingLayerParser
-	v4, v6 *gopacket.DecodingLayerParser
-	types  []gopacket.LayerType
+	s        *Segment
+	sack     []SACKBlock
+	src, dst netip.Addr
+	cut      bool // the capture holds less than the packet
+	tunnels  int
 }
 
-var decoders = sync.Pool{New: func() any { return newDecoder() }}
-
-func newDecoder() *decoder {
-	d := &decoder{link: map[LinkType]*gopacket.DecodingLayerParser{}}
-	parser := func(first gopacket.LayerType, all ...gopacket.DecodingLayer) *gopacket.DecodingLayerParser {
-		p := gopacket.NewDecodingLayerParser(first, all...)
-		p.IgnoreUnsupported = true // a layer that is not in the list ends the walk; it is no error
-		return p
+// packet decodes an IP packet. The version is the packet's own, as the kernel checks it too (ip_rcv_core, ip6_rcv_core).
+func (d *decoder) packet(b []byte) error {
+	if len(b) == 0 {
+		return errors.New("empty IP packet: want at least a header")
 	}
-	d.link[LinkEthernet] = parser(layers.LayerTypeEthernet, &d.eth, &d.tag)
-	d.link[LinkLinuxSLL] = parser(layers.LayerTypeLinuxSLL, &d.sll, &d.tag)
-	d.link[LinkLinuxSLL2] = parser(layers.LayerTypeLinuxSLL2, &d.sll2, &d.tag)
-	// The fragment layer comes after the skipper and takes its place: behind a fragment header only the first piece has a TCP
-	// header, and the skipper does not look.
-	all := []gopacket.DecodingLayer{&d.ip4, &d.ip6, &d.ext, &d.frag, &d.tcp, &d.icm4, &d.icm6}
-	d.v4 = parser(layers.LayerTypeIPv4, all...)
-	d.v6 = parser(layers.LayerTypeIPv6, all...)
-	return d
-}
-
-// network returns the IP packet of a frame with whatever trails it.
-func (d *decoder) network(link LinkType, frame []byte) ([]byte, error) {
-	switch link {
-	case LinkRaw, LinkIPv4, LinkIPv6:
-		return frame, nil
+	if d.tunnels++; d.tunnels > maxTunnels {
+		return otherTraffic
 	}
-	p := d.link[link]
-	if p == nil {
-		return nil, fmt.Errorf("link type %v: want Ethernet (1), raw IP (101) or Linux cooked (113, 276)", link)
-	}
-	if err := p.DecodeLayers(frame, &d.types); err != nil {
-		return nil, fmt.Errorf("link header of %d bytes: %w", len(frame), err)
-	}
-	var last gopacket.DecodingLayer
-	switch d.types[len(d.types)-1] {
-	case layers.LayerTypeEthernet:
-		last = &d.eth
-	case layers.LayerTypeDot1Q:
-		last = &d.tag
-	case layers.LayerTypeLinuxSLL:
-		last = &d.sll
-	case layers.LayerTypeLinuxSLL2:
-		last = &d.sll2
-	}
-	if t := last.NextLayerType(); t != layers.LayerTypeIPv4 && t != layers.LayerTypeIPv6 {
-		return nil, ErrNotTCP
-	}
-	return last.LayerPayload(), nil
-}
-
-// segment decodes an IP packet. The version is the packet's own, as the kernel checks it too (ip_rcv_core, ip6_rcv_core).
-func (d *decoder) segment(ip []byte, p Packet) (Segment, error) {
-	parser, err := d.parser(ip)
-	if err != nil {
-		return Segment{}, err
-	}
-	s := Segment{Time: p.Time, Outgoing: p.Outgoing}
-	if err := parser.DecodeLayers(ip, &d.types); err != nil {
-		if parser.Truncated {
-			return s, fmt.Errorf("packet of %d bytes, %d captured: cut short inside a header: %w", p.OrigLen, len(p.Data), err)
-		}
-		return s, fmt.Errorf("packet of %d bytes: %w", p.OrigLen, err)
-	}
-	s.Truncated = parser.Truncated
-	last := d.types[len(d.types)-1]
-	var inner gopacket.LayerType // the innermost IP header
-	for _, t := range d.types {
-		if t == layers.LayerTypeIPv4 || t == layers.LayerTypeIPv6 {
-			inner = t
-		}
-	}
-	var src, dst netip.Addr
-	if inner == layers.LayerTypeIPv4 {
-		src, _ = netip.AddrFromSlice(d.ip4.SrcIP)
-		dst, _ = netip.AddrFromSlice(d.ip4.DstIP)
-		s.IPID, s.TTL, s.Size = d.ip4.Id, d.ip4.TTL, int(d.ip4.Length)
-	} else {
-		src, _ = netip.AddrFromSlice(d.ip6.SrcIP)
-		dst, _ = netip.AddrFromSlice(d.ip6.DstIP)
-		s.TTL, s.Size = d.ip6.HopLimit, len(d.ip6.Contents)+int(d.ip6.Length)
-	}
-	switch last {
-	case layers.LayerTypeTCP:
-		s.Src = netip.AddrPortFrom(src, uint16(d.tcp.SrcPort))
-		s.Dst = netip.AddrPortFrom(dst, uint16(d.tcp.DstPort))
-		d.fillTCP(&s, inner)
-		return s, nil
-	case layers.LayerTypeICMPv4, layers.LayerTypeICMPv6:
-		s.Src, s.Dst = netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
-		s.ICMP = d.icmp(last)
-	}
-	if s.ICMP == nil {
-		return Segment{}, ErrNotTCP
-	}
-	return s, nil
-}
-
-// parser picks the IP version by the first four bits.
-func (d *decoder) parser(ip []byte) (*gopacket.DecodingLayerParser, error) {
-	if len(ip) == 0 {
-		return nil, errors.New("empty IP packet: want at least a header")
-	}
-	switch v := ip[0] >> 4; v {
+	switch v := b[0] >> 4; v {
 	case 4:
-		return d.v4, nil
+		return d.ipv4(b)
 	case 6:
-		return d.v6, nil
+		return d.ipv6(b)
 	default:
-		return nil, fmt.Errorf("IP version %d: want 4 or 6", v)
+		return fmt.Errorf("IP version %d: want 4 or 6", v)
 	}
 }
 
-func (d *decoder) fillTCP(s *Segment, inner gopacket.LayerType) {
-	t := &d.tcp
-	s.Seq, s.Ack, s.Window = t.Seq, t.Ack, t.Window
-	for i, set := range [...]bool{t.FIN, t.SYN, t.RST, t.PSH, t.ACK, t.URG, t.ECE, t.CWR, t.NS} {
-		if set {
-			s.Flags |= 1 << i
-		}
+func (d *decoder) short(what string, have, want int) error {
+	d.cut = true
+	return fmt.Errorf("%s: %d bytes, want at least %d", what, have, want)
+}
+
+func (d *decoder) ipv4(b []byte) error {
+	if len(b) < 20 {
+		return d.short("IPv4 header", len(b), 20)
 	}
-	// What follows the IP header in the capture, and how much of it is not the TCP segment: IPv6 extension headers.
-	captured := len(t.Contents) + len(t.Payload)
-	if inner == layers.LayerTypeIPv4 {
-		s.Length = int(d.ip4.Length) - len(d.ip4.Contents) - len(t.Contents)
-		if captured-len(t.Contents) > s.Length {
-			s.Length = len(t.Payload) // BIG TCP: the total length is 0, and gopacket fills in at most 65535
-		}
-	} else {
-		rest := len(d.ip6.Payload) - captured
-		if d.ip6.HopByHop != nil {
-			rest += d.ip6.HopByHop.ActualLength
-		}
-		s.Length = int(d.ip6.Length) - rest - len(t.Contents)
-		if d.ip6.Length == 0 { // jumbogram: the length is in a hop-by-hop option, which gopacket has applied
-			s.Length = len(t.Payload)
-		}
+	head, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if head < 20 {
+		return fmt.Errorf("IPv4 header length %d: want at least 20", head)
 	}
-	s.Options = options(t.Options)
+	if total == 0 { // BIG TCP and segmentation offload: the length does not fit (iph_totlen)
+		total = len(b)
+	}
+	if total < head {
+		return fmt.Errorf("IPv4 total length %d: want at least the header's %d", total, head)
+	}
+	if len(b) < head {
+		return d.short("IPv4 header", len(b), head)
+	}
+	d.src, d.dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	d.s.IPID, d.s.TTL, d.s.Size = binary.BigEndian.Uint16(b[4:]), b[8], min(total, 0xffff)
+	if total < len(b) {
+		b = b[:total]
+	} else if total > len(b) {
+		d.cut = true
+	}
+	frag := binary.BigEndian.Uint16(b[6:])
+	if frag&0x1fff != 0 {
+		return otherFragment
+	}
+	d.s.Fragment = d.s.Fragment || frag&0x2000 != 0 // MF
+	return d.transport(b[9], b[head:], total-head)
+}
+
+func (d *decoder) ipv6(b []byte) error {
+	if len(b) < 40 {
+		return d.short("IPv6 header", len(b), 40)
+	}
+	length := int(binary.BigEndian.Uint16(b[4:]))
+	d.src, d.dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+	d.s.IPID, d.s.TTL, d.s.Size = 0, b[7], 40+length
+	next, rest := b[6], b[40:]
+	if length == 0 && (next == protoHopByHop || next == protoTCP) { // jumbogram, or an offloaded packet
+		length = len(rest)
+	}
+	if length < len(rest) {
+		rest = rest[:length]
+	} else if length > len(rest) {
+		d.cut = true
+	}
+	return d.extensions(next, rest, length)
+}
+
+// extensions steps over IPv6 extension headers. length is how many bytes of the packet follow, captured or not.
+func (d *decoder) extensions(next byte, b []byte, length int) error {
+	for {
+		var n int
+		switch next {
+		case protoHopByHop, protoRouting, protoOptions:
+			if len(b) < 8 {
+				return d.short("IPv6 extension header", len(b), 8)
+			}
+			n = int(b[1])*8 + 8
+		case protoAH:
+			if len(b) < 8 {
+				return d.short("IPv6 authentication header", len(b), 8)
+			}
+			n = int(b[1])*4 + 8
+		case protoFragment:
+			if len(b) < 8 {
+				return d.short("IPv6 fragment header", len(b), 8)
+			}
+			if n = 8; binary.BigEndian.Uint16(b[2:])&^7 != 0 {
+				return otherFragment
+			}
+			d.s.Fragment = d.s.Fragment || b[3]&1 != 0
+		default:
+			return d.transport(next, b, length)
+		}
+		if n > length {
+			return fmt.Errorf("IPv6 extension header of %d bytes in a packet that has %d left", n, length)
+		}
+		if n > len(b) {
+			return d.short("IPv6 extension header", len(b), n)
+		}
+		next, b, length = b[0], b[n:], length-n
+	}
+}
+
+// transport decodes what an IP packet carries: b is what was captured of length bytes.
+func (d *decoder) transport(proto byte, b []byte, length int) error {
+	switch proto {
+	case protoTCP:
+		return d.tcp(b, length)
+	case protoIPv4, protoIPv6:
+		return d.packet(b)
+	case protoICMP, protoICMPv6:
+		return d.icmp(proto == protoICMPv6, b)
+	case protoUDP:
+		return otherUDP
+	case protoSCTP:
+		return otherSCTP
+	}
+	return otherTraffic
+}
+
+func (d *decoder) tcp(b []byte, length int) error {
+	if len(b) < 20 {
+		return d.short("TCP header", len(b), 20)
+	}
+	head := int(b[12]>>4) * 4
+	if head < 20 {
+		return fmt.Errorf("TCP data offset %d: want at least 5", b[12]>>4)
+	}
+	if head > length {
+		return fmt.Errorf("TCP data offset %d: the segment has %d bytes", b[12]>>4, length)
+	}
+	if head > len(b) { // the snap length took options away: the rest is as good as ever
+		d.cut, head, d.s.OptionsCut = true, len(b), true
+		length -= int(b[12]>>4)*4 - head
+	}
+	s := d.s
+	s.Src = netip.AddrPortFrom(d.src, binary.BigEndian.Uint16(b))
+	s.Dst = netip.AddrPortFrom(d.dst, binary.BigEndian.Uint16(b[2:]))
+	s.Seq, s.Ack = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
+	s.Flags = Flags(binary.BigEndian.Uint16(b[12:]) & 0x1ff)
+	s.Window = binary.BigEndian.Uint16(b[14:])
+	s.Length = length - head
+	d.options(b[20:head])
+	return nil
 }
 
 // options copies the options that tcplab names; the lengths are those of tcp_parse_options.
-func options(in []layers.TCPOption) Options {
-	var o Options
-	for _, opt := range in {
-		d := opt.OptionData
+func (d *decoder) options(b []byte) {
+	o := &d.s.Options
+	o.SACK = d.sack
+	for len(b) > 0 {
 		switch {
-		case opt.OptionType == layers.TCPOptionKindMSS && len(d) == 2:
-			o.MSS = binary.BigEndian.Uint16(d)
-		case opt.OptionType == layers.TCPOptionKindWindowScale && len(d) == 1:
-			o.HasWScale, o.WScale = true, d[0]
-		case opt.OptionType == layers.TCPOptionKindSACKPermitted && len(d) == 0:
+		case b[0] == 0: // end of the list
+			return
+		case b[0] == 1:
+			b = b[1:]
+			continue
+		case len(b) < 2 || b[1] < 2 || int(b[1]) > len(b): // the kernel stops here too
+			return
+		}
+		kind, v := b[0], b[2:b[1]]
+		b = b[b[1]:]
+		switch {
+		case kind == 2 && len(v) == 2:
+			o.MSS = binary.BigEndian.Uint16(v)
+		case kind == 3 && len(v) == 1:
+			o.HasWScale, o.WScale = true, v[0]
+		case kind == 4 && len(v) == 0:
 			o.SACKPermitted = true
-		case opt.OptionType == layers.TCPOptionKindSACK && len(d) > 0 && len(d)%8 == 0:
-			for b := range slices.Chunk(d, 8) {
-				o.SACK = append(o.SACK, SACKBlock{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])})
+		case kind == 5 && len(v) > 0 && len(v)%8 == 0:
+			for ; len(v) > 0; v = v[8:] {
+				o.SACK = append(o.SACK, SACKBlock{binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])})
 			}
-		case opt.OptionType == layers.TCPOptionKindTimestamps && len(d) == 8:
+		case kind == 8 && len(v) == 8:
 			o.HasTimestamps = true
-			o.TSVal, o.TSEcr = binary.BigEndian.Uint32(d), binary.BigEndian.Uint32(d[4:])
-		case opt.OptionType == 34: // TCPOPT_FASTOPEN
-			o.HasFastOpen, o.FastOpen = true, slices.Clone(d)
-		case opt.OptionType == 254 && len(d) >= 2 && binary.BigEndian.Uint16(d) == 0xF989: // TCPOPT_EXP, TCPOPT_FASTOPEN_MAGIC
-			o.HasFastOpen, o.FastOpenExperimental, o.FastOpen = true, true, slices.Clone(d[2:])
+			o.TSVal, o.TSEcr = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])
+		case kind == 34: // TCPOPT_FASTOPEN
+			o.HasFastOpen, o.FastOpen = true, append([]byte(nil), v...)
+		case kind == 254 && len(v) >= 2 && binary.BigEndian.Uint16(v) == 0xF989: // TCPOPT_EXP, TCPOPT_FASTOPEN_MAGIC
+			o.HasFastOpen, o.FastOpenExperimental, o.FastOpen = true, true, append([]byte(nil), v[2:]...)
 		}
 	}
-	return o
-}
-
-// icmp returns nil where the message is no error or quotes no TCP header.
-func (d *decoder) icmp(version gopacket.LayerType) *ICMP {
-	var m ICMP
-	var quote []byte
-	if version == layers.LayerTypeICMPv4 {
-		m.Type, m.Code, quote = d.icm4.TypeCode.Type(), d.icm4.TypeCode.Code(), d.icm4.Payload
-		switch m.Type {
-		case layers.ICMPv4TypeDestinationUnreachable:
-			if m.Code == layers.ICMPv4CodeFragmentationNeeded {
-				m.MTU = uint32(d.icm4.Seq) // the second half of the unused word (RFC 1191 section 4)
-			}
-		case layers.ICMPv4TypeSourceQuench, layers.ICMPv4TypeRedirect, layers.ICMPv4TypeTimeExceeded, layers.ICMPv4TypeParameterProblem:
-		default:
-			return nil
-		}
-	} else {
-		m.Type, m.Code = d.icm6.TypeCode.Type(), d.icm6.TypeCode.Code()
-		if m.Type >= 128 || len(d.icm6.Payload) < 4 { // 128 and up inform, below are errors (RFC 4443 section 2.1)
-			return nil
-		}
-		quote = d.icm6.Payload[4:]
-		if m.Type == layers.ICMPv6TypePacketTooBig {
-			m.MTU = binary.BigEndian.Uint32(d.icm6.Payload)
-		}
-	}
-	if !m.quoted(quote) {
-		return nil
-	}
-	return &m
-}
-
-// quoted reads the IP header and the first 8 bytes behind it, which is all that a router must quote (RFC 792).
-func (m *ICMP) quoted(b []byte) bool {
-	var src, dst []byte
-	var next gopacket.LayerType
-	var tcp []byte
-	if len(b) == 0 {
-		return false
-	}
-	switch b[0] >> 4 {
-	case 4:
-		var ip layers.IPv4
-		if ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
-			return false
-		}
-		src, dst, next, tcp = ip.SrcIP, ip.DstIP, ip.NextLayerType(), ip.Payload
-	case 6:
-		var ip layers.IPv6
-		if ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
-			return false
-		}
-		src, dst, next, tcp = ip.SrcIP, ip.DstIP, ip.NextLayerType(), ip.Payload
-	}
-	if next != layers.LayerTypeTCP || len(tcp) < 8 {
-		return false
-	}
-	s, _ := netip.AddrFromSlice(src)
-	t, _ := netip.AddrFromSlice(dst)
-	m.Src = netip.AddrPortFrom(s, binary.BigEndian.Uint16(tcp))
-	m.Dst = netip.AddrPortFrom(t, binary.BigEndian.Uint16(tcp[2:]))
-	m.Seq = binary.BigEndian.Uint32(tcp[4:])
-	return true
 }

@@ -58,6 +58,9 @@ type Segment struct {
 	IPID      uint16 // identification; 0 for IPv6
 	TTL       uint8  // TTL or hop limit
 	Truncated bool   // the capture holds less than the IP packet
+	// OptionsCut: the capture ends inside the options. Those that are missing from Options may have been there.
+	OptionsCut bool
+	Fragment   bool // the first piece of an IP packet in fragments: Length is what this piece holds
 
 	ICMP *ICMP // nil for a TCP segment
 }
