@@ -35,7 +35,7 @@ func (d *direction) pays(at time.Time) (debt, bool) {
 
 // nameACK names a segment that has the ACK flag and nothing else. What it is depends on what the same end acknowledged before, which is
 // kept with the other direction.
-func (f *flow) nameACK(n *Named, s pcapout.Segment, from, to *direction) {
+func (f *flow) nameACK(n *Named, s *pcapout.Segment, from, to *direction) {
 	n.Detail = sackText(s, to)
 	if s.Window == 0 {
 		n.Detail = join("window 0", n.Detail)
@@ -63,7 +63,7 @@ func (f *flow) nameACK(n *Named, s pcapout.Segment, from, to *direction) {
 }
 
 // nameSameACK names an ACK with the same number as the one before.
-func (f *flow) nameSameACK(n *Named, s pcapout.Segment, from, to *direction) {
+func (f *flow) nameSameACK(n *Named, s *pcapout.Segment, from, to *direction) {
 	d, pays := from.pays(s.Time)
 	news := newSACK(s, to)
 	switch {
@@ -82,8 +82,9 @@ func (f *flow) nameSameACK(n *Named, s pcapout.Segment, from, to *direction) {
 	case pays || to.repeatedWithin(s.Time, from.patience()):
 		n.What, n.Detail = timeline.DuplicateACK, join("it had these bytes", n.Detail)
 		from.owed = debt{}
-	case !from.isnSeen && from.position(s.Seq) == from.high && from.spoke.After(to.spoke):
-		// Nobody sends an ACK that says nothing and answers nothing, but who probes. Its number would tell, had the capture begun earlier.
+	case !from.isnSeen && from.position(s.Seq) == from.high && from.spoke.After(to.spoke) && (!to.spoke.IsZero() || s.Time.Sub(from.spoke) >= leastInterval):
+		// Nobody sends an ACK that says nothing and answers nothing, but who probes. Its number would tell, had the capture begun earlier. Where the
+		// capture sees one direction only, it may answer what is not seen, unless it comes as slowly as a probe.
 		from.keepalives++
 		n.What, n.N = timeline.KeepaliveProbe, from.keepalives
 		to.owe(timeline.KeepaliveACK, "", s.Time)
@@ -92,11 +93,14 @@ func (f *flow) nameSameACK(n *Named, s pcapout.Segment, from, to *direction) {
 	}
 }
 
+// leastInterval is the shortest time between two keepalive probes, TCP_KEEPINTVL of 1 s, and less what a capture's clock may lack.
+const leastInterval = 900 * time.Millisecond
+
 // nameProbe names a probe of the peer, if s is one: a segment with the last number that the peer has acknowledged, so that it must answer
 // (RFC 9293 section 3.8.4; tcp_xmit_probe_skb). With a closed window it asks for the window, otherwise whether the peer is there. The two
 // are the same segment: a keepalive probe into a closed window is named a window probe, and a probe of a window that this capture point
 // did not see close is named a keepalive probe. Linux probes so too when its own OUTPUT chain drops data.
-func (f *flow) nameProbe(n *Named, s pcapout.Segment, from, to *direction) bool {
+func (f *flow) nameProbe(n *Named, s *pcapout.Segment, from, to *direction) bool {
 	if s.Length > 1 || !from.allAcked() || to.acked && to.position(s.Ack) < to.una {
 		return false
 	}
@@ -125,7 +129,7 @@ func (f *flow) nameProbe(n *Named, s pcapout.Segment, from, to *direction) bool 
 }
 
 // newSACK reports whether s says of any bytes for the first time that they arrived.
-func newSACK(s pcapout.Segment, to *direction) bool {
+func newSACK(s *pcapout.Segment, to *direction) bool {
 	for _, b := range to.blocks(s) {
 		if b.lo = max(b.lo, to.una); b.lo < b.hi && !covers(to.sacked, b) {
 			return true
@@ -136,7 +140,7 @@ func newSACK(s pcapout.Segment, to *direction) bool {
 
 // isDSACK reports whether the first block of s tells of bytes that arrived twice: it lies below the acknowledgement, or within the second
 // block (RFC 2883 section 4).
-func isDSACK(s pcapout.Segment, to *direction) bool {
+func isDSACK(s *pcapout.Segment, to *direction) bool {
 	b := to.blocks(s)
 	if len(b) == 0 {
 		return false
@@ -145,7 +149,7 @@ func isDSACK(s pcapout.Segment, to *direction) bool {
 }
 
 // sackText is the SACK blocks in words, with relative numbers.
-func sackText(s pcapout.Segment, to *direction) string {
+func sackText(s *pcapout.Segment, to *direction) string {
 	var out string
 	for i, b := range to.blocks(s) {
 		name := "SACK"
@@ -157,7 +161,7 @@ func sackText(s pcapout.Segment, to *direction) string {
 	return out
 }
 
-func windowText(window int64, s pcapout.Segment) string {
+func windowText(window int64, s *pcapout.Segment) string {
 	if s.Window == 0 {
 		return "window 0"
 	}

@@ -13,6 +13,7 @@ package analyse
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -36,6 +37,8 @@ type Options struct {
 
 // Connection is one TCP connection, or an attempt at one.
 type Connection struct {
+	// Number counts connections from 0 in the order of their first packet, as Wireshark's tcp.stream does.
+	Number         int
 	Client, Server netip.AddrPort
 	// ClientISN and ServerISN are the initial sequence numbers as on the wire. Where the SYN is not in the capture, the number is
 	// chosen so that the first byte that was seen has relative number 1, and ISNSeen is false. A server that gave up a half-open
@@ -88,36 +91,17 @@ type Named struct {
 // one tells. So a longer capture may give a packet another name than its beginning did. The time is linear in the number of segments, the
 // memory beside the result is that of what is in flight.
 func Analyse(segs []pcapout.Segment, o Options) []Connection {
-	var flows []*flow
-	current := map[pair]*flow{}
-	for i, s := range segs {
-		src, dst := s.Src, s.Dst
-		if s.ICMP != nil {
-			src, dst = s.ICMP.Src, s.ICMP.Dst
-		}
-		if !src.IsValid() || !dst.IsValid() {
-			continue
-		}
-		key := pairOf(src, dst)
-		f := current[key]
-		if f == nil || s.ICMP == nil && f.replacedBy(s) {
-			f = newFlow(s, src, dst, o)
-			current[key] = f
-			flows = append(flows, f)
-		}
-		n := Named{Segment: i, Time: s.Time}
-		if s.ICMP != nil {
-			f.nameICMP(&n, s)
-		} else {
-			f.name(&n, s)
-		}
-		f.c.Packets = append(f.c.Packets, n)
+	var conns []*Connection
+	st := NewStream(StreamOptions{Options: o, MaxOpen: math.MaxInt, keep: true, begun: func(f *flow) { conns = append(conns, &f.c) }, Packet: func(c *Connection, n Named) {
+		c.Packets = append(c.Packets, n)
+	}, Renamed: func(c *Connection, index int, n Named) { c.Packets[index] = n }})
+	for i := range segs {
+		st.Add(i, &segs[i])
 	}
-	out := make([]Connection, len(flows))
-	for i, f := range flows {
-		f.c.ClientISN, f.c.ClientISNSeen = f.client.isn, f.client.isnSeen
-		f.c.ServerISN, f.c.ServerISNSeen = f.server.isn, f.server.isnSeen
-		out[i] = f.c
+	st.Close()
+	out := make([]Connection, len(conns))
+	for i, c := range conns {
+		out[i] = *c
 	}
 	return out
 }
@@ -135,14 +119,4 @@ func (c Connection) Timeline(origin time.Time) timeline.Timeline {
 	}
 	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return t
-}
-
-// pair is two ends in an order that does not depend on the direction.
-type pair struct{ a, b netip.AddrPort }
-
-func pairOf(x, y netip.AddrPort) pair {
-	if x.Compare(y) > 0 {
-		x, y = y, x
-	}
-	return pair{x, y}
 }

@@ -20,6 +20,7 @@ type direction struct {
 	acknowledged
 	repeats
 	idle
+	points points
 
 	finSeen bool
 	fin     int64 // position of the FIN
@@ -35,6 +36,7 @@ type direction struct {
 	// that end. Meaningless until delayKnown.
 	delay      time.Duration
 	delayKnown bool
+	unseen     int64         // bytes that were acknowledged and did not pass here
 	srtt       time.Duration // smoothed round trip as this end measures it, roughly (RFC 6298); 0: no sample
 }
 
@@ -90,7 +92,7 @@ func (d *direction) sawData(lo int64, n int) bool {
 	}
 	i := reaches(d.seen, lo+1)
 	again := i < len(d.seen) && d.seen[i].lo <= lo
-	d.seen = add(d.seen, span{lo, lo + int64(n)})
+	d.seen = bounded(add(d.seen, span{lo, lo + int64(n)}))
 	return again
 }
 
@@ -139,11 +141,15 @@ type acknowledged struct {
 	sacked      []span // above una, sorted, apart
 }
 
+// unseenOK reports whether an acknowledgement of what did not pass here is no sign of a lossy capture: nothing of this direction has passed
+// yet, or only a window probe.
+func (d *direction) unseenOK() bool { return !d.acked || d.windowProbes > 0 }
+
 // allAcked reports whether nothing is in flight.
 func (d *direction) allAcked() bool { return d.acked && d.una >= d.high }
 
 // acknowledge takes the acknowledgement of a segment that the other end sent. window is in bytes.
-func (d *direction) acknowledge(s pcapout.Segment, window int64, other *direction) {
+func (d *direction) acknowledge(s *pcapout.Segment, window int64, other *direction) {
 	p := d.position(s.Ack)
 	if p > d.high+farAhead || d.acked && p < d.una {
 		return // of something never sent, or older than what is known
@@ -160,7 +166,7 @@ func (d *direction) acknowledge(s pcapout.Segment, window int64, other *directio
 	}
 	for _, b := range d.blocks(s) {
 		if b.lo = max(b.lo, d.una); b.lo < b.hi && !covers(d.sacked, b) {
-			d.sacked = add(d.sacked, b)
+			d.sacked = bounded(add(d.sacked, b))
 			d.hinted = s.Time
 		}
 	}
@@ -170,7 +176,12 @@ func (d *direction) acknowledge(s pcapout.Segment, window int64, other *directio
 func (d *direction) advance(p int64, at time.Time, other *direction) {
 	d.acked, d.una, d.dups = true, p, 0
 	d.learned, d.hinted = at, at
-	d.high = max(d.high, p) // a packet is missing from the capture, or the byte of a window probe was taken
+	if p > d.high { // a packet is missing from the capture, or the byte of a window probe was taken
+		if !d.unseenOK() {
+			d.unseen += p - d.high
+		}
+		d.high = p
+	}
 	d.progress()
 	d.early = d.early && p <= d.position(d.isn+1) // the third packet acknowledges the SYN-ACK alone
 	n := 0
@@ -188,7 +199,7 @@ func (d *direction) advance(p int64, at time.Time, other *direction) {
 }
 
 // blocks are the SACK blocks of a segment as positions in d, without those that cannot be.
-func (d *direction) blocks(s pcapout.Segment) []span {
+func (d *direction) blocks(s *pcapout.Segment) []span {
 	var out []span
 	for _, b := range s.Options.SACK {
 		lo := d.position(b.Left)
@@ -207,6 +218,18 @@ func add(spans []span, s span) []span {
 		s.lo, s.hi = min(s.lo, spans[j].lo), max(s.hi, spans[j].hi)
 	}
 	return slices.Replace(spans, i, j, s)
+}
+
+// maxSpans bounds the holes that are remembered in a direction. A capture that lost packets leaves holes that nothing fills.
+const maxSpans = 1 << 12
+
+// bounded joins the older half of spans where they are too many: what lies between them then counts as seen.
+func bounded(spans []span) []span {
+	if len(spans) < maxSpans {
+		return spans
+	}
+	spans[maxSpans/2].lo = spans[0].lo
+	return slices.Delete(spans, 0, maxSpans/2)
 }
 
 // covers reports whether s lies in one of spans.

@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/pcapout"
@@ -10,6 +11,13 @@ import (
 // flow is a connection while it is being read.
 type flow struct {
 	c              Connection
+	key            pair
+	packets        int // so far
+	stream         *Stream
+	sum            tally
+	link           [lists]links
+	lastAt         time.Time
+	closedAt       time.Time // zero: not closed
 	client, server direction
 	established    bool // the client has acknowledged a SYN-ACK, or the handshake is not in the capture
 	reset          bool
@@ -17,7 +25,7 @@ type flow struct {
 }
 
 // newFlow begins a connection with its first segment, which went, or is quoted as going, from src to dst.
-func newFlow(s pcapout.Segment, src, dst netip.AddrPort, o Options) *flow {
+func newFlow(s *pcapout.Segment, src, dst netip.AddrPort, o Options) *flow {
 	var fromClient, handshake bool
 	switch {
 	case s.ICMP == nil && s.Flags.Has(pcapout.SYN) && !s.Flags.Has(pcapout.RST):
@@ -36,7 +44,7 @@ func newFlow(s pcapout.Segment, src, dst netip.AddrPort, o Options) *flow {
 }
 
 // replacedBy reports whether s begins another connection between the same ends.
-func (f *flow) replacedBy(s pcapout.Segment) bool {
+func (f *flow) replacedBy(s *pcapout.Segment) bool {
 	if !s.Flags.Has(pcapout.SYN) || s.Flags.Has(pcapout.ACK) || s.Flags.Has(pcapout.RST) {
 		return false
 	}
@@ -56,7 +64,7 @@ func (f *flow) side(addr netip.AddrPort) (from, to *direction, name string) {
 }
 
 // name fills in what segment s is, and remembers what it carried.
-func (f *flow) name(n *Named, s pcapout.Segment) {
+func (f *flow) name(n *Named, s *pcapout.Segment) {
 	from, to, who := f.side(s.Src)
 	isSYN := s.Flags.Has(pcapout.SYN) && !s.Flags.Has(pcapout.RST)
 	hasACK := s.Flags.Has(pcapout.ACK)
@@ -91,7 +99,7 @@ func (f *flow) name(n *Named, s pcapout.Segment) {
 }
 
 // begin gives the directions that s shows for the first time their initial numbers.
-func (f *flow) begin(s pcapout.Segment, from, to *direction, isSYN bool) {
+func (f *flow) begin(s *pcapout.Segment, from, to *direction, isSYN bool) {
 	switch {
 	case isSYN && (!from.started || !f.established && from.isn != s.Seq):
 		f.renewed = f.renewed || from.isnSeen // a server's half-open connection, made anew
@@ -107,7 +115,7 @@ func (f *flow) begin(s pcapout.Segment, from, to *direction, isSYN bool) {
 }
 
 // nameICMP fills in an ICMP error by the segment that it quotes.
-func (f *flow) nameICMP(n *Named, s pcapout.Segment) {
+func (f *flow) nameICMP(n *Named, s *pcapout.Segment) {
 	n.What = timeline.ICMP
 	from, _, _ := f.side(s.ICMP.Src)
 	if !from.started {

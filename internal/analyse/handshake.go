@@ -22,6 +22,7 @@ type handshake struct {
 
 	sackPermitted bool
 	hasScale      bool
+	vague         bool // the options of the SYN are not all in the capture
 	scale         uint8
 }
 
@@ -38,7 +39,7 @@ func (d *direction) patience() time.Duration {
 }
 
 // nameSYN names a segment with the SYN flag.
-func (f *flow) nameSYN(n *Named, s pcapout.Segment, from, to *direction) {
+func (f *flow) nameSYN(n *Named, s *pcapout.Segment, from, to *direction) {
 	hasACK := s.Flags.Has(pcapout.ACK)
 	if s.Seq != from.isn {
 		n.What, n.Detail = timeline.SYN, "a stray of another connection"
@@ -48,6 +49,7 @@ func (f *flow) nameSYN(n *Named, s pcapout.Segment, from, to *direction) {
 		to.owe(timeline.ChallengeACK, "answers a stray SYN", s.Time)
 		return
 	}
+	from.vague = s.OptionsCut
 	from.sackPermitted, from.hasScale = s.Options.SACKPermitted, s.Options.HasWScale
 	from.scale = min(s.Options.WScale, 14) // TCP_MAX_WSCALE
 	if hasACK {
@@ -75,7 +77,7 @@ func (f *flow) nameSYN(n *Named, s pcapout.Segment, from, to *direction) {
 // nameSYNACK tells why a SYN-ACK was sent. tcp_check_req() answers a repeated SYN at once, reqsk_timer_handler() sends when nobody asked.
 // Where both happen in one tick the order is free: the first that comes after the SYN is the answer. Nothing in the segments tells them
 // apart: both echo the timestamp of the first SYN.
-func (f *flow) nameSYNACK(n *Named, s pcapout.Segment, from, to *direction) {
+func (f *flow) nameSYNACK(n *Named, s *pcapout.Segment, from, to *direction) {
 	from.synACKs++
 	switch {
 	case from.synACKs == 1:
@@ -115,16 +117,21 @@ func (d *direction) answersSYN(at time.Time) bool {
 	return d.asked > 0 && since <= d.patience() && (d.delay < soonest || since >= d.delay*7/8)
 }
 
-// sack reports whether this connection has SACK. Where the handshake is not in the capture it is taken to have: everybody has.
+// sack reports whether this connection has SACK. Where the options of the handshake are not in the capture it is taken to have: everybody has.
 func (f *flow) sack() bool {
-	if !f.client.isnSeen || !f.server.isnSeen {
+	if !f.agreed() {
 		return true
 	}
 	return f.client.sackPermitted && f.server.sackPermitted
 }
 
+// agreed reports whether the options of both SYNs are known.
+func (f *flow) agreed() bool {
+	return f.client.isnSeen && f.server.isnSeen && !f.client.vague && !f.server.vague
+}
+
 // scale is the shift of the windows that an end announces (RFC 7323 section 2.2): both must have offered it, and none is used in a SYN.
-func (f *flow) scale(from *direction, s pcapout.Segment) uint8 {
+func (f *flow) scale(from *direction, s *pcapout.Segment) uint8 {
 	if s.Flags.Has(pcapout.SYN) || !f.client.hasScale || !f.server.hasScale {
 		return 0
 	}
@@ -132,7 +139,7 @@ func (f *flow) scale(from *direction, s pcapout.Segment) uint8 {
 }
 
 // fastOpen says in words what a SYN or SYN-ACK does about Fast Open (RFC 7413).
-func fastOpen(s pcapout.Segment, to *direction) string {
+func fastOpen(s *pcapout.Segment, to *direction) string {
 	var out string
 	if s.Options.HasFastOpen {
 		out = fmt.Sprintf("Fast Open cookie, %d bytes", len(s.Options.FastOpen))

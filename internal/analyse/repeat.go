@@ -2,6 +2,7 @@ package analyse
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -22,7 +23,8 @@ type repeats struct {
 
 // guess is a name that the next repeat may change.
 type guess struct {
-	index int // in Connection.Packets
+	index int   // of the packet in its connection
+	named Named // as it is named now
 	span
 	at  time.Time
 	gap time.Duration // silence before it
@@ -56,7 +58,7 @@ const (
 func (f *flow) roundTrip() time.Duration { return f.client.delay + f.server.delay }
 
 // nameData names a segment with data or FIN.
-func (f *flow) nameData(n *Named, s pcapout.Segment, from, to *direction) {
+func (f *flow) nameData(n *Named, s *pcapout.Segment, from, to *direction) {
 	lo := from.position(s.Seq)
 	b := span{lo, lo + int64(s.Length)}
 	isFIN := s.Flags.Has(pcapout.FIN)
@@ -83,24 +85,33 @@ func (f *flow) nameData(n *Named, s pcapout.Segment, from, to *direction) {
 	case fills:
 		n.Detail = "fills a gap: late, or the first copy did not pass here"
 	case !isFIN && f.isProbe(from, s.Time):
-		n.What, n.Detail = timeline.TailLossProbe, "new data after silence"
-		from.probed, from.guess = true, &guess{index: len(f.c.Packets), span: b, at: s.Time, new: true}
+		n.What, n.Detail = timeline.TailLossProbe, newAfterSilence
+		from.probed, from.guess = true, &guess{index: f.packets, span: b, at: s.Time, new: true}
 	}
 	if again {
 		from.repeatedAt = s.Time
 	}
 	if from.acked && b.hi <= from.una {
 		to.owe(timeline.DuplicateACK, "", s.Time)
-	} else if from.acked && f.client.isnSeen && f.server.isnSeen && b.lo > from.una+from.window {
+	} else if from.acked && f.agreed() && b.lo > from.una+from.window {
 		to.owe(timeline.ChallengeACK, "answers data outside the window", s.Time)
 	}
 	from.sends(b, s.Time)
 }
 
+// maxCounts bounds the counters of repeats in a direction. They are for N only.
+const maxCounts = 1 << 12
+
 // nameRepeat names bytes that passed before. The cause of a repeated FIN is told in words only: it stays a repeated FIN.
 func (f *flow) nameRepeat(n *Named, at time.Time, from *direction, b span) {
 	if from.counts == nil {
 		from.counts = map[int64]int{}
+	}
+	if len(from.counts) >= maxCounts { // forget what arrived; where nothing does, everything
+		maps.DeleteFunc(from.counts, func(lo int64, _ int) bool { return from.acked && lo < from.una })
+		if len(from.counts) >= maxCounts {
+			clear(from.counts)
+		}
 	}
 	from.counts[b.lo]++
 	what, count, detail := f.cause(at, from, b)
@@ -183,7 +194,7 @@ func (f *flow) timer(at time.Time, from *direction, b span, missing bool) (timel
 	case f.sack() && !missing && !from.early && from.una >= from.loss && from.fires == 0 && !from.probed && last:
 		from.probed = true
 		if first {
-			from.guess = &guess{index: len(f.c.Packets), span: b, at: at, gap: silence}
+			from.guess = &guess{index: f.packets, span: b, at: at, gap: silence}
 		}
 		return timeline.TailLossProbe, 0, detail
 	case first:
@@ -201,21 +212,25 @@ func (f *flow) decide(at time.Time, from *direction, b span) {
 		return
 	}
 	from.guess = nil
-	p := &f.c.Packets[g.index]
+	p := &g.named
 	if g.new {
 		if b == g.span { // a probe is out only once: so this is the probe, and that was the application
+			was := g.named
 			p.What, p.Detail, from.probed = timeline.Data, "", false
+			f.rename(g, was)
 		}
 		return
 	}
 	// Twice the time; the wheel makes the first gap up to an eighth longer, or the second.
 	if gap := at.Sub(g.at); b.lo == g.lo && gap >= g.gap*17/10 && gap <= g.gap*26/10 {
+		was := g.named
 		from.fires, from.loss = 1, from.high
 		if p.What == timeline.FINAgain {
 			p.Detail = join(causeText(timeline.RTORetransmission, 1), fmt.Sprintf("after %s", g.gap.Round(100*time.Microsecond)))
 		} else {
 			p.What, p.N = timeline.RTORetransmission, 1
 		}
+		f.rename(g, was)
 	}
 }
 
@@ -243,3 +258,6 @@ func (f *flow) isProbe(from *direction, at time.Time) bool {
 	silence := f.silence(from, at)
 	return silence >= pto && silence <= pto+pto/8+probeLate
 }
+
+// newAfterSilence is the detail of a probe that carries new data.
+const newAfterSilence = "new data after silence"

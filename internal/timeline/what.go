@@ -23,10 +23,10 @@ const (
 	KeepaliveACK      What = "keepalive-ack"          // the answer to a keepalive probe
 	WindowProbe       What = "window-probe"           // no data or one byte into a closed window; N counts those in a row
 	WindowProbeACK    What = "window-probe-ack"       // the answer to a window probe
-	FIN               What = "fin"
-	FINAgain          What = "fin-retransmission"
-	RST               What = "rst"
-	ICMP              What = "icmp-error"
+	FIN               What = "fin"                    // the sender has no more data
+	FINAgain          What = "fin-retransmission"     // the same FIN again, whatever the reason; N counts from 1
+	RST               What = "rst"                    // ends the connection, or refuses it
+	ICMP              What = "icmp-error"             // quotes a packet of the connection
 )
 
 // The kinds of event that are not on the wire: a program or a socket sees them.
