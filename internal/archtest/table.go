@@ -11,6 +11,7 @@ var imports = map[string][]string{
 	"internal/cli": {
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
 		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard",
+		"internal/analyse", "pcapout", // tcplab analyse: captures from anywhere, which no run has
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
@@ -43,9 +44,10 @@ var imports = map[string][]string{
 	"sysctl":            {},
 
 	// Programs of the project's own: they write the reference pages and measure. Nobody imports them.
-	"internal/peer":   {"internal/timeline"}, // tcplab's names against tshark's, for a page
-	"internal/docgen": {"experiments", "internal/peer", "internal/cli", "internal/explain", "internal/kernel", "internal/report", "internal/runner", "lab", "sysctl"},
-	"internal/bench":  {"internal/kernel", "internal/netns", "internal/result", "lab", "sysctl"},
+	"internal/peer":          {"internal/timeline"}, // tcplab's names against tshark's, for a page
+	"internal/docgen":        {"experiments", "internal/peer", "internal/cli", "internal/explain", "internal/kernel", "internal/report", "internal/runner", "internal/timeline", "lab", "sysctl"},
+	"internal/bench/traffic": {},
+	"internal/bench":         {"internal/kernel", "internal/netns", "internal/result", "lab", "sysctl"},
 
 	// For tests only: no row lets anyone import them.
 	"internal/archtest": {},

@@ -42,6 +42,7 @@ type app struct {
 	ascii     bool
 	signals   *interrupts
 	guard     *guard.Guard // of a command that makes labs; else nil
+	told      bool         // the one document of --json is out
 }
 
 // Main runs the command line and returns the exit code (see `tcplab help exit-codes`).
@@ -66,7 +67,7 @@ func (a *app) main(args []string) int {
 		return a.code
 	}
 	code := a.explain(err)
-	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
+	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" && !a.told {
 		a.explainJSON(err, code)
 	}
 	return code
@@ -131,7 +132,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	}
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
-		a.kernelsCmd(), a.diffCmd(), a.matrixCmd(), a.openCmd(), a.manCmd(), exitCodesTopic())
+		a.kernelsCmd(), a.diffCmd(), a.matrixCmd(), a.openCmd(), a.analyseCmd(), a.manCmd(), exitCodesTopic())
 	strict(root)
 	return root
 }

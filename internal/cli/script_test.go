@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -31,11 +32,26 @@ func TestScript(t *testing.T) {
 		Cmds:                scriptCommands(),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "")
+			if err := captures(env); err != nil {
+				return err
+			}
 			files, err := tree(env.WorkDir)
 			env.Values[filesKey{}] = files
 			return err
 		},
 	})
+}
+
+// captures puts the captures of the analyser's tests where scripts find them, and one that is cut short.
+func captures(env *testscript.Env) error {
+	from, to := os.DirFS("../analyse/testdata"), filepath.Join(env.WorkDir, ".captures")
+	env.Setenv("CAPTURES", to)
+	b, err := fs.ReadFile(from, "keepalive-client.pcapng")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Mkdir(to, 0o755), os.WriteFile(filepath.Join(to, "keepalive-client.pcapng"), b, 0o644),
+		os.WriteFile(filepath.Join(to, "cut.pcapng"), b[:900], 0o644))
 }
 
 // filesKey finds the list of files at the start of a script.

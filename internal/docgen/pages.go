@@ -31,6 +31,9 @@ func pages(root string) (map[string]string, error) {
 	if out["docs/reference/wireshark.md"], err = wiresharkPage(); err != nil {
 		return nil, err
 	}
+	if out["docs/reference/analyse.md"], err = analysisPage(root); err != nil {
+		return nil, err
+	}
 	var index strings.Builder
 	index.WriteString("# Experiments\n\nOne page each. Name one by any unique beginning of its name, such as `exp1`.\n\n| experiment | what it breaks |\n|---|---|\n")
 	for _, x := range experiments.All() {

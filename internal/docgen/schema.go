@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // form is a Go struct that becomes JSON: a file below root, and the name of the type. An empty name stands for every exported struct.
@@ -146,4 +148,64 @@ func named(name string) (string, error) {
 		return fmt.Sprintf("[%s](#%s)", name, anchor(name)), nil
 	}
 	return "", fmt.Errorf("type %s: has no words for the page", name)
+}
+
+// analysisPage says what the names mean that `tcplab analyse` gives, and describes its JSON form.
+func analysisPage(root string) (string, error) {
+	head, err := texts.ReadFile("texts/analyse.md")
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.Write(head)
+	for _, part := range []struct{ title, head, file, typ, last string }{
+		{"Names of packets", "name | on the ladder | meaning", "internal/timeline/what.go", "What", "icmp-error"},
+		{"How a connection ended", "fate | meaning", "internal/analyse/summary.go", "Fate", ""},
+		{"Findings", "kind | meaning", "internal/analyse/finding.go", "Kind", ""},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n| %s |\n|%s\n", part.title, part.head, strings.Repeat("---|", strings.Count(part.head, "|")+1))
+		if err := constants(&b, filepath.Join(root, part.file), part.typ, part.last, strings.Count(part.head, "|") == 2); err != nil {
+			return "", err
+		}
+	}
+	b.WriteString("\n## The JSON form\n\n`--json` prints one document, an Analysis. Connections come in the order in which they end. The form only grows.\n")
+	return b.String(), structs(&b, filepath.Join(root, "internal/result/analysis.go"), "")
+}
+
+// constants writes a row for each constant of a string type, up to the one with the value last; "" is the end.
+func constants(b *strings.Builder, file, typ, last string, words bool) error {
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	rows := 0
+	for _, decl := range tree.Decls {
+		gen, ok := decl.(*ast.GenDecl)
+		if !ok || gen.Tok != token.CONST {
+			continue
+		}
+		for _, s := range gen.Specs {
+			v := s.(*ast.ValueSpec)
+			if id, ok := v.Type.(*ast.Ident); !ok || id.Name != typ {
+				continue
+			}
+			value, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				return err
+			}
+			rows++
+			shown := ""
+			if words {
+				shown = timeline.What(value).Words() + " | "
+			}
+			fmt.Fprintf(b, "| `%s` | %s%s |\n", value, shown, plain(v.Comment.Text()))
+			if value == last {
+				return nil
+			}
+		}
+	}
+	if rows == 0 {
+		return fmt.Errorf("%s: want constants of type %s, found none", filepath.Base(file), typ)
+	}
+	return nil
 }

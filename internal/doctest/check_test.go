@@ -60,6 +60,15 @@ func tcplab(t *testing.T, args ...string) (output string, exit int) {
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Args = append([]string{"tcplab"}, args...)
 	cmd.Dir = t.TempDir()
+	if len(args) > 1 && args[0] == "analyse" { // the captures of this repository, by their paths in it
+		b, err := os.ReadFile(filepath.Join(root, args[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Join(cmd.Dir, path.Dir(args[1])), 0o755), os.WriteFile(filepath.Join(cmd.Dir, args[1]), b, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// Under the race detector a program sleeps for a second before it exits; there are many.
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
@@ -120,6 +129,10 @@ func command(t *testing.T, b Block, c Command, targets map[string]bool) string {
 		args = append(args, "--dry-run")
 	case "matrix": // the flags are parsed; the names, profile and parameters are those of run
 		args = append(slices.DeleteFunc(append([]string{"run"}, args[1:]...), ofMatrix), "--dry-run")
+	case "analyse":
+		if _, err := os.Stat(filepath.Join(root, args[1])); err != nil {
+			return "" // a capture of the reader's own
+		}
 	}
 	got, exit := tcplab(t, args...)
 	if exit != b.Exit() {

@@ -10,6 +10,7 @@ import (
 type column struct {
 	title string
 	right bool
+	whole bool // never narrowed
 }
 
 type cell struct {
@@ -49,7 +50,7 @@ func (p *pen) filled(cols []column, rows [][]cell) ([]column, [][]cell) {
 	var keep []column
 	for i, c := range cols {
 		if used[i] {
-			keep = append(keep, column{p.text(c.title), c.right})
+			keep = append(keep, column{p.text(c.title), c.right, c.whole})
 		}
 	}
 	out := make([][]cell, len(rows))
@@ -74,13 +75,13 @@ func (p *pen) widths(cols []column, rows [][]cell) []int {
 		sum += w[i]
 	}
 	for ; sum > p.width; sum-- {
-		widest := 0
+		widest := -1
 		for i := range w {
-			if w[i] > w[widest] {
+			if !cols[i].whole && (widest < 0 || w[i] > w[widest]) {
 				widest = i
 			}
 		}
-		if w[widest] <= leastColumn {
+		if widest < 0 || w[widest] <= leastColumn {
 			break
 		}
 		w[widest]--
