@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -52,9 +51,9 @@ func (g Grade) String() string { return [...]string{"note", "slow", "died"}[g] }
 type Finding struct {
 	Kind  Kind
 	Grade Grade
-	Host  string // whose packets were lost, repeated or refused
-	Text  string // what happened, in sentences
-	N     int    // how many repeats or probes
+	Host  string   // whose packets were lost, repeated or refused
+	Text  []string // what happened, in sentences
+	N     int      // how many repeats or probes
 	// Gaps are the times before each of them, the first 16.
 	Gaps []time.Duration
 	Cost time.Duration // how much time went by
@@ -91,29 +90,47 @@ func (f *flow) findings(now time.Time, s *Summary) []Finding {
 	return out
 }
 
+// say adds a sentence. Each stands for itself, so that it can be said in another language.
+func (x *Finding) say(format string, values ...any) {
+	x.Text = append(x.Text, fmt.Sprintf(format, values...))
+}
+
+// saySilence adds what is known of the silence after the last packet.
+func (x *Finding) saySilence(now, last time.Time) {
+	if d := now.Sub(last); d >= time.Millisecond {
+		x.say("Nothing came back, not even in the %s until the capture ends.", short(d))
+		return
+	}
+	x.say("Nothing came back until the capture ends.")
+}
+
 // openingFinding is about a connection that never came to be.
 func (f *flow) openingFinding(now time.Time, s *Summary) (x Finding, ok bool) {
 	t, c := &f.sum, &f.sum.ends[0].tail
 	switch s.Fate {
 	case Unanswered:
 		x = Finding{Kind: SYNUnanswered, Grade: Died, Host: Client, N: c.syns, Gaps: c.gaps, Cost: now.Sub(c.original)}
-		x.Text = fmt.Sprintf("The client sent a SYN%s. Nothing came back%s. They were dropped on the way or at the server, or the answers were: "+
-			"a capture at the server tells which.", again(c.syns, "repeated it", c.gaps), until(now, c.last))
+		if c.syns == 0 {
+			x.say("The client sent a SYN.")
+		} else {
+			x.say("The client sent a SYN and repeated it %s, after waits of %s.", times(c.syns), waits(c.gaps))
+		}
+		x.saySilence(now, c.last)
+		x.say("The SYN was dropped on the way or at the server, or the answer was: a capture at the server tells which.")
 	case Refused:
 		x = Finding{Kind: SYNRefused, Grade: Died, Host: Client, N: f.client.syns - 1, Cost: t.rstAt.Sub(t.start)}
-		x.Text = fmt.Sprintf("A RST answered the SYN after %s: nobody listens on port %d there, or a firewall refuses for it. connect() returns ECONNREFUSED.",
-			short(t.rstAt.Sub(f.client.synAt)), f.c.Server.Port())
+		x.say("A RST answered the SYN after %s.", short(t.rstAt.Sub(f.client.synAt)))
+		x.say("Nobody listens on port %d there, or a firewall refuses for it: connect() returns ECONNREFUSED.", f.c.Server.Port())
 	case Unreachable:
 		x = Finding{Kind: SYNUnreachable, Grade: Died, Host: Client, N: f.client.syns - 1, Cost: now.Sub(t.start), Cause: icmpText(t.icmp, f.c.Server.Addr().Is6())}
-		x.Text = fmt.Sprintf("%s answered the SYN with an ICMP error (%s).", t.icmpFrom, x.Cause)
+		x.say("%s answered the SYN with an ICMP error: %s.", t.icmpFrom, x.Cause)
 	case HalfOpen:
 		e := &t.ends[1].tail
 		x = Finding{Kind: SYNACKUnheard, Grade: Died, Host: Server, N: f.synACKs() - 1, Gaps: e.gaps, Cost: now.Sub(t.start)}
-		x.Text = fmt.Sprintf("The server answered the SYN and sent its SYN-ACK %s in all; the client never acknowledged it", times(f.synACKs()))
+		x.say("The server answered the SYN and sent its SYN-ACK %s in all; the client never acknowledged it.", times(f.synACKs()))
 		if n := f.client.syns - 1; n > 0 {
-			x.Text += fmt.Sprintf(", but repeated its SYN %s: the SYN-ACK does not reach the client", times(n))
+			x.say("The client repeated its SYN %s: the SYN-ACK does not reach it.", times(n))
 		}
-		x.Text += "."
 	default:
 		return x, false
 	}
@@ -121,32 +138,33 @@ func (f *flow) openingFinding(now time.Time, s *Summary) (x Finding, ok bool) {
 }
 
 // repeatedOpening is about a handshake that needed more than three packets.
-func (f *flow) repeatedOpening() (Finding, bool) {
+func (f *flow) repeatedOpening() (x Finding, ok bool) {
 	if !f.established || f.client.syns == 0 {
-		return Finding{}, false
+		return x, false
 	}
 	cost := f.sum.establish.Sub(f.sum.start)
 	switch {
 	case f.server.answers+f.count(Server, timeline.SYNACKAgain) > 0 && f.count(Client, timeline.SYNRetransmission) > 0:
-		n := f.server.synACKs - 1
-		return Finding{Kind: SYNACKLost, Grade: Slow, Host: Server, N: n, Cost: cost, Text: fmt.Sprintf("The first SYN-ACK did not reach the client: both ends repeated "+
-			"theirs, and the connection stood after %s.", short(cost))}, true
+		x = Finding{Kind: SYNACKLost, Grade: Slow, Host: Server, N: f.synACKs() - 1, Cost: cost}
+		x.say("The first SYN-ACK did not reach the client: both ends repeated theirs, and the connection stood after %s.", short(cost))
 	case f.client.syns > 1 && f.server.synACKs == 1:
-		return Finding{Kind: SYNLost, Grade: Slow, Host: Client, N: f.client.syns - 1, Cost: cost, Text: fmt.Sprintf("The SYN was lost and repeated %s: the connection stood "+
-			"after %s instead of one round trip.", times(f.client.syns-1), short(cost))}, true
+		x = Finding{Kind: SYNLost, Grade: Slow, Host: Client, N: f.client.syns - 1, Cost: cost}
+		x.say("The SYN was lost and repeated %s: the connection stood after %s instead of one round trip.", times(f.client.syns-1), short(cost))
+	default:
+		return x, false
 	}
-	return Finding{}, false
+	return x, true
 }
 
 // ackUnheard is about a server that repeats its SYN-ACK to a client that has answered.
-func (f *flow) ackUnheard(now time.Time) (Finding, bool) {
+func (f *flow) ackUnheard(now time.Time) (x Finding, ok bool) {
 	n := f.count(Server, timeline.SYNACKAgain)
 	if !f.established || n == 0 || f.count(Client, timeline.SYNRetransmission) > 0 {
-		return Finding{}, false
+		return x, false
 	}
-	x := Finding{Kind: HandshakeACKUnheard, Grade: Slow, Host: Client, N: n, Cost: f.lastAt.Sub(f.sum.start)}
-	x.Text = fmt.Sprintf("The client acknowledged the SYN-ACK and thinks it is connected, but the server repeated the SYN-ACK %s: the third packet was lost, or the "+
-		"server dropped it because its accept queue is full.", times(n))
+	x = Finding{Kind: HandshakeACKUnheard, Grade: Slow, Host: Client, N: n, Cost: f.lastAt.Sub(f.sum.start)}
+	x.say("The client acknowledged the SYN-ACK and thinks it is connected, but the server repeated the SYN-ACK %s.", times(n))
+	x.say("The third packet was lost, or the server dropped it because its accept queue is full.")
 	if f.sum.ends[1].dataPackets == 0 && f.silent(Client, now) {
 		x.Grade = Died
 	}
@@ -154,80 +172,77 @@ func (f *flow) ackUnheard(now time.Time) (Finding, bool) {
 }
 
 // unanswered is about data or a FIN that was never acknowledged.
-func (f *flow) unanswered(host string, now time.Time) (Finding, bool) {
+func (f *flow) unanswered(host string, now time.Time) (x Finding, ok bool) {
 	t := &f.sum.end(host).tail
 	from, _, _ := f.side(f.addr(host))
 	n := t.rtos + t.probes + t.others
 	if !f.established || n+t.fins == 0 || from.allAcked() || f.reset && f.sum.rstBy != host {
-		return Finding{}, false
+		return x, false
 	}
-	x := Finding{Kind: DataUnanswered, Grade: Slow, Host: host, N: n, Gaps: t.gaps, Cost: now.Sub(t.original)}
+	x = Finding{Kind: DataUnanswered, Grade: Slow, Host: host, N: n + t.fins, Gaps: t.gaps, Cost: now.Sub(t.original)}
 	if f.silent(host, now) {
 		x.Grade = Died
 	}
 	what := "data"
 	switch {
-	case n == 0 && t.data:
-		x.N, what = t.fins, "data with a FIN"
-	case n == 0:
-		x.Kind, x.N, what = FINUnanswered, t.fins, "a FIN"
+	case t.fins > 0 && (t.data || n > 0):
+		what = "data and a FIN"
+	case t.fins > 0:
+		x.Kind, what = FINUnanswered, "a FIN"
 	}
-	x.Text = fmt.Sprintf("The %s sent %s%s.", host, what, again(x.N+min(n, t.fins), "sent it again", t.gaps))
+	x.say("The %s sent %s and sent it again %s, after waits of %s.", host, what, times(x.N), waits(t.gaps))
 	if t.probes > 0 && t.rtos > 0 {
-		x.Text += " The first was a tail loss probe, the others the retransmission timer's."
+		x.say("The first was a tail loss probe, the others the retransmission timer's.")
 	}
-	x.Text += fmt.Sprintf(" The %s never acknowledged it%s.", opposite(host), until(now, t.last))
+	x.saySilence(now, t.last)
 	if f.reset {
-		x.Text += fmt.Sprintf(" Then the %s sent a RST and was done with it.", host)
+		x.say("Then the %s sent a RST and was done with it.", host)
 	}
 	return x, true
 }
 
 // keepalive is about probes of an idle connection.
-func (f *flow) keepalive(host string, now time.Time) (Finding, bool) {
+func (f *flow) keepalive(host string, now time.Time) (x Finding, ok bool) {
 	e := f.sum.end(host)
 	n := f.count(host, timeline.KeepaliveProbe)
 	if n == 0 {
-		return Finding{}, false
+		return x, false
 	}
-	if e.tail.keep > 0 && (f.reset && f.sum.rstBy == host || f.silent(host, now)) {
-		x := Finding{Kind: KeepaliveUnanswered, Grade: Died, Host: host, N: e.tail.keep, Gaps: e.tail.gaps, Cost: now.Sub(e.tail.from)}
-		x.Text = fmt.Sprintf("The connection was idle for %s. Then the %s sent %s, and the %s answered none of them", short(first(e.tail.gaps)), host,
-			countOf(e.tail.keep, "keepalive probe"), opposite(host))
-		if f.reset {
-			x.Text += fmt.Sprintf(". After the last the %s sent a RST: its program got ETIMEDOUT", host)
-		}
-		x.Text += "."
+	if e.tail.keep == 0 || !(f.reset && f.sum.rstBy == host) && !f.silent(host, now) {
+		x = Finding{Kind: KeepaliveAnswered, Grade: Note, Host: host, N: n}
+		x.say("The %s asked %s with a keepalive probe whether the %s is still there, and got an answer %s.", host, times(n), opposite(host), times(e.keepAnswered))
 		return x, true
 	}
-	return Finding{Kind: KeepaliveAnswered, Grade: Note, Host: host, N: n,
-		Text: fmt.Sprintf("The %s asked with keepalive probes whether the %s is still there, %s, and got an answer %s.", host, opposite(host), times(n), times(e.keepAnswered))}, true
+	x = Finding{Kind: KeepaliveUnanswered, Grade: Died, Host: host, N: e.tail.keep, Gaps: e.tail.gaps, Cost: now.Sub(e.tail.from)}
+	x.say("The connection was idle for %s.", short(first(e.tail.gaps)))
+	x.say("Then the %s asked %s with a keepalive probe, and the %s did not answer.", host, times(e.tail.keep), opposite(host))
+	if f.reset {
+		x.say("After the last the %s sent a RST: its program got ETIMEDOUT.", host)
+	}
+	return x, true
 }
 
 // windowShut is about a receiver that did not read.
-func (f *flow) windowShut(host string, now time.Time, s *Summary) (Finding, bool) {
-	i := 0
+func (f *flow) windowShut(host string, now time.Time, s *Summary) (x Finding, ok bool) {
+	e := s.Ends[0]
 	if host == Server {
-		i = 1
+		e = s.Ends[1]
 	}
-	e := s.Ends[i]
 	if e.WindowClosed == 0 {
-		return Finding{}, false
+		return x, false
 	}
 	other := opposite(host)
 	probes := f.count(other, timeline.WindowProbe)
-	x := Finding{Kind: WindowShut, Grade: Slow, Host: host, N: probes, Cost: e.WindowClosedFor, Gaps: f.sum.end(other).tail.gaps}
+	x = Finding{Kind: WindowShut, Grade: Slow, Host: host, N: probes, Cost: e.WindowClosedFor, Gaps: f.sum.end(other).tail.gaps}
 	if probes == 0 && e.WindowClosedFor < 10*time.Millisecond {
 		x.Grade = Note
 	}
-	x.Text = fmt.Sprintf("The %s closed its window %s, for %s in all: its program did not read fast enough, so the %s had to wait", host, times(e.WindowClosed),
-		short(e.WindowClosedFor), other)
+	x.say("The %s closed its window %s, for %s in all: its program did not read fast enough.", host, times(e.WindowClosed), short(e.WindowClosedFor))
 	if probes > 0 {
-		x.Text += " and asked with " + countOf(probes, "window probe")
+		x.say("The %s had to wait, and asked %s with a window probe.", other, times(probes))
 	}
-	x.Text += "."
 	if !f.sum.end(host).closedAt.IsZero() {
-		x.Text += " It was still closed at the end."
+		x.say("The window was still closed at the end.")
 		if t := &f.sum.end(other).tail; f.reset || t.window >= 3 {
 			x.Grade = Died
 		}
@@ -235,35 +250,29 @@ func (f *flow) windowShut(host string, now time.Time, s *Summary) (Finding, bool
 	return x, true
 }
 
-// repaired is about data that was lost and arrived in the end.
-func (f *flow) repaired(host string, s *Summary) (Finding, bool) {
-	fast, rto, tlp := f.count(host, timeline.FastRetransmit), f.count(host, timeline.RTORetransmission), f.count(host, timeline.TailLossProbe)
-	fins := f.count(host, timeline.FINAgain)
-	other := f.count(host, timeline.DataAgain)
+// repaired is about data that was lost and arrived in the end. What is repeated in vain at the end is told elsewhere.
+func (f *flow) repaired(host string, s *Summary) (x Finding, ok bool) {
 	t := &f.sum.end(host).tail
-	rto, tlp, fins, other = rto-t.rtos, tlp-t.probes, fins-t.fins, other-t.others
+	fast, rto := f.count(host, timeline.FastRetransmit), f.count(host, timeline.RTORetransmission)-t.rtos
+	tlp, fins := f.count(host, timeline.TailLossProbe)-t.probes, f.count(host, timeline.FINAgain)-t.fins
+	other := max(f.count(host, timeline.DataAgain)-t.others, 0)
+	n := fast + rto + tlp + other
 	switch {
-	case fast+rto+tlp+other > 0:
+	case n > 0:
 	case fins > 0:
-		return Finding{Kind: FINRepaired, Grade: Slow, Host: host, N: fins, Text: fmt.Sprintf("The %s repeated its FIN %s.", host, times(fins))}, true
+		x = Finding{Kind: FINRepaired, Grade: Slow, Host: host, N: fins}
+		x.say("The %s repeated its FIN %s.", host, times(fins))
+		return x, true
 	default:
-		return Finding{}, false
+		return x, false
 	}
-	x := Finding{Kind: LossRepaired, Grade: Note, Host: host, N: fast + rto + tlp + other, Cost: s.Waited}
-	var parts []string
-	for _, p := range []struct {
-		n    int
-		word string
-	}{{fast, "fast retransmit"}, {tlp, "tail loss probe"}, {rto, "by the retransmission timer"}, {other, "for another reason"}} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, plural(p.word, p.n)))
-		}
-	}
+	x = Finding{Kind: LossRepaired, Grade: Note, Host: host, N: n, Cost: s.Waited}
 	e := f.sum.end(host)
-	x.Text = fmt.Sprintf("The %s sent %s of data twice or more: %s.", host, bytesText(e.again), strings.Join(parts, ", "))
+	x.say("The %s repeated data %s, %s in all.", host, times(n), bytesText(e.again))
+	x.say("Fast retransmits: %d, tail loss probes: %d, by the retransmission timer: %d, for other reasons: %d.", fast, tlp, rto, other)
 	if rto+tlp > 0 {
 		x.Grade = Slow
-		x.Text += fmt.Sprintf(" Timers had to end %s of silence.", short(s.Waited))
+		x.say("Timers had to end %s of silence.", short(s.Waited))
 	} else if e.bytes > 0 && e.again*100 >= e.bytes {
 		x.Grade = Slow
 	}
@@ -271,53 +280,61 @@ func (f *flow) repaired(host string, s *Summary) (Finding, bool) {
 }
 
 // delayed is about small writes that wait for delayed acknowledgements.
-func (f *flow) delayed(host string) (Finding, bool) {
+func (f *flow) delayed(host string) (x Finding, ok bool) {
 	e := f.sum.end(host)
 	if e.delayed < 3 {
-		return Finding{}, false
+		return x, false
 	}
-	return Finding{Kind: DelayedACKWait, Grade: Slow, Host: host, N: e.delayed, Cost: e.delayedFor,
-		Text: fmt.Sprintf("%s the %s sent its next segment only when the %s acknowledged the one before, and that took %s: Nagle's rule at one end waits for the delayed "+
-			"acknowledgement of the other. TCP_NODELAY, or one write instead of two, ends it.", capital(times(e.delayed)), host, opposite(host), short(e.delayedFor/time.Duration(e.delayed)))}, true
+	x = Finding{Kind: DelayedACKWait, Grade: Slow, Host: host, N: e.delayed, Cost: e.delayedFor}
+	x.say("The %s waited %s with a segment until the %s acknowledged the one before, and that took %s.", host, times(e.delayed), opposite(host),
+		short(e.delayedFor/time.Duration(e.delayed)))
+	x.say("Nagle's rule at one end waits for the delayed acknowledgement of the other: TCP_NODELAY, or one write instead of two, ends it.")
+	return x, true
 }
 
 // resetFinding is about a RST in a connection that stood.
-func (f *flow) resetFinding() (Finding, bool) {
+func (f *flow) resetFinding() (x Finding, ok bool) {
 	t := &f.sum
 	if !f.reset || !f.established && f.server.synACKs == 0 && t.rstBy == Server {
-		return Finding{}, false
+		return x, false
 	}
-	x := Finding{Kind: ResetByPeer, Grade: Died, Host: t.rstBy, Cost: t.rstAt.Sub(t.start)}
+	x = Finding{Kind: ResetByPeer, Grade: Died, Host: t.rstBy, Cost: t.rstAt.Sub(t.start)}
 	from, to, _ := f.side(f.addr(t.rstBy))
 	other := opposite(t.rstBy)
 	switch {
 	case !f.established:
-		x.Text = fmt.Sprintf("The %s answered the SYN-ACK with a RST: it never asked for this connection, or has given it up.", t.rstBy)
+		x.say("The %s answered the SYN-ACK with a RST: it never asked for this connection, or has given it up.", t.rstBy)
 	case to.finSeen && to.acked && to.una > to.fin || from.finSeen && to.finSeen:
-		x.Grade, x.Text = Note, fmt.Sprintf("The %s ended it with a RST after the %s had closed: nothing was lost that anyone waited for.", t.rstBy, other)
+		x.Grade = Note
+		x.say("The %s ended it with a RST after the %s had closed: nothing was lost that anyone waited for.", t.rstBy, other)
 	case t.end(t.rstBy).tail.keep > 0 || t.end(t.rstBy).tail.rtos > 1:
-		return Finding{}, false // told there
+		return x, false // told there
 	case from.finSeen:
-		x.Text = fmt.Sprintf("The %s closed, and then answered what still came with a RST: data of the %s was not read, and is lost.", t.rstBy, other)
+		x.say("The %s closed, and then answered what still came with a RST: data of the %s was not read, and is lost.", t.rstBy, other)
 	default:
-		x.Text = fmt.Sprintf("The %s sent a RST %s after the packet before it: its program closed with data unread or asked for it (SO_LINGER), it no longer knew the connection, or "+
-			"something on the way sent it. The program of the %s gets ECONNRESET.", t.rstBy, short(t.rstAfter), other)
+		x.say("The %s sent a RST %s after the packet before it.", t.rstBy, short(t.rstAfter))
+		x.say("Its program closed with data unread or asked for it (SO_LINGER), it no longer knew the connection, or something on the way sent it.")
+		x.say("The program of the %s gets ECONNRESET.", other)
 	}
 	return x, true
 }
 
 // fastOpenFinding is about data in a SYN that the server did not take.
-func (f *flow) fastOpenFinding() (Finding, bool) {
-	if f.client.synData && f.established && f.server.synACKs > 0 && f.count(Client, timeline.DataAgain) > 0 {
-		return Finding{Kind: FastOpenIgnored, Grade: Note, Host: Client, N: 1, Text: "The SYN carried data (TCP Fast Open) and the server did not take it: the data was sent again after the handshake."}, true
+func (f *flow) fastOpenFinding() (x Finding, ok bool) {
+	if !f.client.synData || !f.established || f.server.synACKs == 0 || f.count(Client, timeline.DataAgain) == 0 {
+		return x, false
 	}
-	return Finding{}, false
+	x = Finding{Kind: FastOpenIgnored, Grade: Note, Host: Client, N: 1}
+	x.say("The SYN carried data (TCP Fast Open) and the server did not take it: the data was sent again after the handshake.")
+	return x, true
 }
 
 // holes is about packets that the capture lacks.
-func (f *flow) holes(s *Summary) (Finding, bool) {
+func (f *flow) holes(s *Summary) (x Finding, ok bool) {
 	if s.Unseen == 0 || s.Ends[0].Packets == 0 || s.Ends[1].Packets == 0 {
-		return Finding{}, false
+		return x, false
 	}
-	return Finding{Kind: CaptureHoles, Grade: Note, N: 1, Text: fmt.Sprintf("%s were acknowledged that are not in the capture: it lost packets, so do not trust every name.", bytesText(s.Unseen))}, true
+	x = Finding{Kind: CaptureHoles, Grade: Note, N: 1}
+	x.say("%s were acknowledged that are not in the capture: it lost packets, so do not trust every name.", bytesText(s.Unseen))
+	return x, true
 }

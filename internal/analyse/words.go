@@ -21,35 +21,18 @@ func (f *flow) addr(host string) netip.AddrPort {
 	return f.c.Server
 }
 
-// again says how often something was repeated, and when: " and repeated it 3 times, after 1.0, 2.0 and 4.0 s".
-func again(n int, verb string, gaps []time.Duration) string {
-	if n == 0 {
-		return ""
+// waits lists the times before repeats: "1.02 s, 2.05 s, 4.1 s".
+func waits(gaps []time.Duration) string {
+	const most = 8
+	parts := make([]string, 0, most+1)
+	for i, g := range gaps {
+		if i == most {
+			parts = append(parts, "…")
+			break
+		}
+		parts = append(parts, short(g))
 	}
-	s := fmt.Sprintf(" and %s %s", verb, times(n))
-	if len(gaps) == 0 {
-		return s
-	}
-	shown := gaps[:min(len(gaps), 8)]
-	parts := make([]string, len(shown))
-	for i, g := range shown {
-		parts[i] = short(g)
-	}
-	if len(gaps) > len(shown) {
-		return s + ", after " + strings.Join(parts, ", ") + " …"
-	}
-	if len(parts) == 1 {
-		return s + ", after " + parts[0]
-	}
-	return s + ", after " + strings.Join(parts[:len(parts)-1], ", ") + " and " + parts[len(parts)-1]
-}
-
-// until says how long the silence after the last packet is known to have lasted.
-func until(now, last time.Time) string {
-	if d := now.Sub(last); d >= time.Millisecond {
-		return fmt.Sprintf(", not even in the %s until the capture ends", short(d))
-	}
-	return " until the capture ends"
+	return strings.Join(parts, ", ")
 }
 
 func times(n int) string {
@@ -62,18 +45,6 @@ func times(n int) string {
 		return "twice"
 	}
 	return fmt.Sprintf("%d times", n)
-}
-
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
-
-func countOf(n int, noun string) string { return fmt.Sprintf("%d %s", n, plural(noun, n)) }
-
-// plural is a noun in the form that a number wants; what is no noun stays.
-func plural(noun string, n int) string {
-	if n == 1 || strings.HasPrefix(noun, "by ") || strings.HasPrefix(noun, "for ") {
-		return noun
-	}
-	return noun + "s"
 }
 
 func first(gaps []time.Duration) time.Duration {

@@ -13,6 +13,7 @@ import (
 	"github.com/tcplab/tcplab/internal/analyse"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/pcapout"
 )
@@ -20,6 +21,7 @@ import (
 type analyseFlags struct {
 	stream         int
 	follow, filter string
+	lang           string
 	all, json      bool
 	serverPort     uint16
 }
@@ -61,6 +63,8 @@ The memory that it needs does not grow with the file. It needs no privilege.`,
 	fl.StringVar(&f.filter, "filter", "", "list only connections that this describes")
 	fl.BoolVar(&f.all, "all", false, "list every connection, and draw every packet of a ladder")
 	fl.Uint16Var(&f.serverPort, "server-port", 0, "port of the servers: tells client from server where the SYN is not in the capture")
+	fl.StringVar(&f.lang, "lang", "en", "language of what was found: en or zh")
+	_ = cmd.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.json, "json", false, "print one JSON document: every connection, in the order in which they end")
 	return cmd
 }
@@ -122,6 +126,7 @@ func openCapture(name string) (io.ReadCloser, error) {
 // survey gathers what is said of a capture while it is read.
 type survey struct {
 	a      *app
+	lang   page.Lang
 	f      *analyseFlags
 	doc    result.Analysis
 	filter pick
@@ -143,6 +148,9 @@ func (a *app) newSurvey(f *analyseFlags, name string) (*survey, error) {
 	s := &survey{a: a, f: f, newest: -1}
 	s.doc = result.Analysis{Schema: result.AnalysisSchema, Fates: map[string]int{}, File: result.CaptureFile{Name: name}}
 	var err error
+	if s.lang, err = language(f.lang); err != nil {
+		return nil, err
+	}
 	for _, x := range []struct {
 		flag, text string
 		to         *pick
@@ -206,5 +214,16 @@ func (s *survey) print() error {
 	if s.chosen != nil {
 		return report.ConnectionText(s.a.out, &s.doc, s.also, s.alsoAll, style)
 	}
-	return report.AnalysisText(s.a.out, &s.doc, &s.rows, style)
+	return report.AnalysisText(s.a.out, &s.doc, &s.rows, s.titles(), style)
+}
+
+// titles are the headings of what died, what was slow and what is worth knowing, in the language that was asked for.
+func (s *survey) titles() [3]string {
+	t := [3]string{"What died, and why", "What was slow, and why", "Worth knowing"}
+	for i, x := range t {
+		if s.lang == page.Chinese {
+			t[i], _ = page.Translate(x)
+		}
+	}
+	return t
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/analyse"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/pcapout"
 )
@@ -98,7 +100,7 @@ func (s *survey) connection(x *analyse.Summary) result.Connection {
 	}
 	for i := range x.Findings {
 		f := &x.Findings[i]
-		out := result.Finding{Kind: string(f.Kind), Grade: f.Grade.String(), Host: f.Host, Text: f.Text, N: f.N, Cost: result.Seconds(f.Cost)}
+		out := result.Finding{Kind: string(f.Kind), Grade: f.Grade.String(), Host: f.Host, Text: s.tell(f.Text), N: f.N, Cost: result.Seconds(f.Cost)}
 		for _, g := range f.Gaps {
 			out.Gaps = append(out.Gaps, result.Seconds(g))
 		}
@@ -106,6 +108,19 @@ func (s *survey) connection(x *analyse.Summary) result.Connection {
 		c.Findings = append(c.Findings, out)
 	}
 	return c
+}
+
+// tell joins sentences, in the language that was asked for. A document for programs is in English always.
+func (s *survey) tell(sentences []string) string {
+	if s.lang != page.Chinese || s.f.json {
+		return strings.Join(sentences, " ")
+	}
+	var b strings.Builder
+	for _, x := range sentences {
+		zh, _ := page.Translate(x)
+		b.WriteString(zh)
+	}
+	return b.String()
 }
 
 func half(e *analyse.EndSummary) result.HalfFlow {

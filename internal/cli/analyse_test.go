@@ -123,3 +123,32 @@ func FuzzPick(f *testing.F) {
 		}
 	})
 }
+
+// TestAnalyseChinese catches a finding that --lang=zh leaves in English.
+func TestAnalyseChinese(t *testing.T) {
+	files, _ := filepath.Glob("../analyse/testdata/*.pcapng")
+	more, _ := filepath.Glob("../analyse/testdata/ordinary/*.pcap")
+	found := 0
+	for _, path := range append(files, more...) {
+		var out, errs bytes.Buffer
+		a := &app{out: &out, err: &errs}
+		if code := a.main([]string{"analyse", "--lang=zh", path}); code != 0 {
+			t.Fatalf("%s: exit code %d: %s", path, code, errs.String())
+		}
+		_, tail, _ := strings.Cut(out.String(), "how it ended")
+		tail, _, _ = strings.Cut(tail, "This is what passed")
+		for line := range strings.Lines(tail) {
+			if strings.Contains(line, "。") {
+				found++
+			}
+			for _, word := range []string{"The ", " the ", " was ", "times", "once", "Nothing"} {
+				if strings.Contains(line, word) {
+					t.Errorf("%s: %q is left in English", path, line)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("got %d lines in Chinese, want at least 20", found)
+	}
+}

@@ -95,15 +95,15 @@ func gravity(c *result.Connection) int {
 
 func gradeRank(grade string) int { return map[string]int{"note": 1, "slow": 2, "died": 3}[grade] }
 
-// AnalysisText writes what a capture holds, its connections as a table, and what died or was slow and why.
-func AnalysisText(w io.Writer, doc *result.Analysis, rows *Rows, s Style) error {
+// AnalysisText writes what a capture holds, its connections as a table, and what died, was slow or is worth knowing, under these titles.
+func AnalysisText(w io.Writer, doc *result.Analysis, rows *Rows, titles [3]string, s Style) error {
 	rows.cut()
 	slices.SortFunc(rows.list, func(a, b result.Connection) int { return cmp.Compare(a.Number, b.Number) })
 	p := newPen(s)
 	p.captureFile(doc)
 	p.section(func() { p.connections(rows) })
-	for _, part := range []struct{ grade, title string }{{"died", "What died, and why"}, {"slow", "What was slow, and why"}, {"note", "Worth knowing"}} {
-		p.section(func() { p.findings(doc, rows, part.grade, part.title) })
+	for i, grade := range []string{"died", "slow", "note"} {
+		p.section(func() { p.findings(doc, rows, grade, titles[i]) })
 	}
 	if doc.File.Connections > 0 {
 		p.section(func() { p.analysisEnd(doc, rows) })

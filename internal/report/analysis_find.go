@@ -60,11 +60,11 @@ func sameFinding(g *group) string {
 	for i, n := range g.others {
 		names[i] = fmt.Sprintf("#%d", n)
 	}
-	s := "The same: " + strings.Join(names, " ")
+	s := "also " + strings.Join(names, " ")
 	if more := g.n - 1 - len(g.others); more > 0 {
 		s += fmt.Sprintf(" and %d more", more)
 	}
-	return s + "."
+	return s
 }
 
 // analysisEnd is the last line: the sum, and what a capture cannot tell.
