@@ -29,11 +29,8 @@ const (
 // OtherKind is what a packet is that Decode refused with ErrNotTCP: "ARP", "UDP", "ICMP", "SCTP", "later fragment" or "other". It is empty
 // for every other error.
 func OtherKind(err error) string {
-	var o other
-	if errors.As(err, &o) {
-		return string(o)
-	}
-	return ""
+	o, _ := err.(other)
+	return string(o)
 }
 
 // Decode finds the TCP segment or ICMP error in a packet. The zero link is Ethernet. VLAN tags, MPLS labels, PPPoE and IPv6 extension headers

@@ -25,9 +25,9 @@ type Stream struct {
 type StreamOptions struct {
 	Options
 	// MaxOpen is how many connections are held at once. The one that was silent for longest is given up for another: its Summary says
-	// so. 0: 65536.
+	// so. 0: 32768.
 	MaxOpen int
-	// Copies leaves out what a capture holds twice: a packet at a second point of capture (see Add), or the very same packet again.
+	// Copies leaves out what a capture holds twice: a packet at a second point of capture (see AddAt), or the very same packet again.
 	Copies bool
 	// Packet is told of each packet and its name; the Packets of the connection are empty. nil: nobody wants to know.
 	Packet func(*Connection, Named)
@@ -44,7 +44,7 @@ type StreamOptions struct {
 }
 
 const (
-	defaultOpen = 1 << 16
+	defaultOpen = 1 << 15
 	// linger is how long a connection that ended waits for what is late, in the capture's time: TCP_TIMEWAIT_LEN.
 	linger = 60 * time.Second
 	// maxLinger bounds how many wait so.
@@ -64,8 +64,7 @@ func NewStream(o StreamOptions) *Stream {
 	return s
 }
 
-// Add takes the next segment, number being its index in the capture. The segment is not kept. It returns nil for a segment without
-// addresses, and for one that Copies leaves out.
+// Add takes the next segment, number being its index in the capture. The segment is not kept. One without addresses is passed over.
 func (st *Stream) Add(number int, s *pcapout.Segment) { st.AddAt(number, s, 0) }
 
 // AddAt is Add for a capture of several points. point names the place where the segment was seen (pcapout.Point): an interface, a direction.

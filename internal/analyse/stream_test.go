@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -205,6 +206,20 @@ func TestBounds(t *testing.T) {
 	if st.Open() > maxLinger || given < 2*maxLinger {
 		t.Errorf("got %d connections open and %d ended, want at most %d open", st.Open(), given, maxLinger)
 	}
+	st = NewStream(StreamOptions{Copies: true, Ended: func(*Summary) {}})
+	for i := range 3 * defaultOpen {
+		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1000)
+		for _, x := range []pcapout.Segment{seg(i, from, s, syn, 100, 0, 0), seg(i, s, from, synAck, 500, 101, 0), seg(i, from, s, psh, 101, 501, 10)} {
+			st.Add(i, &x)
+		}
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapAlloc > 200<<20 || st.Open() != defaultOpen {
+		t.Errorf("got %d MB for %d connections, want at most 200 MB for %d", m.HeapAlloc>>20, st.Open(), defaultOpen)
+	}
+	runtime.KeepAlive(st)
 	r := rand.New(rand.NewPCG(1, 2))
 	var f *flow
 	st = NewStream(StreamOptions{begun: func(x *flow) { f = x }})

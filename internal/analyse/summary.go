@@ -105,7 +105,7 @@ func (f *flow) summary(now time.Time, why Left) Summary {
 			WindowClosed: e.zeroWindows, WindowClosedFor: closed}
 		for k, n := range e.counts {
 			if n > 0 && k > 0 {
-				s.Ends[i].Counts[kindNames[k]] = n
+				s.Ends[i].Counts[kindNames[k]] = int(n)
 			}
 		}
 	}
@@ -204,7 +204,7 @@ func icmpText(m *pcapout.ICMP, v6 bool) string {
 }
 
 // count is a number of packets of one kind that an end sent.
-func (f *flow) count(host string, w timeline.What) int { return f.sum.end(host).counts[kind(w)] }
+func (f *flow) count(host string, w timeline.What) int { return int(f.sum.end(host).counts[kind(w)]) }
 
 // synACKs is how many SYN-ACKs there were, also of a half-open connection that was made anew.
 func (f *flow) synACKs() int {

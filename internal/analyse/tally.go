@@ -35,7 +35,7 @@ type tally struct {
 type endTally struct {
 	packets, dataPackets int
 	bytes, again         int64
-	counts               [kindCount]int
+	counts               [kindCount]uint32
 	zeroWindows          int
 	closedAt             time.Time     // since when its window has been 0; zero: it is open
 	closedFor            time.Duration // how long it was, in all
@@ -107,7 +107,7 @@ func (t *tally) end(name string) *endTally {
 // rename moves a packet from one kind to another.
 func (t *tally) rename(was, is Named) {
 	e := t.end(is.From)
-	e.counts[kind(was.What)]--
+	e.counts[kind(was.What)]-- // it was counted
 	e.counts[kind(is.What)]++
 	if is.What == timeline.Data && was.What == timeline.TailLossProbe {
 		e.tail.probes--

@@ -64,6 +64,27 @@ func TestLikenesses(t *testing.T) {
 	}
 }
 
+// TestExperimentsResembleThemselves catches a diagnosis that sends the reader to another experiment: the captures of the experiments' own
+// clients, with the profile fast, must resemble the experiments that made them. Nothing was wrong in exp0 and exp5.
+func TestExperimentsResembleThemselves(t *testing.T) {
+	for name, want := range map[string]string{"exp0": "", "exp1": "sudo tcplab run exp1 --syn-retries=1", "exp2-s": "exp2-synack-loss", "exp3": "sudo tcplab run exp3 --cut=",
+		"exp4": "sudo tcplab run exp4 --keepalive-time=1 --keepalive-intvl=1 --keepalive-probes=2", "exp5": "", "exp6": "sudo tcplab run exp6 --sack=on --rtt=21ms"} {
+		doc := analysed(t, "../analyse/testdata/experiments/"+name+".pcapng")
+		if len(doc.Connections) == 0 {
+			t.Errorf("%s: got no connection", name)
+		}
+		got := ""
+		for _, c := range doc.Connections {
+			if len(c.Findings) > 0 && c.Findings[0].Grade != "note" {
+				got += c.Findings[0].Try + ";"
+			}
+		}
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q in it", name, got, want)
+		}
+	}
+}
+
 // TestLinearSYN catches tcp_syn_linear_timeouts read wrongly off the waits: kernel 6.18 with its default of 4 sent these with tcp_syn_retries=6.
 func TestLinearSYN(t *testing.T) {
 	seconds := func(s ...float64) (out []result.Seconds) {
