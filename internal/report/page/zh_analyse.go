@@ -48,6 +48,6 @@ var zhAnalyse = []message{
 	{"packet too big", "报文过大"}, {"hop limit exceeded", "跳数耗尽"}, {"parameter problem", "参数问题"}, {"network unreachable", "网络不可达"},
 	{"host unreachable", "主机不可达"}, {"protocol unreachable", "协议不可达"}, {"fragmentation needed", "需要分片"}, {"source quench", "源抑制"},
 	{"time to live exceeded", "生存时间耗尽"}, {"prohibited", "被禁止"}, {"unreachable", "不可达"}, {"redirect", "重定向"}, {"policy", "策略"},
-	{"%s kB", "{1} kB"}, {"%s MB", "{1} MB"}, {"never", "0 次"},
+	{"%s kB", "{1} kB"}, {"%s MB", "{1} MB"},
 	{"What died, and why", "什么断了，为什么"}, {"What was slow, and why", "什么慢了，为什么"}, {"Worth knowing", "值得知道"},
 }
