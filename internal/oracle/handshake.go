@@ -102,6 +102,24 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 	return nil
 }
 
+// Ordered puts what the programs do into the order of its causes: while a run goes on, some calls are known as they were made and others as
+// they were planned.
+func (x Exchange) Ordered() Exchange {
+	first, second := &x.ClientClose, &x.ServerClose
+	if x.ServerFirst {
+		first, second = second, first
+	}
+	half := x.RTT / 2
+	back := half // from the answer to whoever closes first
+	if x.ServerFirst {
+		back = 0
+	}
+	x.AnswerAt = max(min(x.AnswerAt, *first-back), x.RequestAt+half)
+	*first = max(*first, x.AnswerAt+back)
+	*second = max(*second, *first+half)
+	return x
+}
+
 // delay is the timer of a delayed ACK in jiffies: icsk_ack.ato at its first value, which is at least TCP_DELACK_MIN, within
 // tcp_delack_max.
 func (x Exchange) delay(f kernel.Facts) int64 {
