@@ -27,6 +27,7 @@ import (
 //	client eth0 10.99.0.1/24 ──tap── half an RTT ──tap── 10.99.0.2/24 eth0 server
 type Lab struct {
 	Client, Server *Host
+	Router         *Host // between them; nil: there is none
 
 	// What delays frames, one of them or, with a plain veth, neither.
 	line    *line
@@ -62,6 +63,9 @@ type Host struct {
 // nothing is left. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; without, the error wraps fs.ErrPermission.
 func New(ctx context.Context, t Topology) (*Lab, error) {
 	t = t.withDefaults()
+	if t.Router {
+		return nil, fmt.Errorf("%w: a router between the hosts", ErrUnsupported)
+	}
 	observe := inTurn(t.Observe)
 	l := &Lab{
 		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client, virtual: t.Virtual},

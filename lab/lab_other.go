@@ -13,7 +13,7 @@ import (
 var ErrPlatform = errors.New("a lab needs Linux: network namespaces, veth, iptables")
 
 // Lab is a client and a server; see the Linux implementation. Here it cannot be built.
-type Lab struct{ Client, Server *Host }
+type Lab struct{ Client, Server, Router *Host }
 
 // Host is one end of a Lab.
 type Host struct{ Addr netip.Addr }
@@ -60,6 +60,9 @@ func (h *Host) Listen(context.Context, ListenOptions) (*Server, error) { return 
 
 // Drop returns ErrPlatform.
 func (h *Host) Drop(context.Context, Rule) (*Filter, error) { return nil, ErrPlatform }
+
+// Rules is empty.
+func (h *Host) Rules() []*Filter { return nil }
 
 // Set returns ErrPlatform.
 func (h *Host) Set(string, string, string) (Change, error) { return Change{}, ErrPlatform }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tcplab/tcplab/pcapout"
 )
@@ -25,12 +26,42 @@ type Rule struct {
 	MinLength int
 	// MaxLength is the greatest. Zero: any. Below DataLength there are only segments without data, where timestamps are on and data are not few.
 	MaxLength int
+	// Payload says whether it matches segments that carry data, or those that carry none, to the byte. Zero: either.
+	Payload Payload
 	// Nth are the matching packets that it drops, counted from 1; the others pass. Each number counts once. Zero: all of them.
 	Nth []int
 	// Reject is what iptables answers with instead of being silent: "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable",
 	// "icmp-net-unreachable", "icmp-admin-prohibited". INPUT and OUTPUT of the table filter can. Zero: it drops.
 	Reject string
 	Text   string // what it matches, in words: "TCP SYN to :8080"
+}
+
+// Payload is what a segment carries.
+type Payload int
+
+// The payloads.
+const (
+	AnyPayload Payload = iota
+	WithData
+	WithoutData
+)
+
+// bytecode tells by the headers' own lengths whether an IPv4 TCP segment carries data: a program for xt_bpf, which gets the packet from its IP
+// header on. No match of iptables compares two lengths of a packet.
+func (p Payload) bytecode() string {
+	yes, no := 1, 0
+	if p == WithoutData {
+		yes, no = 0, 1
+	}
+	program := []string{
+		"177 0 0 0",               // ldxb 4*([0]&0xf): the IP header's length
+		"80 0 0 12",               // ldb [x+12]
+		"84 0 0 240", "116 0 0 2", // and #0xf0, rsh #2: the TCP header's length
+		"12 0 0 0", "7 0 0 0", // add x, tax: of both
+		"40 0 0 2", "45 0 1 0", // ldh [2], jgt x: the packet's length
+		fmt.Sprintf("6 0 0 %d", yes), fmt.Sprintf("6 0 0 %d", no), // ret
+	}
+	return fmt.Sprintf("%d,%s", len(program), strings.Join(program, ","))
 }
 
 // DataLength is the least IP length in bytes that no TCP segment without data reaches: an IPv4 header of 20 bytes and the longest TCP
@@ -151,6 +182,22 @@ func (r Rule) Specs() [][]string {
 	return specs
 }
 
+// Commands are the same as a person types them.
+func (r Rule) Commands() []string {
+	var out []string
+	for _, spec := range r.Specs() {
+		s := "iptables -t " + r.TableName() + " -A " + r.Chain
+		for _, w := range spec {
+			if strings.Contains(w, " ") {
+				w = "'" + w + "'"
+			}
+			s += " " + w
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
 // Spec returns the first of Specs.
 func (r Rule) Spec() []string { return r.Specs()[0] }
 
@@ -170,6 +217,9 @@ func (r Rule) match() []string {
 	}
 	if r.Mask != 0 {
 		spec = append(spec, "--tcp-flags", flagList(r.Mask), flagList(r.Flags))
+	}
+	if r.Payload != AnyPayload {
+		spec = append(spec, "-m", "bpf", "--bytecode", r.Payload.bytecode())
 	}
 	if r.MinLength != 0 || r.MaxLength != 0 {
 		spec = append(spec, "-m", "length", "--length", strconv.Itoa(r.MinLength)+":"+strconv.Itoa(r.most()))
@@ -204,8 +254,8 @@ func (r Rule) check() error {
 	if k := r.nth(); len(k) > 0 && (k[0] < 1 || k[len(k)-1] >= every) {
 		return fmt.Errorf("rule for packets %v: want numbers from 1 to %d", r.Nth, every-1)
 	}
-	if r.All && (r.FromPort != 0 || r.ToPort != 0 || r.Mask != 0) {
-		return fmt.Errorf("rule for every protocol: got ports or flags, which only TCP has")
+	if r.All && (r.FromPort != 0 || r.ToPort != 0 || r.Mask != 0 || r.Payload != AnyPayload) {
+		return fmt.Errorf("rule for every protocol: got ports, flags or a payload, which only TCP has")
 	}
 	return nil
 }
@@ -214,6 +264,9 @@ func (r Rule) check() error {
 // with Nth, Matcher tells which of them it drops.
 func (r Rule) Matches(s pcapout.Segment) bool {
 	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < r.MinLength || s.Size > r.most() {
+		return false
+	}
+	if r.Payload == WithData && s.Length == 0 || r.Payload == WithoutData && s.Length > 0 {
 		return false
 	}
 	return (r.FromPort == 0 || r.FromPort == s.Src.Port()) && (r.ToPort == 0 || r.ToPort == s.Dst.Port()) && s.Flags&r.Mask == r.Flags

@@ -100,3 +100,30 @@ func TestMatcher(t *testing.T) {
 		}
 	}
 }
+
+// TestPayload catches a rule that takes a bare acknowledgement with long options for data, and one that the shell would cut apart.
+func TestPayload(t *testing.T) {
+	data, bare := Rule{Chain: "INPUT", ToPort: 80, Payload: WithData}, Rule{Chain: "INPUT", ToPort: 80, Mask: segmentFlags, Flags: pcapout.ACK, Payload: WithoutData}
+	to := netip.MustParseAddrPort("10.99.0.2:80")
+	for _, tt := range []struct {
+		name       string
+		s          pcapout.Segment
+		data, bare bool
+	}{
+		{"one byte", pcapout.Segment{Dst: to, Flags: pcapout.ACK | pcapout.PSH, Length: 1, Size: 53}, true, false},
+		{"ACK with three SACK blocks", pcapout.Segment{Dst: to, Flags: pcapout.ACK, Size: 80}, false, true},
+		{"FIN", pcapout.Segment{Dst: to, Flags: pcapout.ACK | pcapout.FIN, Size: 52}, false, false},
+		{"FIN with data", pcapout.Segment{Dst: to, Flags: pcapout.ACK | pcapout.FIN, Length: 5, Size: 57}, true, false},
+	} {
+		if got := data.Matches(tt.s); got != tt.data {
+			t.Errorf("%s: data: got %v, want %v", tt.name, got, tt.data)
+		}
+		if got := bare.Matches(tt.s); got != tt.bare {
+			t.Errorf("%s: bare ACK: got %v, want %v", tt.name, got, tt.bare)
+		}
+	}
+	const want = "iptables -t filter -A INPUT -p tcp --dport 80 -m bpf --bytecode '10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,40 0 0 2,45 0 1 0,6 0 0 1,6 0 0 0' -j DROP"
+	if got := data.Commands(); len(got) != 1 || got[0] != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

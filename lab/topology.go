@@ -49,6 +49,8 @@ type Topology struct {
 	RTT time.Duration
 	// HoldFrames has a process delay the frames of a link with an RTT. Zero: netem does where this kernel has it.
 	HoldFrames bool
+	// Router puts a third namespace between the hosts, Lab.Router, which forwards between two networks. Zero: there is none.
+	Router bool
 	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
 	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
 	NoNeighbours bool
