@@ -3,6 +3,7 @@ package experiments
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,9 +121,27 @@ func (e Env) Int(host, name string) (v int64, ok bool, err error) {
 	return v, true, nil
 }
 
-// ask asks the oracle for what e says of the start.
-func (e Env) ask(m oracle.Mechanism) (timeline.Timeline, error) {
+// Ask asks the oracle for what e says of the start.
+func (e Env) Ask(m oracle.Mechanism) (timeline.Timeline, error) {
 	return e.Memory.Predict(m, e.Facts, e.Start)
+}
+
+// AskBlackHole asks with the alternatives of a capture that cannot tell the first timeout from a tail loss probe.
+func (e Env) AskBlackHole(b oracle.BlackHole) (timeline.Timeline, error) {
+	t, err := e.Ask(b)
+	if err == nil && !b.NoSACK && b.EarlyRetrans < 3 {
+		t.Alternatives = slices.Concat(t.Alternatives, likeProbe(t))
+	}
+	return t, err
+}
+
+// AskRecovery is AskBlackHole for a burst.
+func (e Env) AskRecovery(r oracle.Recovery) (timeline.Timeline, error) {
+	t, err := e.Ask(r)
+	if err == nil && r.SACK && r.EarlyRetrans < 3 {
+		t.Alternatives = slices.Concat(t.Alternatives, likeProbes(t))
+	}
+	return t, err
 }
 
 // With returns a copy of e with one sysctl changed.

@@ -120,19 +120,7 @@ func exchangeInput(e Env) (oracle.Exchange, error) {
 	for _, c := range callsOfHandshake(e) {
 		*at[c.Name] = e.Call(c.Name, c.At)
 	}
-	// While a run goes on, some calls are known as they were made and others as they were planned: they stay in the order of their causes.
-	first, second := &x.ClientClose, &x.ServerClose
-	if x.ServerFirst {
-		first, second = second, first
-	}
-	half := x.RTT / 2
-	back := half // from the answer to whoever closes first
-	if x.ServerFirst {
-		back = 0
-	}
-	x.AnswerAt = max(min(x.AnswerAt, *first-back), x.RequestAt+half)
-	*first = max(*first, x.AnswerAt+back)
-	*second = max(*second, *first+half)
+	x = x.Ordered()
 	us, _, err := e.Int(late, "net.ipv4.tcp_rto_min_us")
 	x.RTOMin = time.Duration(us) * time.Microsecond
 	return x, err
@@ -168,13 +156,13 @@ func predictHandshake(e Env) (timeline.Timeline, error) {
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
-		return e.ask(oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt")})
+		return e.Ask(oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt")})
 	}
 	x, err := exchangeInput(e)
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return e.ask(x)
+	return e.Ask(x)
 }
 
 func runHandshake(ctx context.Context, l *lab.Lab, e Env) error {

@@ -99,7 +99,7 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 	}
 	at := e.Options["drop-at"]
 	if at == atNoNeighbour {
-		return e.ask(oracle.NoNeighbour{Connect: c})
+		return e.Ask(oracle.NoNeighbour{Connect: c})
 	}
 	t, err := oracle.Near(e.Facts, e.Start, c.Predict)
 	if at == atClientOutput || at == atLinkDown { // TCP does not know that it sends into nothing, and no capture sees it

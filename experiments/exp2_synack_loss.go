@@ -64,7 +64,7 @@ func predictSYNACKLoss(e Env) (timeline.Timeline, error) {
 		return timeline.Timeline{}, err
 	}
 	s.Silent = e.Options["synack-drop-at"] == "server-output"
-	return e.ask(oracle.SYNACKLoss{Connect: c, Server: s})
+	return e.Ask(oracle.SYNACKLoss{Connect: c, Server: s})
 }
 
 // serverInput reads what the oracle needs of the server's effective settings.

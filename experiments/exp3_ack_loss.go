@@ -122,11 +122,7 @@ func predictACKLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	t, err := e.ask(b)
-	if err == nil && !b.NoSACK && b.EarlyRetrans < 3 {
-		t.Alternatives = slices.Concat(t.Alternatives, likeProbe(t))
-	}
-	return t, err
+	return e.AskBlackHole(b)
 }
 
 // likeProbe is a timeline in the words of a capture that cannot tell: with SACK and one segment in flight the first timeout looks like a tail

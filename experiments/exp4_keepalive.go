@@ -139,7 +139,7 @@ func predictKeepalive(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return e.ask(k)
+	return e.Ask(k)
 }
 
 func runKeepalive(ctx context.Context, l *lab.Lab, e Env) error {

@@ -155,7 +155,7 @@ func predictFastOpen(e Env) (timeline.Timeline, error) {
 		}
 		x.Calls[i].Close = e.Call(closeName(i), x.Calls[i].Close)
 	}
-	return e.ask(x)
+	return e.Ask(x)
 }
 
 func runFastOpen(ctx context.Context, l *lab.Lab, e Env) error {

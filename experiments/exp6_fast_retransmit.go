@@ -120,11 +120,7 @@ func predictRecovery(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	t, err := e.ask(r)
-	if err == nil && r.SACK && r.EarlyRetrans < 3 {
-		t.Alternatives = slices.Concat(t.Alternatives, likeProbes(t))
-	}
-	return t, err
+	return e.AskRecovery(r)
 }
 
 // likeProbes is a timeline in the words of a capture that cannot tell: with SACK, one segment in flight and one repeat of it, a timeout looks

@@ -95,8 +95,10 @@ type Setup struct {
 	RTT time.Duration
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
 	NoNeighbours bool
-	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none.
-	LinkDown string
+	// Router puts a third namespace between the hosts, which forwards between two networks.
+	Router bool
+	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none. LinkFalls is one whose end Run takes down.
+	LinkDown, LinkFalls string
 	// OneSided says why a packet that one end's capture shows may be missing from the other's, though no rule caught it ("the link is
 	// down"). Empty: it may not.
 	OneSided string
@@ -120,6 +122,11 @@ type Experiment struct {
 	Question string // what the reader is asked to wonder
 	Params   []Param
 
+	// Settings hold under every profile; --set goes on top of them.
+	Settings []Setting
+	// Source is the file that it was read from; nil: it is one of the catalogue.
+	Source *Source
+
 	// Setup says what is built and broken for these options. It must be pure.
 	Setup func(Options) Setup
 	// Calls lists the calls of the programs after the client's first, each host's in order of time. Nil: there are none. It must be pure.
@@ -141,6 +148,17 @@ type Experiment struct {
 	// ByHand are the commands of a person that do what Run does, in the directory of the captures. Nil: curl, or a line of Python that
 	// connects.
 	ByHand func(Plan) []string
+}
+
+// Source is an experiment's file.
+type Source struct{ Path, Text string }
+
+// Title is what a command line calls the experiment: its name, or the path of its file.
+func (x *Experiment) Title() string {
+	if x.Source != nil {
+		return x.Source.Path
+	}
+	return x.Name
 }
 
 // Rival is another model of the same run.
@@ -172,7 +190,7 @@ type Plan struct {
 // Plan decides the parameters: values given by flag, then the profile's, then --set assignments on top. A value out of range, an
 // unknown flag or an unknown knob is an error, and nothing was touched.
 func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Plan, error) {
-	plan := Plan{Profile: p, Options: Options{}}
+	plan := Plan{Profile: p, Options: Options{}, Settings: slices.Clone(x.Settings)}
 	for flag := range flags {
 		if _, ok := x.param(flag); !ok {
 			return Plan{}, fmt.Errorf("%s has no parameter --%s", x.Name, flag)

@@ -35,8 +35,8 @@ func (x *Experiment) Script(p Plan) []string {
 		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
 	}
 	for _, f := range setup.Faults {
-		for _, spec := range f.Rule.Specs() {
-			s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -A %s %s", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))))
+		for _, cmd := range f.Rule.Commands() {
+			s = append(s, in(f.Host, cmd))
 		}
 	}
 	server := lab.ServerAddr.Addr().String()

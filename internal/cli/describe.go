@@ -18,14 +18,14 @@ func Describe(w io.Writer, x *experiments.Experiment) error {
 			where = "before its capture, which never sees it"
 		}
 		fmt.Fprintf(w, "breaks   %s %s %s, %s\n", f.Host, f.Rule.Verb(), f.Rule.Text, where)
-		for _, spec := range f.Rule.Specs() {
-			fmt.Fprintf(w, "         iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))
+		for _, cmd := range f.Rule.Commands() {
+			fmt.Fprintf(w, "         %s\n", cmd)
 		}
 	}
 	if err := describeParams(w, x); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nsee it   sudo tcplab run %s\n         tcplab predict %s\n", x.Name, x.Name)
+	_, err := fmt.Fprintf(w, "\nsee it   sudo tcplab run %s\n         tcplab predict %s\n", x.Title(), x.Title())
 	return err
 }
 

@@ -37,8 +37,8 @@ func experimentPage(x *experiments.Experiment) (string, error) {
 	fmt.Fprintf(&b, "## Topology\n\n```text\n%s```\n\n", picture(setup))
 	for _, f := range setup.Faults {
 		fmt.Fprintf(&b, "Broken on purpose: the %s %s %s.\n\n```text\n", f.Host, f.Rule.Verb(), f.Rule.Text)
-		for _, spec := range f.Rule.Specs() {
-			fmt.Fprintf(&b, "iptables -t %s -A %s %s\n", f.Rule.TableName(), f.Rule.Chain, strings.Join(spec, " "))
+		for _, cmd := range f.Rule.Commands() {
+			fmt.Fprintln(&b, cmd)
 		}
 		b.WriteString("```\n\n")
 	}

@@ -120,7 +120,7 @@ func (r *run) closeCaptures() (lost int, err error) {
 
 // down reports whether a capture ended because the experiment took that end of the link down.
 func (r *run) down(host string, err error) bool {
-	return r.setup.LinkDown == host && errors.Is(err, unix.ENETDOWN)
+	return (r.setup.LinkDown == host || r.setup.LinkFalls == host) && errors.Is(err, unix.ENETDOWN)
 }
 
 func (r *run) fillClock(v *view, wall wallClock) {
