@@ -12,12 +12,14 @@ var imports = map[string][]string{
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
 		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard",
 		"internal/analyse", "pcapout", // tcplab analyse: captures from anywhere, which no run has
+		"internal/spec", "experiments/files",
 	},
 	"internal/runner": {
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
 	"experiments":          {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
+	"internal/spec":        {"experiments", "lab", "sysctl", "pcapout", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result"},
 	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
 	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},
 	"internal/analyse":     {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
@@ -29,6 +31,7 @@ var imports = map[string][]string{
 	"internal/live":        {"internal/result", "internal/timeline"},
 
 	// Leaves.
+	"experiments/files": {}, // text alone
 	"internal/agent":    {},
 	"internal/explain":  {},
 	"internal/guard":    {}, // it must not depend on what it cleans up after
@@ -63,16 +66,18 @@ var modules = map[string]map[string]string{
 		"internal/report": "cell widths of the ladder and the tables",
 		"internal/live":   "cell widths of the live region; it may not import report",
 	},
-	"github.com/cilium/ebpf":        {"internal/evidence": "loads the tracepoints' programs, relocates them by the kernel's BTF, reads their ring"},
-	"github.com/coreos/go-iptables": {"lab": "drop rules and their counters"},
-	"github.com/google/go-cmp":      {"internal/labtest": "the diff of a golden file"},
-	"github.com/gopacket/gopacket":  {"pcapout": "capture, pcapng and decoding"},
-	"github.com/klauspost/compress": {"internal/vm": "kernels and modules packed with zstd"},
-	"github.com/pierrec/lz4/v4":     {"internal/vm": "kernels packed with lz4"},
-	"github.com/safchain/ethtool":   {"lab": "segmentation offloads off where segments are counted"},
-	"github.com/spf13/cobra":        {"internal/cli": "commands and completion"},
-	"github.com/spf13/pflag":        {"internal/cli": "cobra's flags"},
-	"github.com/ulikunitz/xz":       {"internal/vm": "kernels and modules packed with xz"},
+	"github.com/cilium/ebpf":                   {"internal/evidence": "loads the tracepoints' programs, relocates them by the kernel's BTF, reads their ring"},
+	"github.com/coreos/go-iptables":            {"lab": "drop rules and their counters"},
+	"github.com/goccy/go-yaml":                 {"internal/spec": "YAML with the place of each value"},
+	"github.com/google/go-cmp":                 {"internal/labtest": "the diff of a golden file"},
+	"github.com/gopacket/gopacket":             {"pcapout": "capture, pcapng and decoding"},
+	"github.com/klauspost/compress":            {"internal/vm": "kernels and modules packed with zstd"},
+	"github.com/pierrec/lz4/v4":                {"internal/vm": "kernels packed with lz4"},
+	"github.com/safchain/ethtool":              {"lab": "segmentation offloads off where segments are counted"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"internal/spec": "judges a file by the schema that is printed, and says by which part of it"},
+	"github.com/spf13/cobra":                   {"internal/cli": "commands and completion"},
+	"github.com/spf13/pflag":                   {"internal/cli": "cobra's flags"},
+	"github.com/ulikunitz/xz":                  {"internal/vm": "kernels and modules packed with xz"},
 	"github.com/vishvananda/netlink": {
 		"lab":               "links, addresses and neighbours",
 		"internal/evidence": "inet_diag: the kernel's own view of a socket",
