@@ -133,6 +133,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
 		a.kernelsCmd(), a.diffCmd(), a.matrixCmd(), a.openCmd(), a.analyseCmd(), a.manCmd(), exitCodesTopic())
+	root.AddCommand(a.validateCmd(), a.schemaCmd(), a.newCmd())
 	strict(root)
 	return root
 }

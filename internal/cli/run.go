@@ -84,6 +84,9 @@ func (c *choice) plans(cmd *cobra.Command, names []string) ([]*experiments.Exper
 
 // find resolves an experiment, with a suggestion where there is none.
 func find(name string) (*experiments.Experiment, error) {
+	if isFile(name) {
+		return fromFile(name)
+	}
 	x, err := experiments.Find(name)
 	var unknown *experiments.UnknownError
 	if errors.As(err, &unknown) {

@@ -68,3 +68,6 @@ func ascii(s string) string {
 	}
 	return b.String()
 }
+
+// Visible is a text of a stored file with its control characters made visible.
+func Visible(s string) string { return clean(s) }
