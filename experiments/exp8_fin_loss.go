@@ -168,7 +168,7 @@ func predictFINLoss(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return e.ask(c)
+	return e.Ask(c)
 }
 
 func runFINLoss(ctx context.Context, l *lab.Lab, e Env) error {

@@ -173,6 +173,8 @@ type DelayStats struct {
 // Delay says how the link gets its RTT: "none", or what makes it.
 func (l *Lab) Delay() string {
 	switch {
+	case l.Router != nil:
+		return routerMethod
 	case l.middle != nil:
 		return netemMethod
 	case l.line != nil:
@@ -185,6 +187,9 @@ const tapMethod = "TAP devices joined by a process that holds each frame for hal
 
 // DelayStats reads what the link did so far. Without Topology.RTT, and after Close, it is zero.
 func (l *Lab) DelayStats() (DelayStats, error) {
+	if l.delayed && l.Router != nil {
+		return l.routedStats()
+	}
 	if l.middle != nil {
 		return l.middle.stats(l.hosts())
 	}

@@ -25,6 +25,7 @@ import (
 //	client eth0 10.99.0.1/24 ──veth── 10.99.0.2/24 eth0 server
 //	client eth0 10.99.0.1/24 ──veth── netem ──veth── 10.99.0.2/24 eth0 server
 //	client eth0 10.99.0.1/24 ──tap── half an RTT ──tap── 10.99.0.2/24 eth0 server
+//	client eth0 10.99.0.1/32 ──veth── router 10.99.0.254 ──veth── 10.99.0.2/32 eth0 server
 type Lab struct {
 	Client, Server *Host
 	Router         *Host // between them; nil: there is none
@@ -32,6 +33,7 @@ type Lab struct {
 	// What delays frames, one of them or, with a plain veth, neither.
 	line    *line
 	middle  *middle
+	delayed bool       // the link has an RTT
 	closing sync.Mutex // one Close at a time
 }
 
@@ -43,8 +45,11 @@ type Host struct {
 	MAC   net.HardwareAddr
 
 	ns      *netns.Namespace
-	middle  *middle // of the link; nil: there is none
-	peer    *Host   // who has a permanent neighbour entry here; nil: nobody
+	middle  *middle               // of the link; nil: there is none
+	peer    *Host                 // who has a permanent neighbour entry here; nil: nobody
+	gateway *gateway              // the router's end; nil: there is none
+	far     netip.Addr            // the other host, behind the router
+	names   map[string]netip.Addr // of the lab's hosts, for DialContext
 	prefix  netip.Prefix
 	virtual bool                       // time is
 	cpu     int                        // receives all frames; -1: there is only one
@@ -63,16 +68,24 @@ type Host struct {
 // nothing is left. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; without, the error wraps fs.ErrPermission.
 func New(ctx context.Context, t Topology) (*Lab, error) {
 	t = t.withDefaults()
-	if t.Router {
-		return nil, fmt.Errorf("%w: a router between the hosts", ErrUnsupported)
-	}
 	observe := inTurn(t.Observe)
 	l := &Lab{
-		Client: &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client, virtual: t.Virtual},
-		Server: &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server, virtual: t.Virtual},
+		delayed: t.RTT > 0,
+		Client:  &Host{Name: "client", Addr: t.Client.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 1}, observe: observe, prefix: t.Client, virtual: t.Virtual},
+		Server:  &Host{Name: "server", Addr: t.Server.Addr(), Iface: Iface, MAC: net.HardwareAddr{2, 't', 'c', 'p', 0, 2}, observe: observe, prefix: t.Server, virtual: t.Virtual},
+	}
+	for _, h := range l.hosts() {
+		h.names = map[string]netip.Addr{"client": l.Client.Addr, "server": l.Server.Addr}
+	}
+	if t.Router {
+		l.Router = &Host{Name: "router", Addr: RouterAddr, observe: observe, virtual: t.Virtual}
+		l.Client.far, l.Server.far = l.Server.Addr, l.Client.Addr
 	}
 	l.Client.cpu = pickCPU()
 	l.Server.cpu = l.Client.cpu
+	if l.Router != nil {
+		l.Router.cpu = l.Client.cpu
+	}
 	if err := l.build(ctx, t); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -129,6 +142,8 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 		return err
 	}
 	switch {
+	case t.Router:
+		err = l.route(t)
 	case t.RTT <= 0:
 		err = l.Client.ns.Do(func() error { return l.link() })
 	case byNetem(t):
@@ -141,7 +156,7 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 		return fmt.Errorf("link client to server: %w", permission(err))
 	}
 	err = l.each(func(h, peer *Host) error {
-		if !t.NoNeighbours {
+		if !t.NoNeighbours && !t.Router {
 			h.peer = peer
 		}
 		return h.ns.Do(h.configure)
@@ -155,10 +170,16 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 // carries waits until the link is operational. The end that came up first has no carrier until its peer is up too, and the kernel gives
 // it its queue from a work queue (linkwatch_event): what is sent before is dropped without a word.
 func (h *Host) carries(ctx context.Context) error {
-	if err := h.ns.Do(func() error { return awaitState(ctx, Iface, true) }); err != nil || h.middle == nil {
+	if err := h.ns.Do(func() error { return awaitState(ctx, Iface, true) }); err != nil {
 		return err
 	}
-	return h.middle.carries(ctx, h)
+	switch {
+	case h.gateway != nil:
+		return h.gateway.carries(ctx, h)
+	case h.middle != nil:
+		return h.middle.carries(ctx, h)
+	}
+	return nil
 }
 
 // up reports whether a link is operational.
@@ -232,8 +253,12 @@ func (h *Host) configure() error {
 				return err
 			}
 		}
+		bits := h.prefix.Bits()
+		if h.gateway != nil {
+			bits = h.Addr.BitLen() // alone in its network
+		}
 		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
-			IP: h.Addr.AsSlice(), Mask: net.CIDRMask(h.prefix.Bits(), h.Addr.BitLen()),
+			IP: h.Addr.AsSlice(), Mask: net.CIDRMask(bits, h.Addr.BitLen()),
 		}}); err != nil {
 			return fmt.Errorf("add address %s: %w", h.prefix, err)
 		}
@@ -245,6 +270,9 @@ func (h *Host) configure() error {
 func (h *Host) up(nl *netlink.Handle, eth netlink.Link) error {
 	if err := nl.LinkSetUp(eth); err != nil {
 		return fmt.Errorf("set %s up: %w", Iface, err)
+	}
+	if h.gateway != nil {
+		return h.through(nl, eth)
 	}
 	if h.peer == nil {
 		return nil
@@ -339,7 +367,7 @@ func (l *Lab) Close() error {
 		err = errors.Join(err, l.middle.close())
 		l.middle = nil
 	}
-	return errors.Join(err, l.each(func(h, _ *Host) error { return h.leave() }))
+	return errors.Join(err, l.each(func(h, _ *Host) error { return h.leave() }), l.closeRouter())
 }
 
 // leave gives the namespace up and makes sure that nobody else keeps it.

@@ -5,6 +5,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"time"
 )
@@ -60,6 +61,16 @@ func (h *Host) Listen(context.Context, ListenOptions) (*Server, error) { return 
 
 // Drop returns ErrPlatform.
 func (h *Host) Drop(context.Context, Rule) (*Filter, error) { return nil, ErrPlatform }
+
+// DialContext returns ErrPlatform.
+func (h *Host) DialContext(context.Context, string, string) (net.Conn, error) {
+	return nil, ErrPlatform
+}
+
+// NetListen returns ErrPlatform.
+func (h *Host) NetListen(context.Context, string, string) (net.Listener, error) {
+	return nil, ErrPlatform
+}
 
 // Rules is empty.
 func (h *Host) Rules() []*Filter { return nil }

@@ -97,7 +97,7 @@ func (h *Host) setRoute(nl *netlink.Handle, eth netlink.Link, change func(*netli
 	if metrics(want) == metrics(h.route) && metrics(want) == [3]int{} {
 		return nil
 	}
-	r, err := connected(nl, eth)
+	r, err := h.connected(nl, eth)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (h *Host) setRoute(nl *netlink.Handle, eth netlink.Link, change func(*netli
 	if err := nl.RouteReplace(&r); err != nil {
 		return fmt.Errorf("set initcwnd, initrwnd, advmss to %v: %w", metrics(want), err)
 	}
-	if r, err = connected(nl, eth); err != nil {
+	if r, err = h.connected(nl, eth); err != nil {
 		return err
 	}
 	if metrics(r) != metrics(want) {
@@ -119,14 +119,14 @@ func (h *Host) setRoute(nl *netlink.Handle, eth netlink.Link, change func(*netli
 // metrics are what the lab sets of a route: 0 for what it leaves alone.
 func metrics(r netlink.Route) [3]int { return [3]int{r.InitCwnd, r.InitRwnd, r.AdvMSS} }
 
-// connected is the route of the lab's network.
-func connected(nl *netlink.Handle, eth netlink.Link) (netlink.Route, error) {
+// connected is the route of the lab's network, or, through a router, that to the other host.
+func (h *Host) connected(nl *netlink.Handle, eth netlink.Link) (netlink.Route, error) {
 	routes, err := nl.RouteList(eth, unix.AF_INET)
 	if err != nil {
 		return netlink.Route{}, fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
-		if r.Scope == netlink.SCOPE_LINK && r.Gw == nil {
+		if h.gateway != nil && r.Gw != nil || h.gateway == nil && r.Scope == netlink.SCOPE_LINK && r.Gw == nil {
 			return r, nil
 		}
 	}

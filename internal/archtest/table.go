@@ -19,6 +19,8 @@ var imports = map[string][]string{
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
 	"experiments":          {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
+	"predict":              {"internal/judge", "internal/kernel", "internal/oracle", "internal/timeline"},                                                                                                               // public: windows, for anyone's test
+	"lab/labtest":          {"internal/analyse", "internal/judge", "internal/kernel", "internal/netns", "internal/result", "internal/stall", "internal/timeline", "internal/vm", "lab", "pcapout", "predict", "sysctl"}, // public: a lab in anyone's test
 	"internal/spec":        {"experiments", "lab", "sysctl", "pcapout", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result"},
 	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
 	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},

@@ -47,15 +47,15 @@ func (o LateOpen) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 	}
 	client := heard.Host
 	out.Events = append(out.Events,
-		timeline.Event{Host: server, What: timeline.SYNACK, RelAck: 1, Exact: true, Bound: after(heard.Bound, o.RTT/2, lateness(o.RTT, 1)), Why: "answers the SYN that arrives, at once"},
-		timeline.Event{Host: client, What: timeline.ACK, RelSeq: 1, RelAck: 1, Exact: true, Bound: after(heard.Bound, o.RTT, lateness(o.RTT, 2)), Why: "completes the handshake: never delayed"})
+		timeline.Event{Host: server, What: timeline.SYNACK, RelAck: 1, Exact: true, Bound: shifted(heard.Bound, o.RTT/2, lateness(o.RTT, 1)), Why: "answers the SYN that arrives, at once"},
+		timeline.Event{Host: client, What: timeline.ACK, RelSeq: 1, RelAck: 1, Exact: true, Bound: shifted(heard.Bound, o.RTT, lateness(o.RTT, 2)), Why: "completes the handshake: never delayed"})
 	why := fmt.Sprintf("the SYN-ACK has come: %s lost before", plural(o.Lost, "SYN"))
-	out.Outcome = &timeline.Event{Host: client, What: timeline.Connected, Bound: after(heard.Bound, o.RTT, lateness(o.RTT, 2)), Why: why}
+	out.Outcome = &timeline.Event{Host: client, What: timeline.Connected, Bound: shifted(heard.Bound, o.RTT, lateness(o.RTT, 2)), Why: why}
 	return out, nil
 }
 
-// after is the bound of what follows an event by so much, and may be so late.
-func after(b timeline.Bound, d, late time.Duration) timeline.Bound {
+// shifted is the bound of what follows an event by so much, and may be so late.
+func shifted(b timeline.Bound, d, late time.Duration) timeline.Bound {
 	b.At, b.Earliest, b.Latest, b.After = b.At+d, b.Earliest+d, b.Latest+d+late, d
 	b.GapEarliest, b.GapLatest = 0, 0
 	if b.Tick == 0 {
