@@ -165,7 +165,7 @@ func (a *archive) iptables() (legacy bool, err error) {
 }
 
 // extensions are those that lab.Rule uses.
-var extensions = []string{"libxt_standard", "libxt_tcp", "libxt_udp", "libxt_statistic", "libxt_length", "libxt_comment", "libipt_REJECT"}
+var extensions = []string{"libxt_standard", "libxt_tcp", "libxt_udp", "libxt_statistic", "libxt_length", "libxt_bpf", "libxt_comment", "libipt_REJECT"}
 
 // findProgram looks where an ordinary user's PATH does not.
 func findProgram(name string) (string, error) {

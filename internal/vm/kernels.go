@@ -28,7 +28,13 @@ type about struct {
 	Release string   `json:"release"`
 	Image   string   `json:"sha256"` // of the bzImage
 	Modules []string `json:"modules"`
-	Wanted  []string `json:"wanted"` // what was looked for; another program may want more
+	Wanted  []string `json:"wanted"`            // what was looked for; another program may want more
+	Matches []string `json:"matches,omitempty"` // what was looked for besides, for rules that look into a packet
+}
+
+// whole reports whether the kernel was unpacked with all that a lab needs now.
+func (a about) whole() bool {
+	return slices.Equal(a.Wanted, wanted) && slices.Equal(a.Matches, matchers)
 }
 
 const (
@@ -59,7 +65,7 @@ func Kernels() ([]Kernel, error) {
 	}
 	for _, e := range entries {
 		// One that lacks modules that are wanted now would run, in another way than a test expects: fetched or unpacked again it has them.
-		if a, err := readAbout(filepath.Join(cache, e.Name())); err == nil && slices.Equal(a.Wanted, wanted) {
+		if a, err := readAbout(filepath.Join(cache, e.Name())); err == nil && a.whole() {
 			ks = append(ks, Kernel{Release: e.Name(), From: "cache", Dir: filepath.Join(cache, e.Name())})
 		}
 	}
@@ -169,7 +175,7 @@ func (k Kernel) unpacked() (Kernel, error) {
 	}
 	sum := sha256.Sum256(packed)
 	dir := filepath.Join(cache, k.Release)
-	if a, err := readAbout(dir); err == nil && a.Image == hex.EncodeToString(sum[:]) && slices.Equal(a.Wanted, wanted) {
+	if a, err := readAbout(dir); err == nil && a.Image == hex.EncodeToString(sum[:]) && a.whole() {
 		k.Dir = dir
 		return k, nil
 	}
@@ -180,7 +186,7 @@ func (k Kernel) unpacked() (Kernel, error) {
 	if release == "" {
 		release = k.Release
 	}
-	modules, err := loadModules(modulesOf(k.From, release), wanted)
+	modules, err := loadModules(modulesOf(k.From, release), slices.Concat(wanted, matchers))
 	if err != nil {
 		return k, missing("%s: %w", k.From, err)
 	}
@@ -210,7 +216,7 @@ func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	a := about{Release: k.Release, Image: sum, Wanted: wanted}
+	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers}
 	files := map[string][]byte{fileKernel: vmlinux}
 	for _, m := range modules {
 		a.Modules = append(a.Modules, m.name)
