@@ -113,7 +113,7 @@ func Rule(r result.Rule, seen, lost int) result.Check {
 		Expected: fmt.Sprint(seen), Observed: fmt.Sprint(r.Packets), Verdict: result.Pass,
 	}
 	switch {
-	case !r.AfterCapture:
+	case !r.AfterCapture && !r.Between():
 		c.Expected, c.Verdict, c.Detail = "not visible", result.Skip, "the capture sits behind this rule"
 	case lost > 0:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
@@ -153,13 +153,16 @@ func SameISN(packets []result.Packet) result.Check {
 
 // Arrivals judges that each packet that was sent was also seen at the other end's capture. oneSided says why it need not be, or is empty.
 func Arrivals(packets []result.Packet, lost int, oneSided string) result.Check {
-	arrived := 0
+	arrived, stopped := 0, 0
 	for _, p := range packets {
+		if p.Fate == result.Dropped && p.ArrivedAt == nil {
+			stopped++ // by a rule between the ends
+		}
 		if p.SentAt != nil && p.ArrivedAt != nil {
 			arrived++
 		}
 	}
-	c := result.Check{ID: "arrivals", Name: "seen at both ends", Expected: fmt.Sprint(len(packets)), Observed: fmt.Sprint(arrived), Verdict: result.Pass}
+	c := result.Check{ID: "arrivals", Name: "seen at both ends", Expected: fmt.Sprint(len(packets) - stopped), Observed: fmt.Sprint(arrived), Verdict: result.Pass}
 	switch {
 	case lost > 0:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
@@ -167,7 +170,7 @@ func Arrivals(packets []result.Packet, lost int, oneSided string) result.Check {
 		c.Verdict, c.Detail = result.Skip, "no packet was captured"
 	case oneSided != "":
 		c.Verdict, c.Detail = result.Skip, oneSided
-	case arrived != len(packets):
+	case arrived != len(packets)-stopped:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.CapturesDisagree, "a packet was seen at one end only"
 	}
 	return c

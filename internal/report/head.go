@@ -141,8 +141,11 @@ func (p *pen) rules(rules []result.Rule) {
 	var rows [][2]string
 	for _, r := range rules {
 		where := "iptables " + chain(r) + ", before capture"
-		if r.AfterCapture {
+		switch {
+		case r.AfterCapture:
 			where = "iptables " + chain(r) + ", after capture"
+		case r.Between():
+			where = "iptables " + chain(r) + ", between the captures"
 		}
 		verb := " drops "
 		if r.Reject != "" {

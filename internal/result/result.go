@@ -171,6 +171,9 @@ type Rule struct {
 	AfterCapture bool `json:"after_capture"`
 }
 
+// Between reports whether the rule is on a router: the sender's capture shows what it drops, and the receiver's does not.
+func (r Rule) Between() bool { return r.Chain == "FORWARD" }
+
 // Capture is one capture file.
 type Capture struct {
 	Host    string `json:"host"`

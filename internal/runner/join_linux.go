@@ -118,7 +118,7 @@ func (r *run) sides(j *joining) []judge.Side {
 	for _, p := range r.res.Packets {
 		for i := range out {
 			s := &out[i]
-			if p.Fate == result.Dropped && s.Host == p.To {
+			if p.Fate == result.Dropped && p.ArrivedAt != nil && s.Host == p.To {
 				s.Dropped++
 				if p.DropReason == netfilterDrop {
 					s.DroppedTold++

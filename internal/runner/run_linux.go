@@ -107,7 +107,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, Router: r.setup.Router, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
 		Virtual: r.Virtual})
 	if err != nil {
 		return unsupported(err)
@@ -178,8 +178,11 @@ func (r *run) close() error {
 }
 
 func (r *run) host(name string) *lab.Host {
-	if name == "server" {
+	switch name {
+	case "server":
 		return r.lab.Server
+	case "router":
+		return r.lab.Router
 	}
 	return r.lab.Client
 }
@@ -337,7 +340,10 @@ func (r *run) head(p *result.Prediction) *result.Result {
 
 // listRules takes the rules of both hosts, those that Run made included. Rules are only ever added.
 func (r *run) listRules(res *result.Result) {
-	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
+	for _, h := range []*lab.Host{r.lab.Client, r.lab.Router, r.lab.Server} {
+		if h == nil {
+			continue // no router
+		}
 		for _, f := range h.Rules() {
 			if slices.Contains(r.rules, f) {
 				continue

@@ -185,7 +185,7 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		p.What = "unknown"
 	}
 	p.Fate = result.Delivered
-	if p.ArrivedAt == nil {
+	if p.ArrivedAt == nil && v.caught[i] == nil {
 		p.Fate = result.Lost
 	} else if f := v.caught[i]; f != nil {
 		p.Fate, p.Where = result.Dropped, place(f)
@@ -239,7 +239,28 @@ func (r *run) catch(sights []sight, both map[string]*captured) []*lab.Filter {
 			}
 		}
 	}
+	r.catchBetween(sights, both, out)
 	return out
+}
+
+// catchBetween finds what the router's rules drop: packets that were sent and did not arrive, of those that each rule counts. Each reaches the
+// router in the order in which it was sent.
+func (r *run) catchBetween(sights []sight, both map[string]*captured, out []*lab.Filter) {
+	for _, f := range r.rules {
+		if f.Chain != "FORWARD" {
+			continue
+		}
+		drops := f.Matcher()
+		for i, s := range sights {
+			if s.atSender < 0 || out[i] != nil {
+				continue
+			}
+			at := r.wall.mono(both[s.from].packets[s.atSender].Time)
+			if at >= f.Made && (f.Removed == 0 || at < f.Removed) && drops(s.segment) && s.atTo < 0 {
+				out[i] = f
+			}
+		}
+	}
 }
 
 func place(f *lab.Filter) string {

@@ -104,8 +104,11 @@ func (c *composer) rules(r *result.Result) evidence {
 	e := evidence{Title: c.text("Rules and what they caught"), Heads: c.heads("host", "chain", "rule", "packets", "bytes", "capture sees it")}
 	for _, x := range r.Rules {
 		seen := "no: it dies before the capture"
-		if x.AfterCapture {
+		switch {
+		case x.AfterCapture:
 			seen = "yes: it dies after the capture"
+		case x.Between():
+			seen = "the sender's alone: it dies between the captures"
 		}
 		table := x.Table
 		if table == "" {
