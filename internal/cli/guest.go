@@ -15,6 +15,7 @@ import (
 	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/spec"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -33,8 +34,22 @@ type guestRequest struct {
 
 // guestRun is one run. The plan was decided on the host, from the command line alone; what it comes to is for the guest's kernel.
 type guestRun struct {
-	Experiment string           `json:"experiment"`
-	Plan       experiments.Plan `json:"plan"`
+	Experiment string `json:"experiment"`
+	// Source is the experiment's file, with its text: the guest has no other. Nil: it is one of the catalogue.
+	Source *experiments.Source `json:"source,omitempty"`
+	Plan   experiments.Plan    `json:"plan"`
+}
+
+// find is the experiment of a run.
+func (r guestRun) find() (*experiments.Experiment, error) {
+	if r.Source == nil {
+		return experiments.Find(r.Experiment)
+	}
+	f, err := spec.Parse(r.Source.Path, []byte(r.Source.Text))
+	if err != nil {
+		return nil, err
+	}
+	return f.Experiment(), nil
 }
 
 // Messages of a guest about run N: "N/begin", "N/file/NAME", "N/error" with a failedDocument, "N/end".
@@ -90,7 +105,7 @@ func (q guestRequest) serve(r guestRun, say func(string, []byte) error) error {
 
 // run makes one run in a folder of the guest's memory. Files without an error are a whole run; with one, what there is of it.
 func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
-	x, err := experiments.Find(r.Experiment)
+	x, err := r.find()
 	if err != nil {
 		return nil, err
 	}

@@ -214,7 +214,7 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off"}
 	for _, j := range jobs {
-		q.Runs = append(q.Runs, guestRun{j.x.Name, j.plan})
+		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan})
 	}
 	q.Foreseen = foresee(facts, jobs)
 	request, err := json.Marshal(q)

@@ -30,6 +30,7 @@ type Script struct {
 type Line struct {
 	Pos   Pos
 	Event timeline.Event // without its times
+	Named bool           // by the script, and not by what was sent before
 	Time  Span
 	Text  string
 }
@@ -81,7 +82,9 @@ func parseScript(text string, place func(line int) Pos) (*Script, []Problem) {
 			continue
 		}
 		l.Pos, l.Text = at, line
+		before := l.Event.What
 		names.name(&l.Event)
+		l.Named = before == l.Event.What
 		s.Lines = append(s.Lines, l)
 	}
 	if len(s.Lines) == 0 && len(problems) == 0 {
@@ -295,5 +298,31 @@ func (s *Script) timeline(f kernel.Facts) timeline.Timeline {
 		}
 		t.Events = append(t.Events, e)
 	}
+	t.Alternatives = s.likeProbe(t)
 	return t
+}
+
+// likeProbe is the script with each first repeat of data as a tail loss probe: with one segment in flight a capture cannot tell it from the
+// first timeout. A repeat that the script names is what it says.
+func (s *Script) likeProbe(t timeline.Timeline) []timeline.Timeline {
+	free := map[string]bool{}
+	for _, l := range s.Lines {
+		free[l.Text] = !l.Named
+	}
+	alike := timeline.Timeline{Why: "a capture cannot tell the first timeout from a tail loss probe", Events: slices.Clone(t.Events), Outcome: t.Outcome}
+	found := false
+	for i := range alike.Events {
+		e := &alike.Events[i]
+		switch {
+		case e.What != timeline.RTORetransmission || !free[e.Why]:
+		case e.N == 1:
+			e.What, e.N, found = timeline.TailLossProbe, 0, true
+		default:
+			e.N--
+		}
+	}
+	if !found {
+		return nil
+	}
+	return []timeline.Timeline{alike}
 }
