@@ -63,6 +63,7 @@ check: fmt vet staticcheck shellcheck mod cross unit ## all that needs no root; 
 .PHONY: lab
 lab: root ## every test, as root, in real network namespaces; nothing is skipped
 	$(LAB_TEST) $(PKG)
+	cd docs/examples/deadpeer && $(LAB_TEST) ./...
 
 # Under the race detector a prediction takes ten times as long, and the packages that only compute start no goroutine that it could watch.
 PURE      := experiments|internal/(archtest|analyse|docgen|doctest|explain|judge|oracle|report|report/page|result|setting|timeline)|sysctl

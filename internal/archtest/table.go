@@ -127,11 +127,12 @@ var bans = []ban{
 	{path: "syscall", name: "SYS_UNSHARE", why: "use netns.New", allowed: netnsOnly},
 	{path: "time", name: "Sleep", why: "wait for the packet, the step or the state", allowed: map[string]string{
 		"internal/kernel/clock_linux.go": "the spacing of its readings is the measurement",
+		"docs/examples/deadpeer":         "a stranger's test: its pauses are the experiment",
 	}},
 }
 
 // skippers may call Skip, Skipf and SkipNow of a test. Everyone else calls labtest.Need.
-var skippers = map[string]string{"internal/labtest": "Need is the checked skip"}
+var skippers = map[string]string{"internal/labtest": "Need is the checked skip", "lab/labtest": "a stranger's test skips where there is no lab, and fails with TCPLAB_REQUIRE"}
 
 // Limits of length, in lines. The function limit is for code, not for tests: a table test is as long as its table.
 const (

@@ -9,6 +9,7 @@ import (
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
 )
 
 // linkStalls are the times in which the process that carries the frames of a link with an RTT did not run in time: those in which a packet
@@ -52,4 +53,14 @@ func (o *observer) underWay(v *view, e result.Event) bool {
 	}
 	now, err := kernel.MonotonicNow()
 	return err == nil && now-v.origin-seenAt(e) < o.r.setup.RTT/2+pairWithin
+}
+
+func (r *run) host(name string) *lab.Host {
+	switch name {
+	case "server":
+		return r.lab.Server
+	case "router":
+		return r.lab.Router
+	}
+	return r.lab.Client
 }

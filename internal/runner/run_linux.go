@@ -177,16 +177,6 @@ func (r *run) close() error {
 	return errors.Join(errs...)
 }
 
-func (r *run) host(name string) *lab.Host {
-	switch name {
-	case "server":
-		return r.lab.Server
-	case "router":
-		return r.lab.Router
-	}
-	return r.lab.Client
-}
-
 // unsupported marks what this machine lacks: privilege, iptables, or a feature of the kernel.
 func unsupported(err error) error {
 	for _, lack := range []error{lab.ErrPrivilege, lab.ErrNoIPTables, lab.ErrUnsupported} {
