@@ -167,7 +167,7 @@ func predictZeroWindow(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
-	return e.ask(z)
+	return e.Ask(z)
 }
 
 func runZeroWindow(ctx context.Context, l *lab.Lab, e Env) error {
