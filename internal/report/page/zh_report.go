@@ -33,5 +33,5 @@ var zhReport = []message{
 	{"bpf(2) takes root in the first user namespace and a kernel that is not locked down: %s", "bpf(2) 需要初始用户命名空间的 root，且内核未锁定：{1}"},
 	{"operation not permitted", "操作不允许"}, {"this kernel has no bpf(2): %s", "这个内核没有 bpf(2)：{1}"}, {"function not implemented", "功能未实现"},
 	{"this kernel has no BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF): %s", "这个内核没有 BTF（/sys/kernel/btf/vmlinux，CONFIG_DEBUG_INFO_BTF）：{1}"},
-	{"probe", "探测"}, {"retransmit", "重传"},
+	{"retransmit", "重传"},
 }
