@@ -95,6 +95,9 @@ type Setup struct {
 	RTT time.Duration
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
 	NoNeighbours bool
+	// LookAt is the client's port of the connection that inet_diag is asked about, where several clients come from ports of their own: packets
+	// are then told apart by that port. 0: there is one client, or each has a server's port of its own.
+	LookAt uint16
 	// Router puts a third namespace between the hosts, which forwards between two networks.
 	Router bool
 	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none. LinkFalls is one whose end Run takes down.
@@ -110,7 +113,7 @@ type Call struct {
 	Name string
 	At   time.Duration // from the first call on; whole jiffies make a prediction exact (Env.Whole)
 	Host string        // "server"; empty: the client
-	// Port marks a connect(2) of one of several clients side by side, by the server's port: it is found by that, and not by its place in
+	// Port marks a connect(2) of one of several clients side by side, by the server's port or its own (Setup.LookAt): it is found by that, and not by its place in
 	// the list, and the first of them is listed too. 0: it is not one.
 	Port uint16
 }

@@ -43,7 +43,9 @@ func (s *session) socket(q Request) (sa unix.Sockaddr, keep bool, err error) {
 		return nil, false, fmt.Errorf("socket: %w", err)
 	}
 	s.fd = fd
-	keep, err = q.Options.apply(fd)
+	if keep, err = q.Options.apply(fd); err == nil {
+		err = q.Options.bind(fd, family)
+	}
 	return sa, keep, err
 }
 

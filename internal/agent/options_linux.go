@@ -87,6 +87,21 @@ func (o Options) whole() error {
 	return nil
 }
 
+// bind gives the socket its port, where it shall have one.
+func (o Options) bind(fd, family int) error {
+	if o.LocalPort == 0 {
+		return nil
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: o.LocalPort}
+	if family == unix.AF_INET6 {
+		sa = &unix.SockaddrInet6{Port: o.LocalPort}
+	}
+	if err := unix.Bind(fd, sa); err != nil {
+		return fmt.Errorf("bind to port %d: %w", o.LocalPort, err)
+	}
+	return nil
+}
+
 // apply sets the options, reads each back, and returns SO_KEEPALIVE as it was read.
 func (o Options) apply(fd int) (keepalive bool, err error) {
 	if err := o.whole(); err != nil {

@@ -60,6 +60,7 @@ type Options struct {
 	KeepInterval  time.Duration `json:"keep_interval,omitempty"`  // TCP_KEEPINTVL, whole seconds; 0: tcp_keepalive_intvl rules
 	KeepCount     int           `json:"keep_count,omitempty"`     // TCP_KEEPCNT, 1..127; 0: tcp_keepalive_probes rules
 	Linger2       int           `json:"linger2,omitempty"`        // TCP_LINGER2 in seconds, up to 120; below 0: no FIN-WAIT-2; 0: tcp_fin_timeout rules
+	LocalPort     int           `json:"local_port,omitempty"`     // the port it is bound to, 1..65535; 0: the kernel chooses one
 	NoDelay       bool          `json:"nodelay,omitempty"`        // TCP_NODELAY: Nagle's algorithm off
 	NoQuickAck    bool          `json:"no_quickack,omitempty"`    // TCP_QUICKACK=0: acknowledge late from the start, the third ACK included
 	MaxSeg        int           `json:"maxseg,omitempty"`         // TCP_MAXSEG in bytes, options included: 88..32767; 0: the link's

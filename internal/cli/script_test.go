@@ -67,7 +67,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 	}
 }
 
-// scriptExits runs a program that must exit with exactly this code: exits 2 tcplab run exp9.
+// scriptExits runs a program that must exit with exactly this code: exits 2 tcplab run exp99.
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")

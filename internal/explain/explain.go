@@ -41,7 +41,7 @@ func Families() []Family {
 	}
 }
 
-var entries = slices.Concat(verdictEntries, kernelEntries, handshakeEntries, dataEntries, fastOpenEntries, recoveryEntries, windowEntries, closingEntries, machineEntries, usageEntries)
+var entries = slices.Concat(verdictEntries, kernelEntries, handshakeEntries, dataEntries, fastOpenEntries, recoveryEntries, windowEntries, closingEntries, backlogEntries, machineEntries, usageEntries)
 
 // Lookup finds the entry of a code. Case and blanks around it do not matter.
 func Lookup(code string) (Entry, bool) {

@@ -217,38 +217,9 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 	return out, nil
 }
 
-// later predicts an open that begins at its Offset: as by itself, from the jiffy in which it begins or a neighbouring one.
+// later predicts an open that begins at its Offset.
 func (c CapturePoint) later(f kernel.Facts, start *Start, ask func(CapturePoint, *Start) (timeline.Timeline, error)) (timeline.Timeline, error) {
-	if c.Offset == 0 {
-		return ask(c, start)
-	}
-	jiffy := f.Jiffy()
-	into, slips := time.Duration(0), []int64{0, -1, 1}
-	if start != nil && start.Called {
-		into, slips = start.Phase, slips[:1]
-	}
-	ahead := floorDiv(int64(into+c.Offset), int64(jiffy))
-	var out timeline.Timeline
-	for _, slip := range slips {
-		own := start
-		if start != nil {
-			own = &Start{Jiffies: start.Jiffies + uint64(ahead+slip), Phase: start.Phase, Called: start.Called}
-			if start.Called {
-				own.Phase = into + c.Offset - time.Duration(ahead)*jiffy
-			}
-		}
-		tl, err := ask(c, own)
-		if err != nil {
-			return tl, err
-		}
-		by := c.Offset + time.Duration(slip)*jiffy
-		if slip == 0 {
-			out = moved(tl, by, ahead)
-			continue
-		}
-		out = hull(out, moved(tl, by, ahead+slip))
-	}
-	return out, nil
+	return delayed(f, start, c.Offset, func(start *Start) (timeline.Timeline, error) { return ask(c, start) })
 }
 
 // moved is a timeline that begins later, by a time and by the jiffies that it comes to.

@@ -85,7 +85,9 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 			i++ // behind the first, which is not planned but done
 		}
 		if c.Port != 0 {
-			i = slices.IndexFunc(made, func(e lab.Event) bool { return e.Event == lab.Connecting && e.Remote.Port() == c.Port })
+			i = slices.IndexFunc(made, func(e lab.Event) bool {
+				return e.Event == lab.Connecting && (e.Remote.Port() == c.Port || e.Local.Port() == c.Port)
+			})
 		}
 		if i < 0 || i >= len(made) {
 			a.called = false

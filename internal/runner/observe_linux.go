@@ -118,6 +118,9 @@ func (o *observer) client(host string, e lab.Event) {
 
 // local is the client's end of its newest connection.
 func (o *observer) local() netip.AddrPort {
+	if at := o.r.setup.LookAt; at != 0 {
+		return netip.AddrPortFrom(o.connecting.Local.Addr(), at)
+	}
 	local := o.connecting.Local
 	for _, e := range o.events {
 		if e.Event == lab.Connecting {

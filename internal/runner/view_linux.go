@@ -26,8 +26,10 @@ type view struct {
 	orphans int           // packets of no connection of the experiment, or not TCP at all
 	ended   time.Duration
 	several bool // there are several connections side by side
-	outcome *timeline.Event
-	offWire []timeline.Event // what a program or a look saw
+	// byClient: they are told apart by the client's port, not by the server's.
+	byClient bool
+	outcome  *timeline.Event
+	offWire  []timeline.Event // what a program or a look saw
 }
 
 // sight is one packet at its capture points: indices into the captures, -1 where it was not seen.
@@ -53,7 +55,7 @@ func (o *observer) view() *view {
 	for host, src := range o.capture {
 		both[host] = decode(host, src.Packets())
 	}
-	v := &view{several: len(o.r.setup.Listen) > 1}
+	v := &view{several: len(o.r.setup.Listen) > 1 || o.r.setup.LookAt != 0, byClient: o.r.setup.LookAt != 0}
 	for _, c := range both {
 		for i, bad := range c.bad {
 			if bad && !(o.r.setup.NoNeighbours && isARP(c.packets[i])) {
@@ -279,12 +281,12 @@ func (v *view) timeline() timeline.Timeline {
 	return t
 }
 
-// port is the server's port of a packet's connection, where there are several side by side.
+// port is the port that tells a packet's connection from others, where there are several side by side.
 func (v *view) port(p result.Packet) uint16 {
 	switch {
 	case !v.several:
 		return 0
-	case p.From == "client":
+	case (p.From == "client") != v.byClient:
 		return uint16(p.DstPort)
 	}
 	return uint16(p.SrcPort)
