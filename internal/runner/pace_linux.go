@@ -27,6 +27,10 @@ const lookEvery = 250 * time.Millisecond
 // closeLook is the pace around the moment at which something is due that only looks can show, where that moment is known to the tick.
 const closeLook = time.Millisecond
 
+// overdue is for how long the looks stay close after the time is up: on a busy machine one of them must fall behind it, or what is too late
+// would look as if it could have been in time.
+const overdue = 60 * time.Millisecond
+
 // pause is how long to wait for the next look, where nothing wakes the observer up before: a packet, and what the client tells, do. Around
 // what only looks can show they come close on each other. Else, in virtual time, they are a part apart of the time that has passed since
 // something was seen. The caller holds the lock.
@@ -56,7 +60,7 @@ func (o *observer) pause() time.Duration {
 		switch from -= 4 * pace; {
 		case elapsed < from: // epoll_wait(2) may come a thousandth late (select_estimate_accuracy), and where time is virtual it does
 			wait = min(wait, max((from-elapsed)*127/128, closeLook))
-		case elapsed < to+judge.Allowance(o.r.facts.Jiffy())+4*pace: // one that is overdue may never come
+		case elapsed < to+judge.Allowance(o.r.facts.Jiffy())+max(4*pace, overdue): // one that is overdue may never come
 			wait = min(wait, pace)
 		}
 	}
