@@ -9,6 +9,7 @@ package archtest
 var imports = map[string][]string{
 	"cmd/tcplab": {"internal/cli", "internal/netns"}, // netns: to pin the main thread before anything else runs
 	"internal/cli": {
+		"internal/web", // tcplab serve
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
 		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard",
 		"internal/analyse", "pcapout", // tcplab analyse: captures from anywhere, which no run has
@@ -31,6 +32,7 @@ var imports = map[string][]string{
 	"internal/report":      {"internal/result", "internal/timeline"},
 	"internal/report/page": {"internal/report", "internal/result", "internal/timeline"},
 	"internal/live":        {"internal/result", "internal/timeline"},
+	"internal/web":         {"internal/report", "internal/report/page", "internal/result"}, // a Lab that cli brings runs and predicts
 
 	// Leaves.
 	"experiments/files": {}, // text alone

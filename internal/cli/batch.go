@@ -36,6 +36,8 @@ type batch struct {
 	done func(j job, r *result.Result, took time.Duration)
 	// place makes the folder of a run. Nil: one with the time in its name, in flags.out.
 	place func(j job) (*folder, error)
+	// command is what a result calls its command line. Nil: this process's own.
+	command []string
 
 	mu      sync.Mutex
 	results []*result.Result // in the order of jobs; nil where there is none
@@ -117,9 +119,8 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	if b.events != nil {
 		events = io.MultiWriter(stream, b.events)
 	}
-	w := watch(j)
+	w, ended := watch(j), false
 	var res *result.Result
-	ended := false
 	defer func() { // also on a panic: the terminal gets its cursor back
 		path := folder.path
 		if err != nil {
@@ -140,7 +141,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	}
 	res, err = runner.Run(ctx, runner.Options{
 		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
-		Command: os.Args, Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off",
+		Command: b.commandLine(), Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off",
 		Chinese: page.Translate,
 	})
 	if cerr := stream.Close(); err == nil && cerr != nil {
@@ -162,6 +163,14 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 		b.app.grave(err)
 	}
 	return nil
+}
+
+// commandLine is what a result calls its command line.
+func (b *batch) commandLine() []string {
+	if b.command != nil {
+		return b.command
+	}
+	return os.Args
 }
 
 // liveWatch shows one run while it goes on.

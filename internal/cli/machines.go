@@ -190,15 +190,17 @@ func predictions(jobs []job, facts *kernel.Facts) []*result.Prediction {
 	return out
 }
 
+// debianHZ is CONFIG_HZ of Debian's kernels.
+const debianHZ = 250
+
 // factsOf are those of a kernel that is not running, by its version. Debian's kernels have HZ=250; one that has not, or that differs
 // otherwise, asks other questions than were foreseen and works them out itself. Nil: not known.
 func factsOf(k vm.Kernel) *kernel.Facts {
-	const hz = 250
 	v, err := kernel.ParseVersion(k.Release)
 	if err != nil {
 		return nil
 	}
-	facts, err := kernel.Model(v, hz)
+	facts, err := kernel.Model(v, debianHZ)
 	if err != nil {
 		return nil
 	}
@@ -211,7 +213,7 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	if err != nil {
 		return vm.Options{}, err
 	}
-	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: os.Args, Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
+	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off"}
 	for _, j := range jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan})

@@ -134,6 +134,7 @@ It never touches the machine outside its own namespaces and its output folder.`,
 	root.AddCommand(a.runCmd(), a.predictCmd(), a.listCmd(), a.describeCmd(), a.explainCmd(), a.reportCmd(), a.doctorCmd(), a.versionCmd(),
 		a.kernelsCmd(), a.diffCmd(), a.matrixCmd(), a.openCmd(), a.analyseCmd(), a.manCmd(), exitCodesTopic())
 	root.AddCommand(a.validateCmd(), a.schemaCmd(), a.newCmd())
+	root.AddCommand(a.serveCmd())
 	strict(root)
 	return root
 }

@@ -29,7 +29,12 @@ type Options struct {
 	// Most is about how many bytes the packets and the evidence of several runs may take; the zero value is 8 MiB. Once they do, the runs that
 	// are left have their checks and their story only. Runs that did not pass come first.
 	Most int
+	// Links stand beside the name in the bar, where a page is served and not a file. Nil: there are none.
+	Links []Link
 }
+
+// Link leads to another page. Text is English.
+type Link struct{ Text, Href string }
 
 var (
 	//go:embed page.tmpl
@@ -71,6 +76,7 @@ type document struct {
 	Policy string
 	CSS    template.CSS // style.css and script.js are this package's own files
 	JS     template.JS
+	Links  []linkView
 	Matrix *matrix         // nil for a single run
 	Runs   []template.HTML // filled by the same templates
 }
@@ -88,6 +94,9 @@ func HTML(w io.Writer, o Options, runs ...*result.Result) error {
 		return err
 	}
 	d := document{Lang: c.lang, Title: "tcplab", Policy: policy(), CSS: template.CSS(style), JS: template.JS(script)}
+	for _, l := range o.Links {
+		d.Links = append(d.Links, linkView{c.text(l.Text), l.Href})
+	}
 	if d.Runs, err = c.bodies(t, o, runs); err != nil {
 		return err
 	}

@@ -117,6 +117,9 @@ func TestSVG(t *testing.T) {
 		if err := SVG(&b, Options{}, r); err != nil {
 			t.Fatal(err)
 		}
+		if !bytes.HasPrefix(bytes.TrimSpace(b.Bytes()), []byte("<svg ")) { // html/template turns <?xml into text, which no viewer forgives
+			t.Errorf("%s: it begins with %.40q, want <svg", name, b.Bytes())
+		}
 		d := xml.NewDecoder(&b)
 		d.Strict = true
 		for {

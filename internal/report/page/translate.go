@@ -87,9 +87,16 @@ func plain(s string) bool {
 	return true
 }
 
+// longestText is longer than anything that the program says. What a stored file says at more length than that is not looked up: trying every
+// pattern on it would take minutes.
+const longestText = 2000
+
 // translate gives the Chinese form of a text. It has one where the catalogue has its message and a form for each value in it, or where
 // nothing in it needs one; ok says so. A text without one stays as it is.
 func translate(en string) (zh string, ok bool) {
+	if len(en) > longestText {
+		return en, false
+	}
 	exact, open := patterns()
 	if zh, ok := exact[en]; ok {
 		return zh, true
