@@ -67,6 +67,7 @@ var judgements = map[Pair]Judgement{
 		"and no data, as it does for keepalive, and Wireshark looks for the one byte of RFC 9293.", false},
 	{timeline.WindowProbeACK, "zero_window_probe_ack"}:      {Both, "The answer to a probe of a closed window.", false},
 	{timeline.WindowProbeACK, "keep_alive_ack+zero_window"}: {Tcplab, "It answers the probe above, which Wireshark took for keepalive; that the window is still closed, both say.", false},
+	{timeline.WindowProbeACK, "zero_window"}:                {Tcplab, "It answers a probe that Wireshark took for keepalive: the kernel sends it at once and only because it was asked. That the window is closed, both say.", false},
 	{timeline.ACK, "zero_window"}:                           {Deeper, "A new acknowledgement that closes the window; tcplab says so beside the name.", true},
 	{timeline.WindowUpdate, "zero_window"}:                  {Both, "The window closed, and nothing else changed.", true},
 	{timeline.Data, "window_full"}:                          {Both, "It fills the window that the peer offered; tcplab leaves that to the graph.", true},
