@@ -18,7 +18,7 @@ PKG         ?= ./...
 FUZZTIME    ?= 10s
 BENCH       ?= .
 BENCHFLAGS  ?=
-LAB_TIMEOUT ?= 10m
+LAB_TIMEOUT ?= 15m
 # -p 1: the leak check of internal/labtest looks at the whole machine, and two packages at once would disturb each other's timers.
 LAB_TEST    := TCPLAB_REQUIRE=1 go test -tags lab -count=1 -p 1 -timeout $(LAB_TIMEOUT) -exec '"$(CURDIR)/scripts/asroot.sh"'
 

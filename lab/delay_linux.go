@@ -151,7 +151,7 @@ func (l *line) close() error {
 	}
 	l.closed = true
 	l.stdin.Close()
-	stuck := time.AfterFunc(time.Second, func() { l.cmd.Process.Kill() })
+	stuck := time.AfterFunc(5*time.Second, func() { l.cmd.Process.Kill() })
 	defer stuck.Stop()
 	if err := l.cmd.Wait(); err != nil {
 		return fmt.Errorf("wire: %w: %s", err, strings.TrimSpace(l.stderr.String()))

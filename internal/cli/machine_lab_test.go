@@ -1,4 +1,6 @@
-//go:build lab
+//go:build lab && !race
+
+// A guest is a process of its own, which the race detector does not see; its tests run once, without.
 
 package cli
 
