@@ -42,8 +42,8 @@ func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 		repeats.want, repeats.got = repeats.want+s.Repeats, repeats.got+s.RepeatsTold
 		counters.want, counters.got = counters.want+s.Sent+s.Failed, counters.got+s.RetransSegs
 		switch {
-		case s.Rules >= s.Dropped && s.DroppedTold < s.Dropped && s.Rules-s.Drops == s.Dropped-s.DroppedTold:
-			drops.silence(s.Dropped-s.DroppedTold, s.Drops, "%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", s.Host, s.Dropped-s.DroppedTold, s.Dropped)
+		case !s.RuleGone && s.Rules >= s.Dropped && s.DroppedTold <= s.Dropped && s.Rules > s.Drops && s.Rules-s.Drops >= s.Dropped-s.DroppedTold:
+			drops.silence(s.Rules-s.Drops, s.Drops, "%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", s.Host, s.Rules-s.Drops, s.Rules)
 		case s.DroppedTold != s.Dropped:
 			drops.contradict("%s: %d of %d packets that a rule dropped have no kfree_skb", s.Host, s.Dropped-s.DroppedTold, s.Dropped)
 		case s.RuleGone:
@@ -116,6 +116,30 @@ func Transitions(seen []result.State, told []result.KernelEvent, ringLost int) r
 		c.Verdict, c.Detail = result.Skip, "inet_diag showed no state of the kind"
 	}
 	return c
+}
+
+// times is how often the kernel told of a transition to a state, and shown how often inet_diag showed that a socket had come to it.
+func times(told []result.KernelEvent, host, state string) (n int) {
+	for _, e := range told {
+		if e.Host == host && e.Hook == result.HookState && e.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+func shown(seen []result.State, host, state string) (n int) {
+	last := ""
+	for _, s := range seen {
+		if s.Host != host || slices.Contains(untraced, s.State) {
+			continue
+		}
+		if s.State == state && s.State != last {
+			n++
+		}
+		last = s.State
+	}
+	return n
 }
 
 // tally is one check in the making.
