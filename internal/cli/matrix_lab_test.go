@@ -39,7 +39,6 @@ func matrixOf(t *testing.T, program string, wantCode int, args ...string) (m *re
 // that is lost between the machines.
 func TestMatrix(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
-	t.Parallel()
 	program := staticProgram(t, t.TempDir())
 	m, dir, _ := matrixOf(t, program, 0, "exp1", "exp0", "--profile=kernel", "--syn-retries=1", "--kernels=6.1,6.12,host")
 	if len(m.Rows) != 2 || len(m.Kernels) != 3 || m.Verdict != result.Pass {
@@ -72,7 +71,6 @@ func TestMatrix(t *testing.T) {
 // is told so before anything is run.
 func TestMatrixOfWhatCannotBe(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
-	t.Parallel()
 	dir, err := os.MkdirTemp("", "tcplab-user-")
 	if err != nil {
 		t.Fatal(err)

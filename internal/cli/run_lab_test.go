@@ -322,9 +322,10 @@ func checkTimes(t *testing.T, r *result.Result, want []float64) {
 	}
 }
 
-// TestMany catches labs that disturb each other: 20 at once, all with the same addresses and ports, give 20 equal verdicts in 20 folders.
+// TestMany catches labs that disturb each other: 20 at once (4 under the race detector), all with the same addresses and ports, give
+// as many equal verdicts in as many folders.
 func TestMany(t *testing.T) {
-	const n = "20"
+	n := strconv.Itoa(manyLabs)
 	dir, stdout, stderr, code := settled(t, func(dir string) *exec.Cmd {
 		return in(dir, "run", "exp1", "--profile=fast", "--repeat="+n, "--parallel="+n, "--json")
 	})
@@ -338,8 +339,8 @@ func TestMany(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if doc.Schema != "tcplab.results/v1" || len(doc.Results) != 20 {
-		t.Fatalf("got %s with %d results, want tcplab.results/v1 with 20", doc.Schema, len(doc.Results))
+	if doc.Schema != "tcplab.results/v1" || len(doc.Results) != manyLabs {
+		t.Fatalf("got %s with %d results, want tcplab.results/v1 with %d", doc.Schema, len(doc.Results), manyLabs)
 	}
 	for i, r := range doc.Results {
 		if r.Verdict != result.Pass {
@@ -347,8 +348,8 @@ func TestMany(t *testing.T) {
 		}
 	}
 	folders, err := filepath.Glob(filepath.Join(dir, "tcplab-runs", "2*"))
-	if err != nil || len(folders) != 20 {
-		t.Errorf("folders: got %d, %v, want 20", len(folders), err)
+	if err != nil || len(folders) != manyLabs {
+		t.Errorf("folders: got %d, %v, want %d", len(folders), err, manyLabs)
 	}
 }
 

@@ -3,4 +3,4 @@
 package runner
 
 // atOnce is how many tests go at once.
-const atOnce = "12"
+const atOnce = "6"

@@ -50,7 +50,7 @@ func disturbed(r *result.Result) bool {
 		return false
 	}
 	return !slices.ContainsFunc(r.Checks, func(c result.Check) bool {
-		return c.Verdict == result.Inconclusive && c.Code != explain.Stall && c.Code != explain.StatesUnseen && c.Code != explain.ClockStepped && c.Code != explain.EvidenceLost
+		return c.Verdict == result.Inconclusive && c.Code != explain.Stall && c.Code != explain.StatesUnseen && c.Code != explain.ClockStepped && c.Code != explain.EvidenceLost && c.Code != explain.LinkRTT
 	})
 }
 
@@ -60,14 +60,15 @@ const attempts = 6
 // perform runs x and returns its result.
 func perform(t *testing.T, o Options) *result.Result {
 	t.Helper()
-	for range attempts {
+	for i := range attempts {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		r, err := Run(ctx, o)
 		cancel()
 		if err != nil {
 			t.Fatalf("run: %v", err)
 		}
-		if !disturbed(r) {
+		late := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Code == explain.LinkRTT })
+		if !disturbed(r) || late && i == attempts-1 { // a delay line that is never in time is left to the test
 			return r
 		}
 		t.Logf("the machine disturbed the run: %s; %d stalls", r.Reason, len(r.Stalls))
