@@ -196,8 +196,8 @@ func TestStopped(t *testing.T) {
 				e := tt.hit(r)
 				if e.OffTick == nil {
 					t.Errorf("%s %d passed without a tick to justify that, want inconclusive", e.What, e.N)
-				} else if off := e.OffTick.Duration(); off >= r.Clock.Tick.Duration() {
-					t.Errorf("%s %d passed %v off its tick, want less than a tick, or inconclusive", e.What, e.N, off)
+				} else if off := e.OffTick.Duration(); off >= 2*r.Clock.Tick.Duration() { // a timer may run at the tick after its own
+					t.Errorf("%s %d passed %v off its tick, want less than two ticks, or inconclusive", e.What, e.N, off)
 				}
 			default:
 				t.Errorf("got exit code %d and %s (%s), want inconclusive, or a pass to the tick", code, r.Verdict, r.Reason)

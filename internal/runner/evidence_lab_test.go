@@ -44,7 +44,8 @@ func TestEvidenceOfLosses(t *testing.T) {
 			t.Parallel()
 			x := copyOf(t, tt.name)
 			r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
-			if r.Verdict != result.Pass || r.Evidence == nil || !r.Evidence.Tracepoints {
+			// A delay line that was late leaves a run open, and what the kernel told of is the same.
+			if r.Verdict != result.Pass && r.Verdict != result.Inconclusive || r.Evidence == nil || !r.Evidence.Tracepoints {
 				t.Fatalf("verdict %s (%s), notes %+v", r.Verdict, r.Reason, r.Notes)
 			}
 			if r.Evidence.Lost > 0 { // the run is still judged by what both have; what was told is not whole
