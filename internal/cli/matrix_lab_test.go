@@ -46,8 +46,12 @@ func TestMatrix(t *testing.T) {
 	}
 	row := m.Rows[0]
 	for i, want := range []int{2, 3, 3} { // SYNs: on 6.12 and the host the first repeats do not double their wait (tcp_syn_linear_timeouts=4), so one more fits in
-		if c := row.Cells[i]; len(c.Events) != want || c.Passed != c.Checks || c.Late == nil || *c.Late != 0 || c.Took <= 0 {
-			t.Errorf("%s: got %d events, %d/%d checks, %+v, want %d, all, and no tick late", c.Kernel, len(c.Events), c.Passed, c.Checks, c, want)
+		late := int64(0) // in virtual time
+		if c := row.Cells[i]; c.Kernel == "host" {
+			late = 1 // a timer may run at the tick after its own
+		}
+		if c := row.Cells[i]; len(c.Events) != want || c.Passed != c.Checks || c.Late == nil || *c.Late > late || c.Took <= 0 {
+			t.Errorf("%s: got %d events, %d/%d checks, %+v, want %d, all, and at most %d ticks late", c.Kernel, len(c.Events), c.Passed, c.Checks, c, want, late)
 		}
 	}
 	if s := row.Steps; len(s) != 2 || len(s[0].Causes) != 1 || s[0].Causes[0].Name != "net.ipv4.tcp_syn_linear_timeouts" || !s[0].Explained || len(s[1].Predicted) != 0 {

@@ -250,7 +250,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 		// by that one, the predicted or, as it happens without any stall, the next.
 		onTick = early <= 0 && (late < j.Jiffy || late < 2*j.Jiffy && late%j.Jiffy <= j.Jiffy/8)
 	}
-	// What a stall could have moved inside a wide window cannot be told; in a narrow one there is nothing to tell. Narrow is what a later
+	// What a stall could have moved into a wide window cannot be told; in a narrow one there is nothing to tell. Narrow is what a later
 	// call leaves open, a jiffy to either side, and an allowance.
 	onTime := !exact && early <= 0 && late <= Allowance(j.Jiffy) && b.Latest-b.Earliest <= Allowance(j.Jiffy)+2*j.Jiffy
 	// No timer rules what a program does, and one on a busy machine may be late by more than any one stall on record.
@@ -272,7 +272,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 			c.Code = explain.WrongTick
 			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
 		}
-	case !onTick && !onTime && j.stalled(b, seen):
+	case exact && !onTick && j.stalled(b, seen), !exact && !onTime && j.movedIn(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
 	j.slip = 0
@@ -335,6 +335,20 @@ func (j *judgement) stalled(b timeline.Bound, seen time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// movedIn reports whether stalls, one close after the other until the event was seen, could have moved it into its window from before. One
+// that had ended earlier held up nothing, and what waited inside the window for all of it was in its window.
+func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
+	stalls := slices.Clone(j.Stalls)
+	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(b.At+b.For, a.At+a.For) }) // the last to end first
+	from := seen
+	for _, s := range stalls {
+		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= from && s.At.Duration()+s.For.Duration() >= from-Allowance(j.Jiffy) {
+			from = min(from, s.At.Duration()-stallLook)
+		}
+	}
+	return from < seen && from-j.Jiffy < b.Earliest
 }
 
 // gap judges the time since the packet before. It may be short by what that packet was late, which is as much as Allowance: the next

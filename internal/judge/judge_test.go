@@ -211,6 +211,8 @@ func TestNegativeControls(t *testing.T) {
 		{"stall elsewhere, late SYN", all(move(2, 80*ms), stalled(2000*ms, 100*ms)), fail, []string{"syn-retransmission-2 fail TL1104"}},
 		{"stall too short for the delay", all(move(2, time.Second), stalled(3050*ms, 8*ms)), fail, []string{"syn-retransmission-2 fail TL1104", "death fail TL1108"}},
 		{"stall over an early SYN", all(move(2, -500*ms), stalled(2500*ms, 100*ms)), fail, []string{"syn-retransmission-2 fail TL1103", "death fail TL1108"}},
+		{"stalls over an event, one after the other, from the start of its window", all(move(1, 18*ms), move(2, 18*ms), stalled(1001*ms, 12*ms), stalled(1017*ms, 11*ms)), unsure,
+			[]string{"syn-retransmission-1 inconclusive TL1301"}},
 		{"stall while a SYN was due, inside its window", stalled(1005*ms, 8*ms), unsure, []string{"syn-retransmission-1 inconclusive TL1301"}},
 		{"observation cut short", func(in *Input) { drop(2)(in); in.Got.Outcome, in.Ended = nil, 2*time.Second }, unsure,
 			[]string{"count inconclusive TL1305", "syn-retransmission-2 inconclusive TL1305", "errno inconclusive TL1305", "death inconclusive TL1305"}},
@@ -274,6 +276,8 @@ func TestTolerated(t *testing.T) {
 		{"stall over an event that is on its tick", true, stalled(onTick(253)-20*ms, 22*ms)},
 		{"stall elsewhere", false, stalled(2*time.Second, 500*ms)},
 		{"stall shorter than a jiffy", false, stalled(1005*ms, jiffy-1)},
+		{"stall at the start of a window, over before the event", false, all(move(1, 18*ms), move(2, 18*ms), stalled(1001*ms, 10*ms))},
+		{"stall over an event, from well inside its window", false, all(move(1, 18*ms), move(2, 18*ms), stalled(1012*ms, 18*ms))},
 		{"an event that may come, and does", false, func(in *Input) { in.Want.Events[2].Maybe = true }},
 		{"an event that may come, and does not", false, all(drop(2), func(in *Input) {
 			in.Want.Events[2].Maybe = true
