@@ -23,7 +23,13 @@ type job struct {
 	x    *experiments.Experiment
 	plan experiments.Plan
 	n    int // from 1
+
+	earlier []result.Attempt // of this job, those that decided nothing
+	folder  *folderName      // of the newest attempt
 }
+
+// folderName is where an attempt's files are.
+type folderName struct{ name string }
 
 // batch makes runs, one after the other or several at once.
 type batch struct {
@@ -41,6 +47,7 @@ type batch struct {
 
 	mu      sync.Mutex
 	results []*result.Result // in the order of jobs; nil where there is none
+	again   int              // attempts that were made after one that decided nothing
 	failed  []failed         // of several experiments, those that could not be carried out
 }
 
@@ -54,7 +61,7 @@ func (b *batch) do(ctx context.Context) (err error) {
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	if len(b.jobs) == 1 && b.done == nil {
-		return b.one(ctx, b.jobs[0], b.watchLive)
+		return b.untilDecided(ctx, b.jobs[0], b.watchLive)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -78,7 +85,7 @@ func (b *batch) do(ctx context.Context) (err error) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := b.one(ctx, j, b.watchQuiet); err != nil && !b.keepOn(ctx, j, err) {
+			if err := b.untilDecided(ctx, j, b.watchQuiet); err != nil && !b.keepOn(ctx, j, err) {
 				cancel(err)
 			}
 		})
@@ -111,6 +118,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 		return err
 	}
 	defer func() { err = folder.done(err) }()
+	j.folder.name = folder.name
 	stream, err := folder.create("events.ndjson")
 	if err != nil {
 		return err
@@ -141,7 +149,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	}
 	res, err = runner.Run(ctx, runner.Options{
 		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
-		Command: b.commandLine(), Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off",
+		Command: b.commandLine(), Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off", Earlier: j.earlier,
 		Chinese: page.Translate,
 	})
 	if cerr := stream.Close(); err == nil && cerr != nil {

@@ -126,6 +126,10 @@ type runFlags struct {
 	keep     bool
 	repeat   int
 	parallel int
+	// inconclusive is what --on-inconclusive says, retries what it comes to.
+	inconclusive string
+	retries      int
+
 	timeout  time.Duration
 	absolute bool
 	kernel   string
@@ -165,6 +169,7 @@ report.html, which opens in any browser.`,
 	fl.BoolVar(&f.keep, "keep", false, "keep the lab after the run, until Enter or a signal, and say how to enter it")
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
 	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (default 1; for all: one for each experiment; with --kernel: machines, of several experiments one for each processor)")
+	fl.StringVar(&f.inconclusive, "on-inconclusive", "keep", "what to do with a run that decided nothing: keep it, or retry:N, make it again up to N times; every attempt is kept")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
 	fl.StringVar(&f.kernel, "kernel", "", "boot this kernel in a virtual machine and run there, in virtual time (no root): 6.1, a release, or a path")
 	fl.BoolVar(&f.realTime, "real-time", false, "with --kernel: let the machine's clock run with this one's")
@@ -187,6 +192,8 @@ func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--evidence=%s: want auto or off", f.evidence))
 	case f.timeout < 0 || timeoutGiven && f.timeout == 0:
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--timeout=%v: want a positive time, such as 30s", f.timeout))
+	case f.inconclusive != "keep" && (f.keep || f.kernel != ""):
+		return usage(explain.ValueOutOfRange, errors.New("--on-inconclusive is for runs on this machine whose lab goes at once: leave --keep and --kernel away"))
 	case f.json && f.events == "-":
 		return usage(explain.ValueOutOfRange, errors.New("--json and --events=- both want standard output; give --events a file"))
 	case f.json && f.dryRun:
@@ -218,6 +225,9 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	}
 	xs, plans, err := f.plans(cmd, names)
 	if err != nil {
+		return err
+	}
+	if f.retries, err = retries(f.inconclusive); err != nil {
 		return err
 	}
 	if f.page, err = language(f.lang); err != nil {
@@ -252,7 +262,7 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	var jobs []job
 	for i, x := range xs {
 		for range f.repeat {
-			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1})
+			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1, folder: &folderName{}})
 		}
 	}
 	b := &batch{app: a, flags: f, jobs: jobs, events: events, took: make([]time.Duration, len(jobs))}
@@ -348,7 +358,11 @@ func (b *batch) finish() error {
 		if b.several() {
 			fmt.Fprintln(out)
 		}
-		_, err := fmt.Fprintln(a.out, a.plain(summary(done, len(failures))))
+		text := summary(done, len(failures))
+		if b.again > 0 {
+			text += fmt.Sprintf("; %d inconclusive attempts were made again, and are kept", b.again)
+		}
+		_, err := fmt.Fprintln(a.out, a.plain(text))
 		return err
 	}
 	return a.unprinted

@@ -86,9 +86,9 @@ func (p *pen) evidence(r *result.Result) {
 		}
 		stalls = append(stalls, [2]string{fmt.Sprintf("%s ran late by %s at %s", who(s), small(s.For.Duration()), seconds(s.At.Duration())), ""})
 	}
-	clock := clockText(r.Clock)
+	clock, load := clockText(r.Clock), loadText(r.Load)
 	events, counters := kernelLines(r.Evidence)
-	if len(rules)+len(captures)+len(stalls)+len(clock)+len(events)+len(counters) == 0 {
+	if len(rules)+len(captures)+len(stalls)+len(clock)+len(load)+len(events)+len(counters) == 0 {
 		return
 	}
 	p.line(p.paint(bold, "Evidence"))
@@ -98,6 +98,22 @@ func (p *pen) evidence(r *result.Result) {
 	p.labelled("counter", counters)
 	p.labelled("clock", clock)
 	p.labelled("stall", stalls)
+	p.labelled("load", load)
+}
+
+// loadText says how short of processors the machine was, where it was.
+func loadText(l *result.Load) [][2]string {
+	if l == nil {
+		return nil
+	}
+	var lines [][2]string
+	if l.Waited != nil && *l.Waited > l.Over/10 {
+		lines = append(lines, [2]string{fmt.Sprintf("in %s of %s something waited for a processor (/proc/pressure/cpu)", seconds(l.Waited.Duration()), seconds(l.Over.Duration())), ""})
+	}
+	if l.Stolen != nil && *l.Stolen > 0 {
+		lines = append(lines, [2]string{fmt.Sprintf("a hypervisor gave %s of its processors to others (steal, /proc/stat)", seconds(l.Stolen.Duration())), ""})
+	}
+	return lines
 }
 
 // who is what stood still.

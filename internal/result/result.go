@@ -89,6 +89,8 @@ type Result struct {
 	Samples    []Sample    `json:"samples,omitempty"`    // the kernel's own timer, as inet_diag showed it
 	Evidence   *Evidence   `json:"evidence,omitempty"`   // what the kernel's tracepoints and counters told; absent: nobody asked
 	Stalls     []Stall     `json:"stalls,omitempty"`
+	Load       *Load       `json:"load,omitempty"`    // how short of processors the machine was meanwhile; absent: it does not say
+	Earlier    []Attempt   `json:"earlier,omitempty"` // attempts before this one, which were inconclusive (--on-inconclusive=retry:N)
 	Checks     []Check     `json:"checks"`
 	Hypothesis *Hypothesis `json:"hypothesis,omitempty"` // on a failure: the model that fits what was seen
 	Notes      []Note      `json:"notes,omitempty"`
@@ -349,6 +351,20 @@ type Stall struct {
 	CPU int     `json:"cpu"` // -1: not a processor but the Process
 	// Process is the process that did not run, "client"; empty: it was a processor.
 	Process string `json:"process,omitempty"`
+}
+
+// Load is how short of processors this machine was, from the start of the lab to the judgement, as the kernel counts it. It explains stalls and
+// decides nothing.
+type Load struct {
+	Over   Seconds  `json:"over"`             // how long that was
+	Waited *Seconds `json:"waited,omitempty"` // some task waited for a processor: /proc/pressure/cpu
+	Stolen *Seconds `json:"stolen,omitempty"` // a hypervisor gave a processor to others, summed over all: /proc/stat
+}
+
+// Attempt is an earlier run of the same, which decided nothing.
+type Attempt struct {
+	Folder string `json:"folder"` // of its files; it is kept
+	Reason string `json:"reason"` // why it was inconclusive
 }
 
 // Check is one expectation and how it went.

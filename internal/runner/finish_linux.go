@@ -13,6 +13,7 @@ import (
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/stall"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -56,6 +57,7 @@ func (r *run) finish(ctx context.Context) error {
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(o.looks)
 	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, r.setup.RTT, r.facts.Jiffy())...)
 	r.fillClock(v, wall)
+	r.fillLoad()
 	in := v.judgeInput(r)
 	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
 	var other string
@@ -136,6 +138,22 @@ func (r *run) fillClock(v *view, wall wallClock) {
 		c.Start = r.start.Jiffies
 		c.Phase = result.Seconds(v.origin - r.clock.Start(r.start.Jiffies))
 	}
+}
+
+// fillLoad says how short of processors the machine was meanwhile. Virtual time stands still while it is.
+func (r *run) fillLoad() {
+	if r.Virtual {
+		return
+	}
+	seconds := func(d time.Duration) *result.Seconds {
+		if d < 0 {
+			return nil
+		}
+		s := result.Seconds(d)
+		return &s
+	}
+	l := stall.ReadLoad().Since(r.load)
+	r.res.Load = &result.Load{Over: result.Seconds(time.Since(r.began)), Waited: seconds(l.Waited), Stolen: seconds(l.Stolen)}
 }
 
 // otherChecks are the expectations beside the schedule: states, rules, and that nothing else was on the wire.

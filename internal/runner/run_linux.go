@@ -44,6 +44,7 @@ type run struct {
 	rules []*lab.Filter
 	stall *stall.Watcher // nil: nobody watches
 	told  *testimony     // nil: the kernel is not asked
+	load  stall.Load     // at the start
 
 	uncounted []error   // beside rules: why its counter could not be read
 	wall      wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
@@ -68,7 +69,7 @@ type run struct {
 // cancelled; an error with a result means that the run is judged, but its files could not be written in full, or that something of the
 // lab was left behind.
 func Run(ctx context.Context, o Options) (res *result.Result, err error) {
-	r := &run{Options: o, began: time.Now()}
+	r := &run{Options: o, began: time.Now(), load: stall.ReadLoad()}
 	defer func() { // the lab goes on every way out
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: panic: %v\n%s", o.Experiment.Name, p, debug.Stack())
@@ -311,7 +312,10 @@ func (r *run) head(p *result.Prediction) *result.Result {
 			CPUs: runtime.NumCPU(), Facts: p.Facts},
 		Params: p.Params, Prediction: p, Notes: p.Notes,
 		Clock:     result.Clock{Tick: result.Seconds(r.facts.Jiffy())},
-		Reproduce: x.Script(r.Plan),
+		Reproduce: x.Script(r.Plan), Earlier: r.Earlier,
+	}
+	if n := len(r.Earlier); n > 0 {
+		res.Notes = append(res.Notes, result.Note{Code: explain.Stall, Text: fmt.Sprintf("This is attempt %d: those before it decided nothing, and are kept in %s.", n+1, folders(r.Earlier))})
 	}
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		host := result.Host{Name: h.Name, Addr: h.Addr.String(), Iface: h.Iface, MAC: h.MAC.String()}
@@ -326,6 +330,15 @@ func (r *run) head(p *result.Prediction) *result.Result {
 	}
 	r.listRules(res)
 	return res
+}
+
+// folders names the folders of attempts.
+func folders(attempts []result.Attempt) string {
+	var names []string
+	for _, a := range attempts {
+		names = append(names, a.Folder)
+	}
+	return strings.Join(names, ", ")
 }
 
 // listRules takes the rules of both hosts, those that Run made included. Rules are only ever added.

@@ -41,6 +41,8 @@ type Options struct {
 	// Virtual says that time stands still while this machine has work to do, and jumps when it has none: nothing watches for stalls, and
 	// inet_diag is asked less often where nothing is expected, because each look is paid for in every virtual hour.
 	Virtual bool
+	// Earlier are the attempts before this one, which decided nothing. Nil: this is the first.
+	Earlier []result.Attempt
 	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
 	NoEvidence bool
 	// Chinese gives the Chinese form of a sentence, for a second comment on each packet of the capture files; ok is false where it has none.
