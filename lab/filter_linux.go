@@ -104,7 +104,11 @@ func (h *Host) Drop(ctx context.Context, r Rule) (*Filter, error) {
 			continue
 		}
 		if refused := new(iptables.Error); errors.As(err, &refused) && ctx.Err() == nil {
-			err = fmt.Errorf("%w: %w", ErrUnsupported, err)
+			if refused.ExitStatus() < 0 { // it refused nothing
+				err = fmt.Errorf("a signal ended it: %w", err)
+			} else {
+				err = fmt.Errorf("%w: %w", ErrUnsupported, err)
+			}
 		}
 		err = fmt.Errorf("%s: iptables -t %s -A %s %s: %w", h.Name, r.TableName(), r.Chain, strings.Join(spec, " "), err)
 		for range i { // those that were made: a rule is there as a whole or not at all

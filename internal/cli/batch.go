@@ -31,6 +31,13 @@ type job struct {
 // folderName is where an attempt's files are.
 type folderName struct{ name string }
 
+// keepName notes the folder of an attempt. A job that is never made again has no place for it.
+func (j job) keepName(name string) {
+	if j.folder != nil {
+		j.folder.name = name
+	}
+}
+
 // batch makes runs, one after the other or several at once.
 type batch struct {
 	app    *app
@@ -117,8 +124,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { err = folder.done(err) }()
-	j.folder.name = folder.name
+	defer func() { j.keepName(folder.name); err = folder.done(err) }()
 	stream, err := folder.create("events.ndjson")
 	if err != nil {
 		return err

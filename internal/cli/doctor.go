@@ -22,7 +22,7 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long:  "Doctor builds a small lab, tries each thing that experiments need, and takes it down again. It exits with 3 where experiments cannot run.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			done, refused := a.again()
+			done, refused := a.again(false)
 			if done && !errors.Is(refused, userns.ErrRefused) {
 				return refused
 			}

@@ -66,7 +66,7 @@ func TestWeights(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		jobs = append(jobs, job{x, plan, i + 1})
+		jobs = append(jobs, job{x: x, plan: plan, n: i + 1})
 	}
 	w := weights(jobs, facts)
 	if w[1] <= w[0] || w[2] <= w[0] {

@@ -12,9 +12,9 @@ import (
 )
 
 // again does this command's work in a process that is root of a user namespace, where this one may not make a lab. done is false where
-// the work is to be done here.
-func (a *app) again() (done bool, err error) {
-	if userns.Inside() || !userns.Needed() {
+// the work is to be done here, as it always is in a virtual machine.
+func (a *app) again(virtual bool) (done bool, err error) {
+	if virtual || userns.Inside() || !userns.Needed() {
 		return false, nil
 	}
 	child, err := userns.Again()

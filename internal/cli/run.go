@@ -247,10 +247,8 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 		}
 		return nil
 	}
-	if f.kernel == "" {
-		if done, err := a.again(); done {
-			return err
-		}
+	if done, err := a.again(f.kernel != ""); done {
+		return err
 	}
 	a.guard = guard.Start()
 	defer a.guard.Bye()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
@@ -140,8 +141,11 @@ func (r *run) fillClock(v *view, wall wallClock) {
 	}
 }
 
-// fillLoad says how short of processors the machine was meanwhile. Virtual time stands still while it is.
+// fillLoad says how short of processors the machine was meanwhile, and which attempts that cost. Virtual time stands still while it is.
 func (r *run) fillLoad() {
+	if n := len(r.Earlier); n > 0 {
+		r.note(explain.Stall, "This is attempt %d: those before it decided nothing, and are kept in %s.", n+1, folders(r.Earlier))
+	}
 	if r.Virtual {
 		return
 	}

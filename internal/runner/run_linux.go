@@ -314,9 +314,6 @@ func (r *run) head(p *result.Prediction) *result.Result {
 		Clock:     result.Clock{Tick: result.Seconds(r.facts.Jiffy())},
 		Reproduce: x.Script(r.Plan), Earlier: r.Earlier,
 	}
-	if n := len(r.Earlier); n > 0 {
-		res.Notes = append(res.Notes, result.Note{Code: explain.Stall, Text: fmt.Sprintf("This is attempt %d: those before it decided nothing, and are kept in %s.", n+1, folders(r.Earlier))})
-	}
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		host := result.Host{Name: h.Name, Addr: h.Addr.String(), Iface: h.Iface, MAC: h.MAC.String()}
 		if h.Name == "server" {
@@ -453,33 +450,6 @@ func latest(t timeline.Timeline) time.Duration {
 	}
 	return last
 }
-
-// wallClock is CLOCK_REALTIME less CLOCK_MONOTONIC. The two move together, but for a step of the former.
-type wallClock struct{ offset time.Duration }
-
-// readWall measures the offset between two reads of CLOCK_MONOTONIC, and keeps the tightest of several tries.
-func readWall() (wallClock, error) {
-	var best wallClock
-	tightest := time.Duration(1<<63 - 1)
-	for range 16 {
-		a, err := kernel.MonotonicNow()
-		if err != nil {
-			return wallClock{}, err
-		}
-		wall := time.Now()
-		b, err := kernel.MonotonicNow()
-		if err != nil {
-			return wallClock{}, err
-		}
-		if b-a < tightest {
-			tightest, best = b-a, wallClock{time.Duration(wall.UnixNano()) - (a+b)/2}
-		}
-	}
-	return best, nil
-}
-
-// mono is the CLOCK_MONOTONIC time of a packet's stamp.
-func (w wallClock) mono(t time.Time) time.Duration { return time.Duration(t.UnixNano()) - w.offset }
 
 // openDiag opens inet_diag in a host's namespace.
 func openDiag(h *lab.Host) (*evidence.Diag, error) {

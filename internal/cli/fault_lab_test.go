@@ -1,0 +1,106 @@
+//go:build lab
+
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/result"
+)
+
+// TestFaults runs on machines that fail tcplab in one way each. It catches a run that is called FAIL for what the kernel did not do, that leaves a
+// folder without a result, or that does not say what was wrong.
+func TestFaults(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		limit    string // shell commands before the program
+		iptables string // what iptables does instead of its work; $real is the real one
+		codes    []int  // the exit codes that say so
+		says     string
+	}{
+		{"descriptors for nothing", "ulimit -n 12", "", []int{explain.ExitInternal, explain.ExitUnable, explain.ExitUsage}, "too many open files"},
+		{"descriptors for half a lab", "ulimit -n 20", "", []int{explain.ExitInternal, explain.ExitUnable, explain.ExitUsage}, "too many open files"},
+		{"iptables is locked", "", `echo "Another app is currently holding the xtables lock" >&2; exit 4`, []int{explain.ExitUnable}, "holding the xtables lock"},
+		{"iptables knows no such rule", "", `echo "No chain/target/match by that name." >&2; exit 1`, []int{explain.ExitUnable}, "No chain/target/match"},
+		{"iptables is killed", "", `kill -9 $$`, []int{explain.ExitInternal}, "a signal ended it"},
+		{"iptables makes the rule and no counters", "", `case "$*" in *-A*) exec $real "$@";; esac; echo "no counters today" >&2; exit 3`, []int{explain.ExitInconclusive}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := openFolder(t)
+			cmd := exec.Command("sh", "-c", "set -e\n"+tt.limit+"\nexec tcplab run exp1 --profile=fast")
+			cmd.Dir = dir
+			if tt.iptables != "" {
+				fakeIPTables(t, dir, tt.iptables)
+				cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, ".bin")+":"+os.Getenv("PATH"))
+			}
+			stdout, stderr, code := runCommand(t, cmd)
+			if !slices.Contains(tt.codes, code) {
+				t.Errorf("exit code: got %d, want one of %v\n%s%s", code, tt.codes, stdout, stderr)
+			}
+			wantParts(t, "stderr", stderr, tt.says)
+			if code == explain.ExitInconclusive {
+				wantWhole(t, dir)
+				return
+			}
+			wantFiles(t, dir)
+		})
+	}
+}
+
+// TestFolderRemoved catches a run whose folder somebody removes being called a pass with its files, or leaving half of them.
+func TestFolderRemoved(t *testing.T) {
+	t.Parallel()
+	u := start(t)
+	held := holdings(t, u.cmd.Process.Pid)
+	if err := os.RemoveAll(filepath.Join(u.dir, "tcplab-runs")); err != nil {
+		t.Fatal(err)
+	}
+	if code := u.wait(t); code == 0 || code == 1 {
+		t.Errorf("exit code: got %d, want one that says that the files are not there", code)
+	}
+	wantParts(t, "stderr", u.stderr.String(), "no such file or directory")
+	held.gone(t)
+	wantFiles(t, u.dir)
+}
+
+// TestRetry catches a run that decided nothing and is not made again, one that is made again for ever, and an attempt that is lost or not named.
+// A run that is given up early decides nothing, each time.
+func TestRetry(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	dir := openFolder(t)
+	_, stderr, code := runCommand(t, in(dir, "run", "exp1", "--profile=fast", "--timeout=1200ms", "--on-inconclusive=retry:2"))
+	if code != explain.ExitInconclusive {
+		t.Errorf("exit code: got %d, want %d\n%s", code, explain.ExitInconclusive, stderr)
+	}
+	wantParts(t, "stderr", stderr, "attempt 2 of at most 3", "attempt 3 of at most 3")
+	results, err := filepath.Glob(filepath.Join(dir, "tcplab-runs", "2*", "result.json"))
+	if err != nil || len(results) != 3 {
+		t.Fatalf("results: got %q, %v, want 3", results, err)
+	}
+	r := readResult(t, readFile(t, dir, "tcplab-runs", "latest", "result.json"))
+	if r.Verdict != result.Inconclusive || len(r.Earlier) != 2 {
+		t.Fatalf("the last attempt: got %s after %v, want inconclusive after 2", r.Verdict, r.Earlier)
+	}
+	for _, a := range r.Earlier {
+		if _, err := os.Stat(filepath.Join(dir, "tcplab-runs", a.Folder, "result.json")); err != nil || a.Reason == "" {
+			t.Errorf("an earlier attempt: got %+v, %v, want its folder and a reason", a, err)
+		}
+	}
+	if r.Load == nil || r.Load.Over <= 0 {
+		t.Errorf("load: got %+v, want how long was looked", r.Load)
+	}
+	if !slices.ContainsFunc(r.Notes, func(n result.Note) bool { return strings.Contains(n.Text, "attempt 3") }) {
+		t.Errorf("notes: got %v, want one that names the attempt", r.Notes)
+	}
+}
