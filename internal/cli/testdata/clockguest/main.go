@@ -1,0 +1,85 @@
+// Command clockguest is the first process of a machine whose clock the tests step, where that harms nobody. The request is the step, in
+// nanoseconds; the answer is result.json of exp1 in the fast profile, with CLOCK_REALTIME stepped at its first packet.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/netns"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
+)
+
+func init() { netns.PinMain() }
+
+func main() {
+	if !vm.InGuest() {
+		fmt.Fprintln(os.Stderr, "clockguest: want to be the first process of a machine")
+		os.Exit(2)
+	}
+	vm.Guest(func(request []byte, send func(vm.Message) error) error {
+		step, err := strconv.ParseInt(string(request), 10, 64)
+		if err != nil {
+			return err
+		}
+		r, err := run(time.Duration(step))
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		return send(vm.Message{Name: "result.json", Data: b})
+	})
+}
+
+func run(step time.Duration) (*result.Result, error) {
+	x, err := experiments.Find("exp1-syn-loss")
+	if err != nil {
+		return nil, err
+	}
+	plan, err := x.Plan(experiments.Fast, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	w := &stepper{step: step}
+	r, err := runner.Run(context.Background(), runner.Options{Experiment: x, Plan: plan, Watch: w, Virtual: true})
+	if err == nil {
+		err = w.err
+	}
+	return r, err
+}
+
+// stepper steps the clock at the first event.
+type stepper struct {
+	step time.Duration
+	once sync.Once
+	err  error
+}
+
+// Ready does nothing.
+func (*stepper) Ready(*result.Result) {}
+
+// Status does nothing.
+func (*stepper) Status(runner.Status) {}
+
+// Event steps the clock.
+func (w *stepper) Event(*result.Result, result.Event, string) {
+	w.once.Do(func() {
+		if w.step != 0 {
+			t := unix.NsecToTimespec(time.Now().Add(w.step).UnixNano())
+			w.err = unix.ClockSettime(unix.CLOCK_REALTIME, &t)
+		}
+	})
+}
