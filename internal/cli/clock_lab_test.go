@@ -3,11 +3,11 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -32,25 +32,26 @@ func TestClockStepped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		step time.Duration
-		want result.Verdict
-	}{
-		{0, result.Pass}, {time.Hour, result.Inconclusive}, {-time.Hour, result.Inconclusive}, {2 * time.Millisecond, result.Inconclusive},
-	} {
-		t.Run(tt.step.String(), func(t *testing.T) {
-			var r *result.Result
-			o := vm.Options{Kernel: k, Program: program, Request: []byte(strconv.FormatInt(int64(tt.step), 10)), Wall: 2 * time.Minute}
-			if _, err := vm.Run(t.Context(), o, func(m vm.Message) error { r = readResult(t, m.Data); return nil }); err != nil {
-				t.Fatal(err)
-			}
-			if r == nil || r.Verdict != tt.want {
-				t.Fatalf("verdict: got %+v, want %s", r, tt.want)
-			}
-			stepped := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Code == explain.ClockStepped })
-			if stepped != (tt.step != 0) {
-				t.Errorf("checks with %s: got %t, want %t: %s", explain.ClockStepped, stepped, tt.step != 0, r.Reason)
-			}
-		})
+	steps := []time.Duration{0, time.Hour, -time.Hour, 2 * time.Millisecond}
+	request, err := json.Marshal(steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []*result.Result
+	if _, err := vm.Run(t.Context(), vm.Options{Kernel: k, Program: program, Request: request, Wall: 2 * time.Minute}, func(m vm.Message) error {
+		results = append(results, readResult(t, m.Data))
+		return nil
+	}); err != nil || len(results) != len(steps) {
+		t.Fatalf("got %d results, %v, want %d", len(results), err, len(steps))
+	}
+	for i, step := range steps {
+		want := result.Inconclusive
+		if step == 0 {
+			want = result.Pass
+		}
+		r := results[i]
+		if stepped := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Code == explain.ClockStepped }); r.Verdict != want || stepped != (step != 0) {
+			t.Errorf("a step by %v: got %s (%s), want %s", step, r.Verdict, r.Reason, want)
+		}
 	}
 }

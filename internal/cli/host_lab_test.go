@@ -191,14 +191,14 @@ func TestTwoUsers(t *testing.T) {
 	t.Run("sudo", func(t *testing.T) {
 		t.Parallel()
 		run(t, 64321, func(dir string) *exec.Cmd {
-			cmd := in(dir, "run", "exp1", "exp2", "--profile=fast")
+			cmd := in(dir, "run", "exp1", "exp2-capture", "--profile=fast")
 			cmd.Env = append(os.Environ(), "SUDO_UID=64321", "SUDO_GID=64321")
 			return cmd
 		})
 	})
 	t.Run("rootless", func(t *testing.T) {
 		t.Parallel()
-		run(t, nobody, func(dir string) *exec.Cmd { return rootless(t, dir, "run", "exp1", "exp2", "--profile=fast") })
+		run(t, nobody, func(dir string) *exec.Cmd { return rootless(t, dir, "run", "exp1", "exp2-capture", "--profile=fast") })
 	})
 }
 

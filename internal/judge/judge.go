@@ -113,7 +113,7 @@ func (j *judgement) doubt() (reason, code string) {
 		return j.Link.Error(), explain.LinkRTT
 	case j.Lost > 0:
 		return fmt.Sprintf("the capture lost %d packets", j.Lost), explain.CaptureDrops
-	case j.Step > maxStep || j.Step < -maxStep:
+	case stepped(j.Step):
 		return fmt.Sprintf("CLOCK_REALTIME moved by %v during the run", j.Step), explain.ClockStepped
 	}
 	return "", ""

@@ -12,23 +12,29 @@ import (
 // in another order than planned, and what contradicts the prediction may be the machine's doing from there to the end.
 const unfitStall = 150 * time.Millisecond
 
-// Unfit makes what contradicts the prediction inconclusive where the machine stood still for too long while the run went on. With fifty
-// programs to two processors (stalls of 0.2 to 1.7 s) six of 166 runs were FAIL, each for another reason: a link that was cut a probe
-// later, a call refused 0.3 s late, acknowledgements in another order. What passed stays: a stall makes no wrong kernel look right.
+// Unfit makes what contradicts the prediction inconclusive where the machine stood still for too long while the run went on, and where
+// somebody stepped the clock that stamps packets. With fifty programs to two processors (stalls of 0.2 to 1.7 s) six of 166 runs were FAIL, each
+// for another reason: a link that was cut a probe later, a call refused 0.3 s late, acknowledgements in another order. After a step packets seem
+// to come in another order, and evidence that is joined by time is not. What passed stays: neither makes a wrong kernel look right.
 func Unfit(r *result.Result) {
+	why, code := "", ""
 	longest := time.Duration(0)
 	for _, s := range r.Stalls {
 		if s.At.Duration()+s.For.Duration() > 0 { // before the first packet there was nothing to disturb
 			longest = max(longest, s.For.Duration())
 		}
 	}
-	if longest < unfitStall {
+	switch step := r.Clock.Step.Duration(); {
+	case stepped(step):
+		why, code = fmt.Sprintf("CLOCK_REALTIME moved by %v in this run, which proves nothing", short(step)), explain.ClockStepped
+	case longest >= unfitStall:
+		why, code = fmt.Sprintf("the machine stood still for %s in this run, which proves nothing", short(longest)), explain.Stall
+	default:
 		return
 	}
 	for i := range r.Checks {
 		if c := &r.Checks[i]; c.Verdict == result.Fail {
-			c.Verdict, c.Code = result.Inconclusive, explain.Stall
-			c.Detail = joinDetail(c.Detail, fmt.Sprintf("the machine stood still for %s in this run, which proves nothing", short(longest)))
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, code, joinDetail(c.Detail, why)
 		}
 	}
 	for i := range r.Events {
@@ -47,3 +53,6 @@ func joinDetail(a, b string) string {
 	}
 	return a + "; " + b
 }
+
+// stepped reports whether CLOCK_REALTIME moved by more than two clocks drift apart.
+func stepped(by time.Duration) bool { return by > maxStep || by < -maxStep }

@@ -9,7 +9,8 @@ import (
 	"github.com/tcplab/tcplab/internal/result"
 )
 
-// TestUnfit catches a run on a machine that stood still which is called a contradiction, and a short or early stall that hides one.
+// TestUnfit catches a run on a machine that stood still, or whose clock was stepped, which is called a contradiction, and a short or early stall
+// that hides one.
 func TestUnfit(t *testing.T) {
 	at := func(at, d time.Duration) result.Stall {
 		return result.Stall{At: result.Seconds(at), For: result.Seconds(d)}
@@ -17,16 +18,21 @@ func TestUnfit(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		stalls []result.Stall
+		step   time.Duration
 		want   result.Verdict
 	}{
-		{"none", nil, result.Fail},
-		{"many short ones", []result.Stall{at(0, 40*ms), at(ms, 149*ms)}, result.Fail},
-		{"a long one, over before the first packet", []result.Stall{at(-2*time.Second, time.Second)}, result.Fail},
-		{"a long one over the first packet", []result.Stall{at(-100*ms, 200*ms)}, result.Inconclusive},
-		{"a long one in the run", []result.Stall{at(time.Second, 150*ms)}, result.Inconclusive},
+		{"none", nil, 0, result.Fail},
+		{"many short ones", []result.Stall{at(0, 40*ms), at(ms, 149*ms)}, 0, result.Fail},
+		{"a long one, over before the first packet", []result.Stall{at(-2*time.Second, time.Second)}, 0, result.Fail},
+		{"a long one over the first packet", []result.Stall{at(-100*ms, 200*ms)}, 0, result.Inconclusive},
+		{"a long one in the run", []result.Stall{at(time.Second, 150*ms)}, 0, result.Inconclusive},
+		{"clocks that drift", nil, -maxStep, result.Fail},
+		{"a clock set forth", nil, time.Hour, result.Inconclusive},
+		{"a clock set back", nil, -time.Hour, result.Inconclusive},
 	} {
 		r := &result.Result{
 			Stalls:  tt.stalls,
+			Clock:   result.Clock{Step: result.Seconds(tt.step)},
 			Checks:  []result.Check{{ID: "a", Verdict: result.Pass}, {ID: "b", Verdict: result.Fail, Code: explain.TooLate, Detail: "late"}, {ID: "c", Verdict: result.Inconclusive}},
 			Events:  []result.Event{{Verdict: result.Fail}, {Verdict: result.Pass}},
 			Outcome: &result.Event{Verdict: result.Fail},
@@ -36,7 +42,11 @@ func TestUnfit(t *testing.T) {
 			r.Events[0].Verdict != tt.want || r.Events[1].Verdict != result.Pass || r.Outcome.Verdict != tt.want {
 			t.Errorf("%s: got %+v, want the failed check to be %s", tt.name, r.Checks, tt.want)
 		}
-		if tt.want == result.Inconclusive && (r.Checks[1].Code != explain.Stall || !strings.HasPrefix(r.Checks[1].Detail, "late; the machine stood still for ")) {
+		code, why := explain.Stall, "late; the machine stood still for "
+		if tt.step != 0 {
+			code, why = explain.ClockStepped, "late; CLOCK_REALTIME moved by "
+		}
+		if tt.want == result.Inconclusive && (r.Checks[1].Code != code || !strings.HasPrefix(r.Checks[1].Detail, why)) {
 			t.Errorf("%s: got %s %q", tt.name, r.Checks[1].Code, r.Checks[1].Detail)
 		}
 	}

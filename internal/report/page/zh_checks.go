@@ -43,6 +43,7 @@ var zhChecks = []message{
 	{"off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain", "不在预测的节拍上，而发第一个报文时本机停顿了：定时器从哪个 jiffy 算起不确定"},
 	{"%s too early: a kernel timer never fires before its time", "早了 {1}：内核定时器从不提前触发"}, {"%s late, and the machine had stalled or was busy", "迟了 {1}，而本机曾停顿或很忙"}, {"%s later than the timer wheel allows", "比定时器轮所容许的晚 {1}"},
 	{"the machine stood still for %s in this run, which proves nothing", "本机在这次运行中停顿了 {1}，什么也证明不了"}, {"%s; the machine stood still for %s in this run, which proves nothing", "{1}；本机在这次运行中停顿了 {2}，什么也证明不了"},
+	{"CLOCK_REALTIME moved by %s in this run, which proves nothing", "CLOCK_REALTIME 在这次运行中移动了 {1}，什么也证明不了"}, {"%s; CLOCK_REALTIME moved by %s in this run, which proves nothing", "{1}；CLOCK_REALTIME 在这次运行中移动了 {2}，什么也证明不了"},
 	{"%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", "{1}：规则丢弃并计数的 {3} 个报文中，内核的跟踪点对 {2} 个没有作声"},
 	{"%s: the kernel's tracepoint was silent for %d of %d repeats that its counter has, first packet %d", "{1}：内核计数器里的 {3} 次重传中，跟踪点对 {2} 次没有作声，第一个是报文 {4}"},
 	{"%s after its tick, though inside the window of all ticks", "比它的节拍晚 {1}，但仍在所有节拍的窗口内"}, {"the machine stalled while it was due", "它该来时本机停顿了"}, {"the gap is %s too short", "间隔短了 {1}"}, {"the gap is %s too long", "间隔长了 {1}"},

@@ -1,5 +1,5 @@
-// Command clockguest is the first process of a machine whose clock the tests step, where that harms nobody. The request is the step, in
-// nanoseconds; the answer is result.json of exp1 in the fast profile, with CLOCK_REALTIME stepped at its first packet.
+// Command clockguest is the first process of a machine whose clock the tests step, where that harms nobody. The request is a list of steps,
+// in nanoseconds; each answer is the result.json of exp1 in the fast profile, with CLOCK_REALTIME stepped at its first packet.
 package main
 
 import (
@@ -28,19 +28,24 @@ func main() {
 		os.Exit(2)
 	}
 	vm.Guest(func(request []byte, send func(vm.Message) error) error {
-		step, err := strconv.ParseInt(string(request), 10, 64)
-		if err != nil {
+		var steps []time.Duration
+		if err := json.Unmarshal(request, &steps); err != nil {
 			return err
 		}
-		r, err := run(time.Duration(step))
-		if err != nil {
-			return err
+		for i, step := range steps {
+			r, err := run(step)
+			if err != nil {
+				return err
+			}
+			b, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			if err := send(vm.Message{Name: strconv.Itoa(i), Data: b}); err != nil {
+				return err
+			}
 		}
-		b, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		return send(vm.Message{Name: "result.json", Data: b})
+		return nil
 	})
 }
 
