@@ -26,7 +26,7 @@ func Unfit(r *result.Result) {
 	}
 	switch step := r.Clock.Step.Duration(); {
 	case stepped(step):
-		why, code = fmt.Sprintf("CLOCK_REALTIME moved by %v in this run, which proves nothing", short(step)), explain.ClockStepped
+		why, code = fmt.Sprintf("CLOCK_REALTIME moved by %v in this run, which proves nothing", step.Round(time.Microsecond)), explain.ClockStepped
 	case longest >= unfitStall:
 		why, code = fmt.Sprintf("the machine stood still for %s in this run, which proves nothing", short(longest)), explain.Stall
 	default:
