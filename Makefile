@@ -60,9 +60,12 @@ test: ## install what is missing, then run everything: check, vagrant-validate, 
 .PHONY: check
 check: fmt vet staticcheck shellcheck mod cross unit ## all that needs no root; fuzz seeds run as unit tests
 
+# Packages without a test that wants root have had all of theirs in make unit.
+LAB_PKG ?= $(shell grep -rlE --include='*_test.go' '^//go:build.*\blab\b' . | xargs -n1 dirname | sort -u)
+
 .PHONY: lab
-lab: root ## every test, as root, in real network namespaces; nothing is skipped
-	$(LAB_TEST) $(PKG)
+lab: root ## the tests of every package that has some which want root, in real network namespaces; nothing is skipped
+	$(LAB_TEST) $(LAB_PKG)
 	cd docs/examples/deadpeer && $(LAB_TEST) ./...
 
 # Under the race detector a prediction takes ten times as long, and the packages that only compute start no goroutine that it could
