@@ -4,6 +4,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // pulse notes when this process does not run: stopped by a signal, frozen, waiting for its memory. The machine may be idle meanwhile, and
@@ -17,23 +19,35 @@ type pulse struct {
 }
 
 const (
-	beatEvery  = 4 * time.Millisecond
 	beatLate   = 2 * time.Millisecond // less moves nothing
 	mostStalls = 1000
 )
+
+// beatEvery is how often the pulse beats. A stop is sure to be noticed if it is longer than this and beatLate together, which is a jiffy and 5 ms:
+// as much as an event may be late by without anybody asking why (judge.Allowance). A beat costs some 0.1 ms of a processor, so that many
+// programs at once, which all do nothing but wait, are felt.
+func beatEvery() time.Duration {
+	jiffy := 4 * time.Millisecond
+	var res unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err == nil { // TICK_NSEC
+		jiffy = time.Duration(res.Nano())
+	}
+	return jiffy + 5*time.Millisecond - beatLate
+}
 
 func startPulse() *pulse {
 	p := &pulse{end: make(chan struct{})}
 	if os.Getenv(VirtualTime) != "" {
 		return p
 	}
-	due := now() + beatEvery // from here on nothing goes unnoticed, though the goroutine may start later
-	p.done.Go(func() { p.run(due) })
+	every := beatEvery()
+	due := now() + every // from here on nothing goes unnoticed, though the goroutine may start later
+	p.done.Go(func() { p.run(due, every) })
 	return p
 }
 
-func (p *pulse) run(due time.Duration) {
-	tick := time.NewTicker(beatEvery)
+func (p *pulse) run(due, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		ended := false
@@ -49,7 +63,7 @@ func (p *pulse) run(due time.Duration) {
 		if ended {
 			return
 		}
-		due = t + beatEvery
+		due = t + every
 	}
 }
 
