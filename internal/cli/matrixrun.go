@@ -312,7 +312,7 @@ func (m *matrixRun) write(doc *result.Matrix) error {
 		{matrixFile, doc.Write},
 		{matrixText, func(w io.Writer) error { return report.Matrix(w, doc, report.Style{}) }},
 		{matrixJUnit, func(w io.Writer) error { return report.MatrixJUnit(w, doc, m.results()) }},
-		{pageFile, func(w io.Writer) error { return m.page(w) }},
+		{pageFile, func(w io.Writer) error { return m.page(w, doc) }},
 	} {
 		file, err := m.folder.create(f.name)
 		if err != nil {
@@ -323,13 +323,13 @@ func (m *matrixRun) write(doc *result.Matrix) error {
 		}
 	}
 	if m.flags.html != "" && m.flags.html != "-" {
-		return writePage(m.flags.html, m.flags.page, m.inOrder())
+		return writeWhole(m.flags.html, func(w io.Writer) error { return m.page(w, doc) })
 	}
 	return nil
 }
 
-func (m *matrixRun) page(w io.Writer) error {
-	return page.HTML(w, page.Options{Lang: m.flags.page}, m.inOrder()...)
+func (m *matrixRun) page(w io.Writer, doc *result.Matrix) error {
+	return page.HTML(w, page.Options{Lang: m.flags.page, Matrix: doc}, m.inOrder()...)
 }
 
 // show prints the matrix and sets the exit code: that of the gravest run.
@@ -354,7 +354,7 @@ func (m *matrixRun) show(doc *result.Matrix, form string) error {
 	case "markdown":
 		return report.MatrixMarkdown(a.out, doc)
 	case "html":
-		return m.page(a.out)
+		return m.page(a.out, doc)
 	}
 	if err := report.Matrix(a.out, doc, a.style(a.out)); err != nil {
 		return err

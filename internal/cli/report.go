@@ -31,10 +31,12 @@ type reportFlags struct {
 func (a *app) reportCmd() *cobra.Command {
 	f := &reportFlags{as: map[string]*bool{}}
 	cmd := &cobra.Command{
-		Use:   "report RUN...",
+		Use:   "report RUN... | MATRIX",
 		Short: "show stored runs again",
 		Long: `Report reads result.json of stored runs (a folder, or the file itself) and prints them as text, or in the form that --format names.
-With --html it writes one page that opens in any browser; several runs share a page, and a table of all of them comes first.`,
+With --html it writes one page that opens in any browser; several runs share a page, and a table of all of them comes first.
+
+The folder of a matrix is shown as the matrix: its table says what was predicted for each kernel, what changes from one to the next, and why.`,
 		Example: `  tcplab report tcplab-runs/latest
   tcplab report --html=all.html tcplab-runs/2026*
   tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml`,
@@ -128,6 +130,13 @@ func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	m, err := onlyMatrix(args)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		return a.reportMatrix(f, form, lang, m)
+	}
 	var runs []*result.Result
 	for _, path := range args {
 		r, err := load(path)
@@ -137,7 +146,7 @@ func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
 		runs = append(runs, r)
 	}
 	if f.html != "" && f.html != "-" {
-		if err := writePage(f.html, lang, runs); err != nil {
+		if err := writeWhole(f.html, func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang}, runs...) }); err != nil {
 			return err
 		}
 		if form == "" {
@@ -148,8 +157,8 @@ func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
 	return a.render(form, lang, args, runs)
 }
 
-// writePage writes the page to a file, whole or not at all: under another name first.
-func writePage(name string, lang page.Lang, runs []*result.Result) (err error) {
+// writeWhole writes a page to a file, whole or not at all: under another name first.
+func writeWhole(name string, draw func(io.Writer) error) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(name), ".report-*")
 	if err != nil {
 		return usage(explain.OutputNotWritable, fmt.Errorf("--html: %w", err))
@@ -159,7 +168,7 @@ func writePage(name string, lang page.Lang, runs []*result.Result) (err error) {
 			os.Remove(tmp.Name())
 		}
 	}()
-	err = errors.Join(page.HTML(tmp, page.Options{Lang: lang}, runs...), tmp.Chmod(0o644))
+	err = errors.Join(draw(tmp), tmp.Chmod(0o644))
 	_, gerr := handOver(tmp.Chown)
 	if err = errors.Join(err, gerr, tmp.Close()); err != nil {
 		return fmt.Errorf("--html %s: %w", name, err)

@@ -131,19 +131,9 @@ func catalogueOf() []web.Experiment {
 }
 
 // diffForWeb is what `tcplab diff` says of two runs.
-func diffForWeb(one, other *result.Result) (web.Diff, error) {
+func diffForWeb(one, other *result.Result) (result.Difference, error) {
 	d, err := diffRuns(one, other)
-	if err != nil {
-		return web.Diff{}, err
-	}
-	w := web.Diff{Same: d.Same, Predicted: d.Predicted, Explained: d.Explained, NoCause: d.NoCause}
-	for _, c := range d.Checks {
-		w.Checks = append(w.Checks, web.CheckDiff{Name: c.ID, A: c.Verdicts[0], B: c.Verdicts[1]})
-	}
-	for _, c := range d.Causes {
-		w.Causes = append(w.Causes, web.Cause{Name: c.Name, A: c.A, B: c.B, Code: c.Code, Changes: c.Changes})
-	}
-	return w, nil
+	return d.Difference, err
 }
 
 // bench carries out what the page asks for, in the way of run and predict.

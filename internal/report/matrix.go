@@ -110,7 +110,7 @@ func (p *pen) matrixRow(r result.MatrixRow) {
 			p.para("  "+p.text(s.A+" → "+s.B)+"  ", dim, "nothing changes")
 			continue
 		}
-		p.para("  "+p.text(s.A+" → "+s.B)+"  ", plain, stepWords(s.Difference))
+		p.para("  "+p.text(s.A+" → "+s.B)+"  ", plain, strings.Join(StepWords(s.Difference), ", "))
 		p.difference(s.Difference, mostChanges, "    ")
 	}
 }
@@ -118,8 +118,8 @@ func (p *pen) matrixRow(r result.MatrixRow) {
 // mostChanges is how many changed events of a step are listed in text; JSON has them all.
 const mostChanges = 8
 
-// stepWords sums a step up: "5 events move, 3 come, 1 goes".
-func stepWords(d result.Difference) string {
+// StepWords sum a step up: "5 events moved", "3 events more", "1 event gone".
+func StepWords(d result.Difference) []string {
 	var moved, come, gone, windows int
 	for _, c := range d.Predicted {
 		switch {
@@ -145,7 +145,7 @@ func stepWords(d result.Difference) string {
 	if len(d.Checks) > 0 {
 		parts = append(parts, count(len(d.Checks), "check")+" judged otherwise")
 	}
-	return strings.Join(parts, ", ")
+	return parts
 }
 
 // Difference writes what two runs do not share, and why: the body of `tcplab diff`.
@@ -156,19 +156,11 @@ func Difference(w io.Writer, d result.Difference, s Style) error {
 }
 
 func (p *pen) difference(d result.Difference, most int, indent string) {
-	at := func(e *result.Event) string {
-		if e == nil {
-			return "-"
+	for _, c := range ChangeRows(d.Predicted[:min(most, len(d.Predicted))]) {
+		if c.Note != "" {
+			c.Note = " (" + c.Note + ")"
 		}
-		return seconds(e.At.Duration())
-	}
-	for _, c := range d.Predicted[:min(most, len(d.Predicted))] {
-		note := ""
-		if c.Window {
-			note = " (only the window differs)"
-		}
-		name := EventName(result.Event{What: c.What, N: c.N, Port: c.Port})
-		p.para(indent+"predicted  ", plain, fmt.Sprintf("%s %s: %s → %s%s", c.Host, name, at(c.A), at(c.B), note))
+		p.para(indent+"predicted  ", plain, fmt.Sprintf("%s %s: %s → %s%s", c.Host, c.Name, c.A, c.B, c.Note))
 	}
 	if rest := len(d.Predicted) - most; rest > 0 {
 		p.para(indent+"predicted  ", dim, fmt.Sprintf("and %d more", rest))
@@ -182,29 +174,68 @@ func (p *pen) difference(d result.Difference, most int, indent string) {
 	p.causes(d, indent)
 }
 
+// ChangeRow is a change between two predictions, in words. A and B are the nominal times; "-" where only the other predicts it.
+type ChangeRow struct{ Host, Name, A, B, Note string }
+
+// ChangeRows puts changes into words.
+func ChangeRows(changes []result.Change) []ChangeRow {
+	at := func(e *result.Event) string {
+		if e == nil {
+			return "-"
+		}
+		return seconds(e.At.Duration())
+	}
+	var out []ChangeRow
+	for _, c := range changes {
+		e := cmp.Or(c.A, c.B)
+		if e == nil || c.A != nil && c.B != nil && c.A.Errno != c.B.Errno { // one name for both
+			e = &result.Event{What: c.What, N: c.N, Port: c.Port}
+		}
+		row := ChangeRow{Host: c.Host, Name: EventName(*e), A: at(c.A), B: at(c.B)}
+		if c.Window {
+			row.Note = "only the window differs"
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+// CauseWords say since when a cause is there, where that is known, and how much of the change it makes.
+func CauseWords(c result.Cause) (since, effect string) {
+	if c.Since != "" {
+		since = "which came with " + c.Since
+	}
+	if c.Whole {
+		return since, "it alone makes all of it"
+	}
+	return since, "alone it changes " + count(c.Changes, "event")
+}
+
 // causes says why. It was tried: see result.Cause.
 func (p *pen) causes(d result.Difference, indent string) {
 	for _, c := range d.Causes {
 		text := fmt.Sprintf("%s: %s → %s", c.Name, cmp.Or(c.A, "none"), cmp.Or(c.B, "none"))
-		if c.Since != "" {
-			text += ", which came with " + c.Since
-		}
-		if c.Whole {
-			text += "; it alone makes all of it"
-		} else {
-			text += fmt.Sprintf("; alone it changes %s", count(c.Changes, "event"))
-		}
+		since, effect := CauseWords(c)
+		text += prefixed(", ", since) + "; " + effect
 		if c.Code != "" {
 			text += " (" + c.Code + ")"
 		}
 		p.para(indent+"because    ", plain, text)
 	}
+	if open := Unexplained(d); open != "" {
+		p.para(indent+"because    ", dim, open)
+	}
+}
+
+// Unexplained says what of a difference has no cause, and why; empty: all of it has.
+func Unexplained(d result.Difference) string {
 	switch {
 	case d.NoCause != "":
-		p.para(indent+"because    ", dim, "no cause was looked for: "+d.NoCause)
+		return "no cause was looked for: " + d.NoCause
 	case !d.Explained:
-		p.para(indent+"because    ", dim, "the causes that were found do not explain all of it")
+		return "the causes that were found do not explain all of it"
 	}
+	return ""
 }
 
 // predicted is what kernels with the same prediction share.

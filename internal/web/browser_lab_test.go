@@ -194,8 +194,8 @@ const (
 func museum(t *testing.T) (*Server, *fake) {
 	s, lab := serve(t, func(o *Options) {
 		o.Kernels = []string{"6.12.9", "6.1.158"}
-		o.Diff = func(a, b *result.Result) (Diff, error) {
-			return Diff{Predicted: result.Compare(a.Prediction, b.Prediction), Causes: []Cause{{Name: "net.ipv4.tcp_syn_retries", A: "1", B: "2", Code: "TL1202", Changes: 2}}}, nil
+		o.Diff = func(a, b *result.Result) (result.Difference, error) {
+			return result.Difference{Predicted: result.Compare(a.Prediction, b.Prediction), Causes: []result.Cause{{Name: "net.ipv4.tcp_syn_retries", A: "1", B: "2", Code: "TL1202", Changes: 2}}}, nil
 		}
 	})
 	lab.hold = make(chan struct{})

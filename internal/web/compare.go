@@ -12,16 +12,21 @@ import (
 
 // compareData is two runs side by side.
 type compareData struct {
-	Names      [2]string
-	Runs       [2]listRow
-	Same       bool
-	Reason     string // why they are not compared as runs of one experiment; empty: they are
-	Events     []eventPair
-	Checks     []checkPair
-	Diff       Diff
-	Predicted  []changeRow
-	NoCause    string
-	Unexplains bool
+	Names     [2]string
+	Runs      [2]listRow
+	Same      bool
+	Reason    string // why they are not compared as runs of one experiment; empty: they are
+	Events    []eventPair
+	Checks    []checkPair
+	Predicted []report.ChangeRow
+	Causes    []causeRow
+	Open      string // what has no cause, and why
+}
+
+// causeRow is a cause with its words.
+type causeRow struct {
+	result.Cause
+	Came, Effect string
 }
 
 // eventPair is an event in both runs: when each saw it.
@@ -39,9 +44,6 @@ type checkPair struct {
 	ClassA, ClassB string
 	Differs        bool
 }
-
-// changeRow is a change between two predictions.
-type changeRow struct{ Host, Name, A, B, Note string }
 
 // compare shows two runs side by side, and what `tcplab diff` says of them.
 func (s *Server) compare(w http.ResponseWriter, r *http.Request) error {
@@ -72,6 +74,7 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			d.Reason = v.t(err.Error())
 		} else {
+			d.Same = diff.Nothing() && runs[0].Verdict == runs[1].Verdict
 			d.diff(v, diff)
 		}
 	}
@@ -81,27 +84,15 @@ func (s *Server) compare(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (d *compareData) diff(v words, diff Diff) {
-	d.Diff, d.Same = diff, diff.Same
-	at := func(e *result.Event) string {
-		if e == nil {
-			return "–"
-		}
-		return fmt.Sprintf("%.3f s", e.At.Duration().Seconds())
+func (d *compareData) diff(v words, diff result.Difference) {
+	for _, c := range report.ChangeRows(diff.Predicted) {
+		d.Predicted = append(d.Predicted, report.ChangeRow{Host: v.host(c.Host), Name: v.t(c.Name), A: c.A, B: c.B, Note: v.t(c.Note)})
 	}
-	for _, c := range diff.Predicted {
-		e := c.A
-		if e == nil {
-			e = c.B
-		}
-		row := changeRow{Host: v.host(c.Host), Name: v.t(report.EventName(*e)), A: at(c.A), B: at(c.B)}
-		if c.Window {
-			row.Note = v.t("only the window differs")
-		}
-		d.Predicted = append(d.Predicted, row)
+	for _, c := range diff.Causes {
+		since, effect := report.CauseWords(c)
+		d.Causes = append(d.Causes, causeRow{c, v.t(since), v.t(effect)})
 	}
-	d.NoCause = v.t(diff.NoCause)
-	d.Unexplains = diff.NoCause == "" && len(diff.Predicted) > 0 && !diff.Explained
+	d.Open = v.t(report.Unexplained(diff))
 }
 
 // eventPairs pairs the events of two runs, in A's order, then what only B has.

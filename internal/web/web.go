@@ -40,7 +40,7 @@ type Options struct {
 	// AllowRun lets the page start runs. False: it shows the command that does.
 	AllowRun bool
 	// Diff compares two runs. Nil: only what was seen is put side by side.
-	Diff func(a, b *result.Result) (Diff, error)
+	Diff func(a, b *result.Result) (result.Difference, error)
 	// Beat is how long an event stream is silent at most. Zero: 15 s.
 	Beat time.Duration
 }
@@ -76,28 +76,6 @@ type Lab interface {
 	Run(ctx context.Context, q Request, begun func(name string)) error
 	// Command is the command line that does the same.
 	Command(Request) string
-}
-
-// Diff is what differs between two runs, A and B.
-type Diff struct {
-	Same      bool
-	Predicted []result.Change
-	Checks    []CheckDiff // whose verdicts differ, or that only one has
-	Causes    []Cause
-	Explained bool   // the causes are all that it takes
-	NoCause   string // why none was looked for
-}
-
-// CheckDiff is a check that went another way; an empty verdict: that run does not have it.
-type CheckDiff struct {
-	Name string
-	A, B result.Verdict
-}
-
-// Cause is a fact or a setting whose difference makes the predictions differ.
-type Cause struct {
-	Name, A, B, Code string
-	Changes          int
 }
 
 // Server serves one folder of runs until it is closed.

@@ -380,7 +380,7 @@ func (c *composer) pictures(runs []*result.Result) pictures {
 	p, y := pictures{Width: ladderWidth}, 0.0
 	for i, r := range runs {
 		l := c.ladder(r, fmt.Sprintf("run%d", i+1))
-		name := strings.TrimSpace(c.clean(r.Experiment.Name) + " " + c.flags(r))
+		name := strings.TrimSpace(c.clean(r.Experiment.Name) + " " + c.flags(r.Params))
 		p.Each = append(p.Each, picture{name + " · " + c.clean(report.KernelName(r.Kernel)), c.verdict(r.Verdict), num(y + title - 10), num(y + title), l})
 		y += title + l.Height[compressed]
 	}

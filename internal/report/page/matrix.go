@@ -12,27 +12,34 @@ import (
 
 // matrix is the table of several runs: a line for each experiment with its profile and flags, a column for each kernel.
 type matrix struct {
-	Kernels []string
+	Heading text
+	Facts   []text
+	Kernels []head
 	Lines   []*matrixLine
 	Counts  []count
 	Wrong   []wrong
 	More    int // of what did not pass, and is not in Wrong
+
+	counts map[result.Verdict]int
 }
 
 type matrixLine struct {
 	Name, Profile, Flags string
+	Summary              text
 	Cells                []cell
+	Steps                []kernelStep // of a stored matrix: what changes from column to column
 }
 
 // cell is the runs of one line on one kernel. What did not pass is always to be seen; many passes are folded.
 type cell struct {
-	Chips  []chip
-	Passes []chip
-	Word   text
+	Chips     []chip
+	Passes    []chip
+	Word      text
+	Predicted []text // of a stored matrix
 }
 
 type chip struct {
-	Href    string
+	Href    string // empty: there is no run to show
 	Verdict result.Verdict
 	Word    text
 	Detail  string
@@ -57,27 +64,31 @@ const (
 )
 
 func (c *composer) matrix(runs []*result.Result) *matrix {
-	m := &matrix{Kernels: c.kernels(runs)}
+	m := &matrix{Heading: c.text("Runs"), counts: map[result.Verdict]int{}}
+	kernels := c.kernels(runs)
+	for _, name := range kernels {
+		m.Kernels = append(m.Kernels, head{Name: name})
+	}
 	lines := map[string]*matrixLine{}
-	counts := map[result.Verdict]int{}
 	for i, r := range runs {
-		name, profile, flags := c.clean(r.Experiment.Name), c.clean(r.Profile), c.flags(r)
+		name, profile, flags := c.clean(r.Experiment.Name), c.clean(r.Profile), c.flags(r.Params)
 		key := strings.Join([]string{name, profile, flags}, "\x00")
 		line := lines[key]
 		if line == nil {
-			line = &matrixLine{name, profile, flags, make([]cell, len(m.Kernels))}
+			line = &matrixLine{Name: name, Profile: profile, Flags: flags, Cells: make([]cell, len(kernels))}
 			lines[key] = line
 			m.Lines = append(m.Lines, line)
 		}
-		counts[r.Verdict]++
+		m.counts[r.Verdict]++
 		passed, all := r.Tally()
-		k := chip{fmt.Sprintf("#run%d", i+1), r.Verdict, c.verdict(r.Verdict), fmt.Sprintf("%d/%d · %.1f s", passed, all, r.Wall.Duration().Seconds())}
-		at := &line.Cells[slices.Index(m.Kernels, c.clean(report.KernelName(r.Kernel)))]
+		k := chip{fmt.Sprintf("#run%d", i+1), r.Verdict, c.verdict(r.Verdict), chipDetail(passed, all, r.Wall)}
+		kernel := c.clean(report.KernelName(r.Kernel))
+		at := &line.Cells[slices.Index(kernels, kernel)]
 		if r.Verdict == result.Pass {
 			at.Passes = append(at.Passes, k)
 		} else {
 			at.Chips = append(at.Chips, k)
-			m.wrong(c, r, k)
+			m.wrong(wrong{k.Href, strings.TrimSpace(name + " " + flags), kernel, r.Verdict, k.Word, c.text(r.Reason)})
 		}
 	}
 	for _, line := range m.Lines {
@@ -86,12 +97,21 @@ func (c *composer) matrix(runs []*result.Result) *matrix {
 		}
 	}
 	slices.SortStableFunc(m.Lines, func(a, b *matrixLine) int { return natural(a.Name, b.Name) })
+	m.sum(c)
+	return m
+}
+
+func chipDetail(passed, all int, wall result.Seconds) string {
+	return fmt.Sprintf("%d/%d · %.1f s", passed, all, wall.Duration().Seconds())
+}
+
+// sum counts the verdicts, the best first.
+func (m *matrix) sum(c *composer) {
 	for _, v := range []result.Verdict{result.Pass, result.Fail, result.Error, result.Inconclusive, result.Unable, result.Skip} {
-		if counts[v] > 0 {
-			m.Counts = append(m.Counts, count{v, c.verdict(v), counts[v]})
+		if m.counts[v] > 0 {
+			m.Counts = append(m.Counts, count{v, c.verdict(v), m.counts[v]})
 		}
 	}
-	return m
 }
 
 // kernels are the columns, the oldest first.
@@ -106,12 +126,12 @@ func (c *composer) kernels(runs []*result.Result) []string {
 	return out
 }
 
-func (m *matrix) wrong(c *composer, r *result.Result, k chip) {
+func (m *matrix) wrong(w wrong) {
 	if len(m.Wrong) == mostWrong {
 		m.More++
 		return
 	}
-	m.Wrong = append(m.Wrong, wrong{k.Href, strings.TrimSpace(c.clean(r.Experiment.Name) + " " + c.flags(r)), c.clean(report.KernelName(r.Kernel)), r.Verdict, k.Word, c.text(r.Reason)})
+	m.Wrong = append(m.Wrong, w)
 }
 
 // fold puts few passes beside the rest, and says how many they are where they are many.

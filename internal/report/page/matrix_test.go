@@ -89,7 +89,7 @@ func TestMatrix(t *testing.T) {
 	var got []string
 	for _, l := range m.Lines {
 		for i, c := range l.Cells {
-			s := fmt.Sprintf("%s%s %s:", l.Name, l.Flags, m.Kernels[i])
+			s := fmt.Sprintf("%s%s %s:", l.Name, l.Flags, m.Kernels[i].Name)
 			for _, k := range c.Chips {
 				s += " " + k.Href + " " + k.Word.Text
 			}

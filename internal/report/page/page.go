@@ -29,6 +29,9 @@ type Options struct {
 	// Most is about how many bytes the packets and the evidence of several runs may take; the zero value is 8 MiB. Once they do, the runs that
 	// are left have their checks and their story only. Runs that did not pass come first.
 	Most int
+	// Matrix is the stored matrix that the runs belong to: its table comes first, with what changes from kernel to kernel and why. The runs
+	// are those of its cells that have a folder, row by row. Nil: the table is made from the runs alone.
+	Matrix *result.Matrix
 	// Links stand beside the name in the bar, where a page is served and not a file. Nil: there are none.
 	Links []Link
 }
@@ -77,7 +80,7 @@ type document struct {
 	CSS    template.CSS // style.css and script.js are this package's own files
 	JS     template.JS
 	Links  []linkView
-	Matrix *matrix         // nil for a single run
+	Matrix *matrix         // nil for a single run without one
 	Runs   []template.HTML // filled by the same templates
 }
 
@@ -85,7 +88,7 @@ type document struct {
 // mail carries.
 const mostBytes = 8 << 20
 
-// HTML writes one page with the given runs: with several, a matrix of them comes first, and each is folded. Many runs are bounded: see
+// HTML writes one page with the given runs: with several, or a stored matrix, a table of them comes first, and each is folded. Many runs are bounded: see
 // Options.Most.
 func HTML(w io.Writer, o Options, runs ...*result.Result) error {
 	c := newComposer(o)
@@ -97,20 +100,27 @@ func HTML(w io.Writer, o Options, runs ...*result.Result) error {
 	for _, l := range o.Links {
 		d.Links = append(d.Links, linkView{c.text(l.Text), l.Href})
 	}
-	if d.Runs, err = c.bodies(t, o, runs); err != nil {
+	several := len(runs) != 1 || o.Matrix != nil
+	if d.Runs, err = c.bodies(t, o, runs, several); err != nil {
 		return err
 	}
-	if len(runs) == 1 {
-		d.Title = c.clean(runs[0].Experiment.Name) + " · " + c.verdict(runs[0].Verdict).Text
-	} else {
+	switch {
+	case o.Matrix != nil:
+		if d.Matrix, err = c.kernelMatrix(o.Matrix, runs); err != nil {
+			return err
+		}
+		d.Title = d.Matrix.Heading.Text + " · tcplab"
+	case several:
 		d.Matrix = c.matrix(runs)
 		d.Title = c.textf("%d runs", len(runs)).Text + " · tcplab"
+	default:
+		d.Title = c.clean(runs[0].Experiment.Name) + " · " + c.verdict(runs[0].Verdict).Text
 	}
 	return fill(w, t, "page", d)
 }
 
 // bodies fills in each run. Those that did not pass come first to the room that there is; the order in the page is that of runs.
-func (c *composer) bodies(t *template.Template, o Options, runs []*result.Result) ([]template.HTML, error) {
+func (c *composer) bodies(t *template.Template, o Options, runs []*result.Result, several bool) ([]template.HTML, error) {
 	room := cmp.Or(o.Most, mostBytes)
 	out := make([]template.HTML, len(runs))
 	for _, passed := range []bool{false, true} {
@@ -119,7 +129,7 @@ func (c *composer) bodies(t *template.Template, o Options, runs []*result.Result
 				continue
 			}
 			var b strings.Builder
-			if err := fill(&b, t, "body", c.run(r, i+1, len(runs) > 1, len(runs) > 1 && room <= 0)); err != nil {
+			if err := fill(&b, t, "body", c.run(r, i+1, several, several && room <= 0)); err != nil {
 				return nil, err
 			}
 			room -= b.Len()

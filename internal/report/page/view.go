@@ -71,7 +71,7 @@ func (c *composer) run(r *result.Result, n int, folded, short bool) *runView {
 	v := &runView{
 		ID: fmt.Sprintf("run%d", n), N: n, Folded: folded, Name: c.clean(r.Experiment.Name), Summary: c.text(r.Experiment.Summary), Question: c.text(r.Experiment.Question),
 		Verdict: r.Verdict, Word: c.verdict(r.Verdict), Passed: fmt.Sprintf("%d/%d", passed, all), Wall: fmt.Sprintf("%.1f s", r.Wall.Duration().Seconds()),
-		Kernel: c.clean(report.KernelName(r.Kernel)), Profile: c.clean(r.Profile), Command: c.clean(strings.Join(r.Command, " ")), Flags: c.flags(r),
+		Kernel: c.clean(report.KernelName(r.Kernel)), Profile: c.clean(r.Profile), Command: c.clean(strings.Join(r.Command, " ")), Flags: c.flags(r.Params),
 		Reproduce: c.lines(r.Reproduce),
 	}
 	if !r.Started.IsZero() {
@@ -102,9 +102,9 @@ func (c *composer) run(r *result.Result, n int, folded, short bool) *runView {
 }
 
 // flags are the parameters that were asked for on the command line: they tell two runs of one experiment apart.
-func (c *composer) flags(r *result.Result) string {
+func (c *composer) flags(params []result.Param) string {
 	var out []string
-	for _, p := range r.Params {
+	for _, p := range params {
 		if p.From == "flag" {
 			out = append(out, c.clean("--"+p.Name+"="+p.Value))
 		}

@@ -2,6 +2,14 @@ package page
 
 // zhReport are the words of the evidence and of the matrix.
 var zhReport = []message{
+	{"Experiments on several kernels", "多个内核上的实验"}, {"nothing changes", "没有变化"}, {"what changes", "有何变化"}, {"which came with %s", "自 {1} 起才有"},
+	{"it alone makes all of it", "单凭它就造成全部变化"}, {"alone it changes %d event", "单独改变 {1} 个事件"}, {"alone it changes %d events", "单独改变 {1} 个事件"},
+	{"no cause was looked for: %s", "没有查找原因：{1}"}, {"the causes that were found do not explain all of it", "找到的原因不能解释全部变化"},
+	{"this tcplab predicts %d events of a run otherwise than its result.json", "这个 tcplab 对某次运行的 {1} 个事件的预测与其 result.json 不同"},
+	{"%d event moved", "{1} 个事件移动"}, {"%d events moved", "{1} 个事件移动"}, {"%d event more", "多 {1} 个事件"}, {"%d events more", "多 {1} 个事件"}, {"%d event gone", "少 {1} 个事件"},
+	{"%d events gone", "少 {1} 个事件"}, {"%d event with another window", "{1} 个事件的窗口不同"}, {"%d events with another window", "{1} 个事件的窗口不同"},
+	{"%d check judged otherwise", "{1} 项检查的结论不同"}, {"%d checks judged otherwise", "{1} 项检查的结论不同"}, {"%s (not yet in %s)", "{1}（{2} 还没有）"},
+	{"%s (may be left out)", "{1}（可能没有）"}, {"%s at %s s", "{1}：{2} s"}, {"%s and %d more, up to %s", "{1} 等，另有 {2} 个，直至 {3}"},
 	{"What did not pass", "没有通过的"}, {"and %d more", "还有 {1} 项"}, {"and %d more; result.json has all", "还有 {1} 项；全部在 result.json 中"}, {"and more; result.json has all", "还有更多；全部在 result.json 中"},
 	{"the same as in run %s", "与第 {1} 次运行相同"},
 	{"Its packets and its evidence are left out here, because this page holds much already: make a page of this run alone.", "这里略去它的报文和证据，因为本页已经很大：请单独为这次运行生成页面。"},
