@@ -68,6 +68,11 @@ func guestMain() {
 			return fmt.Errorf("request: %w", err)
 		}
 		for i, r := range q.Runs {
+			if q.Virtual {
+				if err := vm.AtSecond(); err != nil {
+					return err
+				}
+			}
 			say := func(what string, data []byte) error {
 				return send(vm.Message{Name: strconv.Itoa(i) + "/" + what, Data: data})
 			}

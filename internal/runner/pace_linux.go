@@ -18,6 +18,16 @@ func (r *run) startIn() time.Duration {
 	return 100 * time.Millisecond
 }
 
+// soonest is when the client's first call can be made. In virtual time it is at a whole second: what was done before took a few nanoseconds
+// more or less than the last time (docs/adr/0013), and what is to come begins at the same instant nevertheless.
+func (r *run) soonest(now time.Duration) time.Duration {
+	at := now + r.startIn()
+	if r.Virtual {
+		at = at.Truncate(time.Second) + time.Second
+	}
+	return at
+}
+
 // choosing is how long the start is looked for.
 func (r *run) choosing() time.Duration { return min(r.startIn()/2, 300*time.Millisecond) }
 

@@ -261,7 +261,7 @@ func (r *run) predict() error {
 	if err != nil {
 		return err
 	}
-	r.env.StartAt = now + r.startIn()
+	r.env.StartAt = r.soonest(now)
 	if r.clock != nil {
 		if t, err = r.choose(now); err != nil {
 			return err
@@ -281,7 +281,7 @@ func (r *run) predict() error {
 // there is time to look.
 func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
 	const tries = 16
-	soonest, _ := r.clock.At(now + r.startIn())
+	soonest, _ := r.clock.At(r.soonest(now))
 	phase := r.clock.Jiffy * 2 / 5
 	var best timeline.Timeline
 	least := -1

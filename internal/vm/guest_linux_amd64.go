@@ -46,6 +46,25 @@ func Guest(serve func(request []byte, send func(Message) error) error) {
 	select {}
 }
 
+// AtSecond waits for the next whole second of the guest's CLOCK_MONOTONIC. What begins there begins at the same instant each time, though a
+// few of the host's nanoseconds leaked into what was done before (docs/adr/0013).
+func AtSecond() error {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return fmt.Errorf("read CLOCK_MONOTONIC: %w", err)
+	}
+	t.Sec, t.Nsec = t.Sec+1, 0
+	for {
+		switch err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
+			return fmt.Errorf("wait for a whole second: %w", err)
+		}
+	}
+}
+
 // guest sets the machine up and serves.
 func guest(c *channel, serve func([]byte, func(Message) error) error) (err error) {
 	defer func() {

@@ -7,3 +7,6 @@ func InGuest() bool { return false }
 
 // Guest is for a machine that Run booted.
 func Guest(func([]byte, func(Message) error) error) { panic("vm: not in a guest") }
+
+// AtSecond is for a guest.
+func AtSecond() error { panic("vm: not in a guest") }

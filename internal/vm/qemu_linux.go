@@ -175,6 +175,7 @@ type machine struct {
 	console tail
 	stderr  tail
 	copied  sync.WaitGroup
+	unpin   func()
 }
 
 // start writes the guest's file system and starts the engine.
@@ -212,6 +213,16 @@ func start(ctx context.Context, path string, o Options) (*machine, error) {
 		answer.Close()
 		console.Close()
 		return nil, missing("start %s: %w", path, err)
+	}
+	m.unpin = func() {}
+	if !o.RealTime {
+		if m.unpin, err = pin(m.cmd.Process.Pid); err != nil {
+			m.kill()
+			_ = m.cmd.Wait()
+			answer.Close()
+			console.Close()
+			return nil, err
+		}
 	}
 	m.copied.Go(func() {
 		_, _ = io.Copy(&m.console, console)
@@ -256,6 +267,7 @@ func (m *machine) kill() { _ = m.cmd.Process.Kill() }
 // wait waits until the engine is gone and everything that it said is here.
 func (m *machine) wait() error {
 	err := m.cmd.Wait()
+	m.unpin()
 	m.answer.Close()
 	m.copied.Wait()
 	return err
