@@ -42,17 +42,24 @@ build: ## build the static binary bin/tcplab
 	@mkdir -p bin
 	$(GO_BUILD) -o bin/tcplab ./cmd/tcplab
 
+PACKAGES ?= dist
+.PHONY: packages
+packages: ## build deb and rpm packages for amd64 and arm64 into dist, with SBOMs; the same commit gives the same bytes
+	@for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GO_BUILD) -o $(PACKAGES)/build/$$arch/tcplab ./cmd/tcplab; done
+	@scripts/packages.sh '$(VERSION)' '$(PACKAGES)'
+
 .PHONY: clean
 clean: ## remove what the targets made (not the captures in tcplab-runs)
-	rm -rf bin
+	rm -rf bin dist
 
 ##@ Check it
 
 .PHONY: test
-test: ## install what is missing, then run everything: check, vagrant-validate, vuln, lab-race, lab (root or sudo)
+test: ## install what is missing, then run everything: check, vagrant-validate, check-packages, vuln, lab-race, lab (root or sudo)
 	@scripts/deps.sh test
 	@$(MAKE) check
 	@$(MAKE) vagrant-validate
+	@$(MAKE) check-packages
 	@scripts/vuln.sh --where-possible
 	@$(MAKE) lab-race
 	@$(MAKE) lab
@@ -127,6 +134,12 @@ unit: ## unit tests (make lab-race runs them under the race detector, with those
 vagrant-validate: ## the Vagrantfile is valid; needs no provider and no box
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	VAGRANT_HOME=$$tmp/home VAGRANT_DOTFILE_PATH=$$tmp/dot VAGRANT_CHECKPOINT_DISABLE=1 vagrant validate --ignore-provider
+
+.PHONY: check-packages
+check-packages: root ## build the packages twice, compare the bytes, lint them, install and remove them in a temporary root (x86_64)
+	cd tools && go mod tidy -diff && go mod verify && go vet ./... && go test -count=1 ./...
+	@$(MAKE) packages
+	@scripts/check-packages.sh '$(VERSION)' '$(PACKAGES)'
 
 ##@ Now and then
 

@@ -39,6 +39,9 @@ wanted() {
 	echo /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk # in Chinese, too
 	echo qemu-system-x86_64:qemu-system-x86 # boots the kernels of run --kernel
 	echo vagrant:vagrant
+	echo lintian:lintian # judges the deb of make packages
+	echo rpm:rpm # installs its rpm
+	echo man:man-db # and shows the manual pages of both
 }
 
 missing() {
