@@ -27,8 +27,14 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.TCPAddrFromAddrPort(to), Err: err}
 	}
 	var fd int
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(to.Port())})
+	if to.Addr().Is4() {
+		sa.(*unix.SockaddrInet4).Addr = to.Addr().As4()
+	} else {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	}
 	err = h.ns.Do(func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 		return err
 	})
 	if err != nil {
@@ -36,7 +42,7 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 	}
 	f := os.NewFile(uintptr(fd), "connection to "+to.String()) // the runtime's poller waits for it
 	defer f.Close()
-	if err := await(ctx, f, unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})); err != nil {
+	if err := await(ctx, f, unix.Connect(fd, sa)); err != nil {
 		return fail(err)
 	}
 	c, err := net.FileConn(f) // a descriptor of its own
@@ -77,10 +83,13 @@ func await(ctx context.Context, f *os.File, started error) error {
 	return errors.Join(err, left)
 }
 
+// tcp reports whether a network is one of TCP's.
+func tcp(network string) bool { return network == "tcp" || network == "tcp4" || network == "tcp6" }
+
 // resolve is the address that a dialer was given.
 func (h *Host) resolve(network, address string) (netip.AddrPort, error) {
-	if network != "tcp" && network != "tcp4" {
-		return netip.AddrPort{}, fmt.Errorf("network %q: want tcp or tcp4", network)
+	if !tcp(network) {
+		return netip.AddrPort{}, fmt.Errorf("network %q: want tcp, tcp4 or tcp6", network)
 	}
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -92,9 +101,12 @@ func (h *Host) resolve(network, address string) (netip.AddrPort, error) {
 	}
 	addr, known := h.names[name]
 	if !known {
-		if addr, err = netip.ParseAddr(name); err != nil || !addr.Is4() {
-			return netip.AddrPort{}, fmt.Errorf("host %q: want an IPv4 address, client or server", name)
+		if addr, err = netip.ParseAddr(name); err != nil || addr.Zone() != "" {
+			return netip.AddrPort{}, fmt.Errorf("host %q: want an IP address without a zone, client or server", name)
 		}
+	}
+	if network == "tcp4" && !addr.Is4() || network == "tcp6" && !addr.Is6() {
+		return netip.AddrPort{}, fmt.Errorf("host %q: its address %s is not one of %s", name, addr, network)
 	}
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
@@ -102,14 +114,20 @@ func (h *Host) resolve(network, address string) (netip.AddrPort, error) {
 // NetListen announces on an address of this host, for one's own server: http.Serve takes it. An address without a host, ":8080", is all of them.
 // Its socket lives in the host's namespace; connections that it accepts do too. The lab's Close closes it.
 func (h *Host) NetListen(ctx context.Context, network, address string) (net.Listener, error) {
-	if network != "tcp" && network != "tcp4" {
-		return nil, fmt.Errorf("%s: listen %s: network %q: want tcp or tcp4", h.Name, address, network)
+	if !tcp(network) {
+		return nil, fmt.Errorf("%s: listen %s: network %q: want tcp, tcp4 or tcp6", h.Name, address, network)
 	}
 	var l net.Listener
 	err := h.ns.Do(func() (err error) {
 		c := net.ListenConfig{KeepAlive: -1}
 		c.SetMultipathTCP(false)
-		l, err = c.Listen(ctx, "tcp4", address) // opens, binds and listens on this thread
+		if network == "tcp" {
+			network = "tcp4"
+			if h.Addr.Is6() {
+				network = "tcp6"
+			}
+		}
+		l, err = c.Listen(ctx, network, address) // opens, binds and listens on this thread
 		return err
 	})
 	if err != nil {

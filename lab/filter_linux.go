@@ -30,38 +30,55 @@ type Filter struct {
 
 type count struct{ packets, bytes uint64 }
 
-// program is where iptables is, once command has found it.
-var program string
+// xtables is a program that makes rules, and where it is.
+type xtables struct {
+	*iptables.IPTables
+	path string
+}
 
-// command finds iptables once per process: finding out its version costs a process of its own.
-var command = sync.OnceValues(func() (*iptables.IPTables, error) {
-	ipt, err := iptables.New()
+// command4 and command6 find iptables and ip6tables once per process: finding out a version costs a process of its own.
+var (
+	command4 = sync.OnceValues(func() (xtables, error) { return findXtables(iptables.ProtocolIPv4, programName(false)) })
+	command6 = sync.OnceValues(func() (xtables, error) { return findXtables(iptables.ProtocolIPv6, programName(true)) })
+)
+
+// command is the program for the rules of a family.
+func command(ipv6 bool) (xtables, error) {
+	if ipv6 {
+		return command6()
+	}
+	return command4()
+}
+
+func findXtables(family iptables.Protocol, name string) (xtables, error) {
+	ipt, err := iptables.New(iptables.IPFamily(family))
+	program := ""
 	if err == nil {
-		program, err = exec.LookPath("iptables")
+		program, err = exec.LookPath(name)
 	}
 	// An ordinary Debian user's PATH has /usr/bin and not /usr/sbin, where iptables is.
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		beside, isBin := strings.CutSuffix(filepath.Clean(dir), "/bin")
 		if isBin && errors.Is(err, exec.ErrNotFound) {
-			if path, lerr := exec.LookPath(beside + "/sbin/iptables"); lerr == nil {
-				ipt, err = iptables.New(iptables.Path(path))
+			if path, lerr := exec.LookPath(beside + "/sbin/" + name); lerr == nil {
+				ipt, err = iptables.New(iptables.IPFamily(family), iptables.Path(path))
 				program = path
 			}
 		}
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, ErrNoIPTables
+		return xtables{}, ErrNoIPTables
 	}
 	if err != nil {
-		return nil, fmt.Errorf("iptables: %w", err)
+		return xtables{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return ipt, nil
-})
+	return xtables{ipt, program}, nil
+}
 
-// FindIPTables returns the path of the iptables program, which was run once; an error wraps ErrNoIPTables where it is missing.
-func FindIPTables() (string, error) {
-	_, err := command()
-	return program, err
+// FindIPTables returns the path of the iptables program, or of ip6tables, which was run once; an error wraps ErrNoIPTables where it is missing.
+func FindIPTables(ipv6 bool) (string, error) {
+	x, err := command(ipv6)
+	return x.path, err
 }
 
 // patience is how long an iptables command may take: it needs a millisecond, and waits for nobody, because its lock is its own.
@@ -92,7 +109,8 @@ func (h *Host) Drop(ctx context.Context, r Rule) (*Filter, error) {
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, err)
 	}
-	ipt, err := command()
+	r.IPv6 = h.Addr.Is6()
+	ipt, err := command(r.IPv6)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, err)
 	}
@@ -110,7 +128,7 @@ func (h *Host) Drop(ctx context.Context, r Rule) (*Filter, error) {
 				err = fmt.Errorf("%w: %w", ErrUnsupported, err)
 			}
 		}
-		err = fmt.Errorf("%s: iptables -t %s -A %s %s: %w", h.Name, r.TableName(), r.Chain, strings.Join(spec, " "), err)
+		err = fmt.Errorf("%s: %s -t %s -A %s %s: %w", h.Name, r.Program(), r.TableName(), r.Chain, strings.Join(spec, " "), err)
 		for range i { // those that were made: a rule is there as a whole or not at all
 			err = errors.Join(err, h.bounded(ctx, func() error { return ipt.DeleteById(r.TableName(), r.Chain, h.place(r, nil)+1) }))
 		}
@@ -156,7 +174,7 @@ func (f *Filter) count(ctx context.Context) (count, error) {
 	if f.gone != nil {
 		return *f.gone, nil
 	}
-	ipt, err := command()
+	ipt, err := command(f.IPv6)
 	if err != nil {
 		return count{}, fmt.Errorf("%s: %w", f.Host, err)
 	}
@@ -192,14 +210,14 @@ func (f *Filter) Remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ipt, err := command()
+	ipt, err := command(f.IPv6)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Host, err)
 	}
 	first := f.h.place(f.Rule, f)
 	for range f.Specs() {
 		if err := f.h.bounded(ctx, func() error { return ipt.DeleteById(f.TableName(), f.Chain, first+1) }); err != nil {
-			return fmt.Errorf("%s: iptables -t %s -D %s %d: %w", f.Host, f.TableName(), f.Chain, first+1, err)
+			return fmt.Errorf("%s: %s -t %s -D %s %d: %w", f.Host, f.Program(), f.TableName(), f.Chain, first+1, err)
 		}
 	}
 	f.gone = &c

@@ -26,6 +26,8 @@ import (
 //	client eth0 10.99.0.1/24 ──veth── netem ──veth── 10.99.0.2/24 eth0 server
 //	client eth0 10.99.0.1/24 ──tap── half an RTT ──tap── 10.99.0.2/24 eth0 server
 //	client eth0 10.99.0.1/32 ──veth── router 10.99.0.254 ──veth── 10.99.0.2/32 eth0 server
+//
+// With IPv6 the addresses are fd00:10:99::1/64, fd00:10:99::2/64, and fd00:10:99::fe for the router.
 type Lab struct {
 	Client, Server *Host
 	Router         *Host // between them; nil: there is none
@@ -68,6 +70,9 @@ type Host struct {
 // nothing is left. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN; without, the error wraps fs.ErrPermission.
 func New(ctx context.Context, t Topology) (*Lab, error) {
 	t = t.withDefaults()
+	if t.Server.Addr().Is6() != t.IPv6 {
+		return nil, fmt.Errorf("addresses %s and %s: want both of one family", t.Client, t.Server)
+	}
 	observe := inTurn(t.Observe)
 	l := &Lab{
 		delayed: t.RTT > 0,
@@ -78,7 +83,7 @@ func New(ctx context.Context, t Topology) (*Lab, error) {
 		h.names = map[string]netip.Addr{"client": l.Client.Addr, "server": l.Server.Addr}
 	}
 	if t.Router {
-		l.Router = &Host{Name: "router", Addr: RouterAddr, observe: observe, virtual: t.Virtual}
+		l.Router = &Host{Name: "router", Addr: routerAddr(t.IPv6), observe: observe, virtual: t.Virtual}
 		l.Client.far, l.Server.far = l.Server.Addr, l.Client.Addr
 	}
 	l.Client.cpu = pickCPU()
@@ -133,7 +138,12 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 			return permission(err, unix.EINVAL, unix.ENOSPC) // no network namespaces, or too many of them
 		}
 		h.ns = ns
-		return permission(h.ns.Do(func() error { return h.pin(t.Baseline) }))
+		return permission(h.ns.Do(func() error {
+			if t.IPv6 && !(sysctl.FS{}).Exists("net.ipv6.conf.all.disable_ipv6") {
+				return fmt.Errorf("%w: it has no IPv6 (modprobe ipv6; no ipv6.disable=1 on the kernel's command line)", ErrUnsupported)
+			}
+			return h.pin(t.Baseline)
+		}))
 	})
 	if err != nil {
 		return err
@@ -253,21 +263,24 @@ func (h *Host) configure() error {
 				return err
 			}
 		}
-		bits := h.prefix.Bits()
-		if h.gateway != nil {
-			bits = h.Addr.BitLen() // alone in its network
-		}
-		if err := nl.AddrAdd(eth, &netlink.Addr{IPNet: &net.IPNet{
-			IP: h.Addr.AsSlice(), Mask: net.CIDRMask(bits, h.Addr.BitLen()),
-		}}); err != nil {
-			return fmt.Errorf("add address %s: %w", h.prefix, err)
-		}
 		return h.up(nl, eth)
 	})
 }
 
-// up sets the link up, with what the kernel forgets when it goes down: the neighbour.
+// network is the host's address with the size of its network.
+func (h *Host) network() *net.IPNet {
+	bits := h.prefix.Bits()
+	if h.gateway != nil {
+		bits = h.Addr.BitLen() // alone in its network
+	}
+	return &net.IPNet{IP: h.Addr.AsSlice(), Mask: net.CIDRMask(bits, h.Addr.BitLen())}
+}
+
+// up sets the link up, with what the kernel forgets when it goes down: the neighbour, and with IPv6 the address (addrconf_ifdown).
 func (h *Host) up(nl *netlink.Handle, eth netlink.Link) error {
+	if err := addAddress(nl, eth, h.network()); err != nil {
+		return err
+	}
 	if err := nl.LinkSetUp(eth); err != nil {
 		return fmt.Errorf("set %s up: %w", Iface, err)
 	}
@@ -394,7 +407,7 @@ func (h *Host) leave() error {
 	})
 }
 
-// poll calls fn until it returns nil, for a second at most: a killed process needs a moment to go. It returns fn's last error.
+// poll calls fn until it returns nil, for a second at most: a killed process, or a work queue, needs a moment. It returns fn's last error.
 func poll(fn func() error) error {
 	deadline := time.NewTimer(time.Second)
 	defer deadline.Stop()

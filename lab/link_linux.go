@@ -121,12 +121,19 @@ func metrics(r netlink.Route) [3]int { return [3]int{r.InitCwnd, r.InitRwnd, r.A
 
 // connected is the route of the lab's network, or, through a router, that to the other host.
 func (h *Host) connected(nl *netlink.Handle, eth netlink.Link) (netlink.Route, error) {
-	routes, err := nl.RouteList(eth, unix.AF_INET)
+	family, to := unix.AF_INET, h.prefix.Masked().String()
+	if h.Addr.Is6() {
+		family = unix.AF_INET6
+	}
+	if h.gateway != nil {
+		to = single(h.far).String()
+	}
+	routes, err := nl.RouteList(eth, family)
 	if err != nil {
 		return netlink.Route{}, fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
-		if h.gateway != nil && r.Gw != nil || h.gateway == nil && r.Scope == netlink.SCOPE_LINK && r.Gw == nil {
+		if r.Dst != nil && r.Dst.String() == to {
 			return r, nil
 		}
 	}

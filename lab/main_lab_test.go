@@ -84,13 +84,19 @@ func eventually(ok func() bool) bool {
 // sendSYNs opens and closes n sockets from h to a port of its peer: one SYN each, as none lives long enough to repeat it.
 func sendSYNs(t testing.TB, h, peer *Host, port uint16, n int) {
 	t.Helper()
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(port)})
+	if peer.Addr.Is4() {
+		sa.(*unix.SockaddrInet4).Addr = peer.Addr.As4()
+	} else {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(port), Addr: peer.Addr.As16()}
+	}
 	err := h.Do(func() error {
 		for range n {
-			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
 				return err
 			}
-			err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(port), Addr: peer.Addr.As4()})
+			err = unix.Connect(fd, sa)
 			if cerr := unix.Close(fd); err != unix.EINPROGRESS || cerr != nil {
 				return fmt.Errorf("connect: %w, close: %w, want EINPROGRESS", err, cerr)
 			}

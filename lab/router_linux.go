@@ -14,8 +14,33 @@ import (
 	"github.com/tcplab/tcplab/internal/netns"
 )
 
-// RouterAddr is the address of a Topology's router, towards both hosts.
-var RouterAddr = netip.MustParseAddr("10.99.0.254")
+// RouterAddr is the address of a Topology's router, towards both hosts, and RouterAddr6 that of one with IPv6.
+var (
+	RouterAddr  = netip.MustParseAddr("10.99.0.254")
+	RouterAddr6 = netip.MustParseAddr("fd00:10:99::fe")
+)
+
+func routerAddr(ipv6 bool) netip.Addr {
+	if ipv6 {
+		return RouterAddr6
+	}
+	return RouterAddr
+}
+
+// forwards makes the namespace a router. With IPv6 a device that is made to forward joins the group of all routers and announces it
+// (dev_forward_change, MLD); what forwards is the namespace (ip6_forward), so devices that are made later are spared it.
+func (r *Host) forwards() error {
+	settings := [][2]string{{"net.ipv4.ip_forward", "1"}}
+	if r.Addr.Is6() {
+		settings = [][2]string{{"net.ipv6.conf.all.forwarding", "1"}, {"net.ipv6.conf.default.forwarding", "0"}}
+	}
+	for _, s := range settings {
+		if _, err := r.set(s[0], s[1], "it forwards"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // A router between the hosts is a namespace that forwards. Each host is alone in its network, so everything it sends goes through the router:
 //
@@ -42,7 +67,7 @@ func (l *Lab) route(t Topology) error {
 		if err := r.pin(t.Baseline); err != nil {
 			return err
 		}
-		if _, err := r.set("net.ipv4.ip_forward", "1", "it forwards"); err != nil {
+		if err := r.forwards(); err != nil {
 			return err
 		}
 		return withRoute(func(nl *netlink.Handle) error {
@@ -90,8 +115,8 @@ func (r *Host) leg(nl *netlink.Handle, h *Host, i byte, delay time.Duration) err
 			return err
 		}
 	}
-	if err := nl.AddrAdd(end, &netlink.Addr{IPNet: single(r.Addr)}); err != nil {
-		return fmt.Errorf("add address %s: %w", r.Addr, err)
+	if err := addAddress(nl, end, single(r.Addr)); err != nil {
+		return err
 	}
 	if err := nl.LinkSetUp(end); err != nil {
 		return fmt.Errorf("set %s up: %w", h.Name, err)

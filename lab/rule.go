@@ -10,8 +10,10 @@ import (
 	"github.com/tcplab/tcplab/pcapout"
 )
 
-// Rule is an iptables rule that drops or rejects packets.
+// Rule is a rule of iptables or ip6tables that drops or rejects packets.
 type Rule struct {
+	// IPv6: it is one of ip6tables. Host.Drop sets it by the host's address. Zero: iptables.
+	IPv6  bool
 	Table string // zero: "filter"; "raw", "mangle"
 	Chain string // "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING", as far as the table has it
 	// All makes it match every protocol, ICMP too. Zero: TCP only. It goes without ports and flags.
@@ -22,16 +24,18 @@ type Rule struct {
 	FromPort, ToPort uint16
 	// Mask and Flags: of the flags in Mask, exactly those in Flags are set. Zero: any flags.
 	Mask, Flags pcapout.Flags
-	// MinLength is the least length in bytes of an IP packet that it matches. Zero: any. From DataLength on there are only data segments.
+	// MinLength is the least length in bytes of an IP packet that it matches, as IPv4 has it: the same packet of IPv6 is 20 bytes longer, and the
+	// rule of ip6tables says so. Zero: any. From DataLength on there are only data segments.
 	MinLength int
-	// MaxLength is the greatest. Zero: any. Below DataLength there are only segments without data, where timestamps are on and data are not few.
+	// MaxLength is the greatest, in the same way. Zero: any. Below DataLength there are only segments without data, where timestamps are on and data are not few.
 	MaxLength int
 	// Payload says whether it matches segments that carry data, or those that carry none, to the byte. Zero: either.
 	Payload Payload
 	// Nth are the matching packets that it drops, counted from 1; the others pass. Each number counts once. Zero: all of them.
 	Nth []int
 	// Reject is what iptables answers with instead of being silent: "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable",
-	// "icmp-net-unreachable", "icmp-admin-prohibited". INPUT and OUTPUT of the table filter can. Zero: it drops.
+	// "icmp-net-unreachable", "icmp-admin-prohibited"; ip6tables has "tcp-reset", "icmp6-no-route", "icmp6-adm-prohibited",
+	// "icmp6-addr-unreachable", "icmp6-port-unreachable". INPUT and OUTPUT of the table filter can. Zero: it drops.
 	Reject string
 	Text   string // what it matches, in words: "TCP SYN to :8080"
 }
@@ -46,27 +50,43 @@ const (
 	WithoutData
 )
 
-// bytecode tells by the headers' own lengths whether an IPv4 TCP segment carries data: a program for xt_bpf, which gets the packet from its IP
-// header on. No match of iptables compares two lengths of a packet.
-func (p Payload) bytecode() string {
+// bytecode tells by the headers' own lengths whether a TCP segment carries data: a program for xt_bpf, which gets the packet from its IP
+// header on. No match of iptables compares two lengths of a packet. The lab's packets of IPv6 have no extension headers.
+func (p Payload) bytecode(ipv6 bool) string {
 	yes, no := 1, 0
 	if p == WithoutData {
 		yes, no = 0, 1
 	}
-	program := []string{
+	if ipv6 {
+		return assembled(
+			"48 0 0 52",               // ldb [52], behind 40 bytes of IPv6
+			"84 0 0 240", "116 0 0 2", // and #0xf0, rsh #2: the TCP header's length
+			"7 0 0 0",              // tax
+			"40 0 0 4", "45 0 1 0", // ldh [4], jgt x: the payload's length (RFC 8200, section 3)
+			fmt.Sprintf("6 0 0 %d", yes), fmt.Sprintf("6 0 0 %d", no), // ret
+		)
+	}
+	return assembled(
 		"177 0 0 0",               // ldxb 4*([0]&0xf): the IP header's length
 		"80 0 0 12",               // ldb [x+12]
 		"84 0 0 240", "116 0 0 2", // and #0xf0, rsh #2: the TCP header's length
 		"12 0 0 0", "7 0 0 0", // add x, tax: of both
 		"40 0 0 2", "45 0 1 0", // ldh [2], jgt x: the packet's length
 		fmt.Sprintf("6 0 0 %d", yes), fmt.Sprintf("6 0 0 %d", no), // ret
-	}
+	)
+}
+
+// assembled writes a program as xt_bpf takes it.
+func assembled(program ...string) string {
 	return fmt.Sprintf("%d,%s", len(program), strings.Join(program, ","))
 }
 
 // DataLength is the least IP length in bytes that no TCP segment without data reaches: an IPv4 header of 20 bytes and the longest TCP
 // header, of 60, are 80. Rule.MinLength of 100 and of lab.DataLength catch segments with at least 68 bytes of data where timestamps are on.
 const DataLength = 100
+
+// longerHeader is how much longer the header of IPv6 is than that of IPv4.
+const longerHeader = 40 - 20
 
 // segmentFlags are the flags that tell apart the segments of a handshake.
 const segmentFlags = pcapout.FIN | pcapout.SYN | pcapout.RST | pcapout.ACK
@@ -145,6 +165,16 @@ func plural(n int) string {
 
 func number(port uint16) string { return strconv.Itoa(int(port)) }
 
+// Program is what makes the rule: "iptables" or "ip6tables".
+func (r Rule) Program() string { return programName(r.IPv6) }
+
+func programName(ipv6 bool) string {
+	if ipv6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
 // TableName is Table, or its default.
 func (r Rule) TableName() string {
 	if r.Table == "" {
@@ -186,7 +216,7 @@ func (r Rule) Specs() [][]string {
 func (r Rule) Commands() []string {
 	var out []string
 	for _, spec := range r.Specs() {
-		s := "iptables -t " + r.TableName() + " -A " + r.Chain
+		s := r.Program() + " -t " + r.TableName() + " -A " + r.Chain
 		for _, w := range spec {
 			if strings.Contains(w, " ") {
 				w = "'" + w + "'"
@@ -219,20 +249,28 @@ func (r Rule) match() []string {
 		spec = append(spec, "--tcp-flags", flagList(r.Mask), flagList(r.Flags))
 	}
 	if r.Payload != AnyPayload {
-		spec = append(spec, "-m", "bpf", "--bytecode", r.Payload.bytecode())
+		spec = append(spec, "-m", "bpf", "--bytecode", r.Payload.bytecode(r.IPv6))
 	}
 	if r.MinLength != 0 || r.MaxLength != 0 {
-		spec = append(spec, "-m", "length", "--length", strconv.Itoa(r.MinLength)+":"+strconv.Itoa(r.most()))
+		least, most := r.lengths()
+		spec = append(spec, "-m", "length", "--length", strconv.Itoa(least)+":"+strconv.Itoa(most))
 	}
 	return spec
 }
 
-// most is MaxLength, or the length that no packet exceeds.
-func (r Rule) most() int {
-	if r.MaxLength == 0 {
-		return 65535
+// lengths are MinLength and MaxLength, or lengths that every packet has, with the header of the family.
+func (r Rule) lengths() (least, most int) {
+	least, most = r.MinLength, r.MaxLength
+	if r.IPv6 && least > 0 {
+		least += longerHeader
 	}
-	return r.MaxLength
+	switch {
+	case most == 0:
+		most = 65535
+	case r.IPv6:
+		most += longerHeader
+	}
+	return least, most
 }
 
 func (r Rule) target() []string {
@@ -263,7 +301,8 @@ func (r Rule) check() error {
 // Matches reports whether a segment that passes the rule's chain is one of those it counts. Without Nth those are the ones it drops;
 // with Nth, Matcher tells which of them it drops.
 func (r Rule) Matches(s pcapout.Segment) bool {
-	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < r.MinLength || s.Size > r.most() {
+	least, most := r.lengths()
+	if s.ICMP != nil && !r.All || r.From.IsValid() && r.From != s.Src.Addr() || s.Size < least || s.Size > most || s.Src.Addr().Is6() != r.IPv6 {
 		return false
 	}
 	if r.Payload == WithData && s.Length == 0 || r.Payload == WithoutData && s.Length > 0 {

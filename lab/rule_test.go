@@ -56,6 +56,30 @@ func TestSpecs(t *testing.T) {
 	}
 }
 
+// TestSpecsIPv6 catches a length of IPv4 in a rule of ip6tables, and a rule that says it matches the other family's packets.
+func TestSpecsIPv6(t *testing.T) {
+	data := DropData(80)
+	data.IPv6 = true
+	if got, want := data.Commands()[0], "ip6tables -t filter -A INPUT -p tcp --dport 80 -m length --length 120:65535 -j DROP"; got != want {
+		t.Errorf("data: got %q, want %q", got, want)
+	}
+	bare := DropBare(80)
+	bare.IPv6 = true
+	if got, want := strings.Join(bare.Spec(), " "), "-p tcp --dport 80 --tcp-flags SYN,ACK ACK -m length --length 0:119 -j DROP"; got != want {
+		t.Errorf("bare: got %q, want %q", got, want)
+	}
+	s := pcapout.Segment{Src: netip.MustParseAddrPort("[fd00::1]:5"), Dst: netip.MustParseAddrPort("[fd00::2]:80"), Flags: pcapout.ACK, Size: 119}
+	if !bare.Matches(s) || data.Matches(s) {
+		t.Error("119 bytes of IPv6: want them taken for a segment without data")
+	}
+	if s.Size++; bare.Matches(s) || !data.Matches(s) {
+		t.Error("120 bytes of IPv6: want them taken for data")
+	}
+	if old := DropBare(80); old.Matches(s) {
+		t.Error("a rule of IPv4 matches a packet of IPv6")
+	}
+}
+
 // TestMatcher catches a count that takes in what the rule does not match, and a rule in words that says other than iptables does.
 func TestMatcher(t *testing.T) {
 	client, server := netip.MustParseAddrPort("10.99.0.1:40000"), netip.MustParseAddrPort("10.99.0.2:80")

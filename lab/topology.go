@@ -36,8 +36,11 @@ var ErrNoIPTables = errors.New("iptables is not installed (install it with: apt-
 
 // Topology is a lab to be built. The zero value is a client 10.99.0.1 and a server 10.99.0.2 with the kernel's default sysctls.
 type Topology struct {
-	// Client and Server are the addresses. Zero: 10.99.0.1/24 and 10.99.0.2/24.
+	// Client and Server are the addresses, of one family. Zero: those of Addresses.
 	Client, Server netip.Prefix
+	// IPv6 gives the hosts addresses of IPv6 where none are named. They send nothing of their own: they have no link-local address, which
+	// would look for routers, and are in no solicited-node group, which they would have to announce (MLD). Zero: IPv4.
+	IPv6 bool
 	// Baseline says what is set in both namespaces before the link comes up, given what this kernel has there: sysctl.Baseline.
 	// Zero: nothing is set.
 	Baseline func(exists func(name string) bool) []sysctl.Setting
@@ -52,7 +55,8 @@ type Topology struct {
 	// Router puts a third namespace between the hosts, Lab.Router, which forwards between two networks. Zero: there is none.
 	Router bool
 	// NoNeighbours leaves the neighbour entries to ARP. Zero: each host has a permanent entry for the other, because an ARP request that
-	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it.
+	// nobody answers ends connect(2) with EHOSTUNREACH after three seconds, and takes SYNs with it. With IPv6 nobody answers: a neighbour
+	// solicitation goes to a solicited-node group, in which no host is.
 	NoNeighbours bool
 	// Virtual says that time stands still while this machine has work to do: the client processes do not watch for stalls.
 	Virtual bool
@@ -64,16 +68,32 @@ var (
 	ServerAddr = netip.MustParsePrefix("10.99.0.2/24")
 )
 
+// ClientAddr6 and ServerAddr6 are those of a Topology with IPv6: unique local addresses (RFC 4193), which never leave a site.
+var (
+	ClientAddr6 = netip.MustParsePrefix("fd00:10:99::1/64")
+	ServerAddr6 = netip.MustParsePrefix("fd00:10:99::2/64")
+)
+
+// Addresses are the addresses of a Topology that names none.
+func Addresses(ipv6 bool) (client, server netip.Prefix) {
+	if ipv6 {
+		return ClientAddr6, ServerAddr6
+	}
+	return ClientAddr, ServerAddr
+}
+
 // Iface is the name of the link in each namespace.
 const Iface = "eth0"
 
 func (t Topology) withDefaults() Topology {
+	client, server := Addresses(t.IPv6)
 	if !t.Client.IsValid() {
-		t.Client = ClientAddr
+		t.Client = client
 	}
 	if !t.Server.IsValid() {
-		t.Server = ServerAddr
+		t.Server = server
 	}
+	t.IPv6 = t.Client.Addr().Is6()
 	return t
 }
 

@@ -1,5 +1,7 @@
 package sysctl
 
+import "slices"
+
 // Setting is one value that a lab pins, with the reason.
 type Setting struct{ Name, Value, Why string }
 
@@ -15,9 +17,15 @@ func ProfileKnobs() []string {
 // With it a run depends on the kernel and the experiment, not on the host: a new namespace copies the host's congestion control and
 // buffer sizes, and distributions patch defaults. Every knob of the catalogue that a namespace can have is here, except
 // ProfileKnobs.
-func Baseline(exists func(name string) bool) []Setting {
+func Baseline(exists func(name string) bool) []Setting { return have(exists, withoutIPv6, baseline) }
+
+// BaselineIPv6 is Baseline for a lab of IPv6. All the other knobs hold there too: the kernel's TCP has one set for both families, which
+// it keeps under net.ipv4.
+func BaselineIPv6(exists func(name string) bool) []Setting { return have(exists, withIPv6, baseline) }
+
+func have(exists func(name string) bool, lists ...[]Setting) []Setting {
 	var out []Setting
-	for _, s := range baseline {
+	for _, s := range slices.Concat(lists...) {
 		if exists(s.Name) {
 			out = append(out, s)
 		}
@@ -32,10 +40,28 @@ const (
 	memory   = "the kernel's default depends on memory or is copied from the host"
 )
 
-var baseline = []Setting{
-	// Noise that is not TCP.
+var withoutIPv6 = []Setting{
 	{"net.ipv6.conf.all.disable_ipv6", "1", quiet + ": router solicitations, neighbour discovery"},
 	{"net.ipv6.conf.default.disable_ipv6", "1", quiet + ": router solicitations, neighbour discovery"},
+}
+
+var withIPv6 = []Setting{
+	{"net.ipv6.conf.all.disable_ipv6", "0", "the lab is one of IPv6"},
+	{"net.ipv6.conf.default.disable_ipv6", "0", "the lab is one of IPv6"},
+	{"net.ipv6.conf.default.addr_gen_mode", "1", quiet + ": a link-local address is announced, and asks for routers"},
+	{"net.ipv6.conf.default.accept_ra", "0", "addresses and routes stay as the lab made them"},
+	{"net.ipv6.conf.default.router_solicitations", "0", quiet},
+	{"net.ipv6.conf.default.keep_addr_on_down", "0", compiled + ": the lab gives the address back when a link comes up again"},
+	{"net.ipv6.conf.default.ndisc_notify", "0", quiet},
+	{"net.ipv6.conf.default.accept_redirects", "0", "routes stay as the lab made them"},
+	{"net.ipv6.conf.all.forwarding", "0", "the lab's hosts are ends, not routers"},
+	{"net.ipv6.conf.default.hop_limit", "64", compiled + ", and visible in the capture"},
+	{"net.ipv6.icmp.ratelimit", "0", "every ICMPv6 error of an experiment is sent, not one a second"},
+	{"net.ipv6.auto_flowlabels", "1", compiled},
+}
+
+var baseline = []Setting{
+	// Noise that is not TCP.
 	{"net.ipv4.igmp_link_local_mcast_reports", "0", quiet + ": multicast membership reports"},
 	{"net.ipv4.conf.all.rp_filter", "0", "no packet is dropped for the interface it came in by"},
 	{"net.ipv4.conf.default.rp_filter", "0", "no packet is dropped for the interface it came in by"},
