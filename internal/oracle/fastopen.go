@@ -17,11 +17,7 @@ const (
 	FastOpenAllListeners   = 0x400 // TFO_SERVER_WO_SOCKOPT1: every listener, with the queue that it listens with
 )
 
-const (
-	// fastOpenDataMax is the most that one SYN carries on a link of 1500 bytes: the MSS without MAX_TCP_OPTION_SPACE (tcp_send_syn_data).
-	fastOpenDataMax = 1500 - 20 - 20 - 40
-	leastRTO        = 200 * time.Millisecond
-)
+const leastRTO = 200 * time.Millisecond
 
 // FastOpenListener is the server of a FastOpen.
 type FastOpenListener struct {
@@ -54,10 +50,11 @@ type FastOpen struct {
 	Bits            int // the client's tcp_fastopen
 	Server          FastOpenListener
 	Calls           []FastOpenCall // at least one; the first at 0, and each after the close before it
-	Request, Answer int            // bytes; 1 to 1420 (the most that fits into a SYN), and 1 to 1420
-	OneWay          time.Duration  // what the link adds to each packet; 0 to 1 s
-	Lose            FastOpenLoss   // "" is LoseNothing
-	LoseAt          int            // which request's packet is lost, from 1
+	Request, Answer int            // bytes; 1 to 1420 (the most that fits into a SYN), and 1 to 1420; to 1400 with IPv6
+	IPv6            bool
+	OneWay          time.Duration // what the link adds to each packet; 0 to 1 s
+	Lose            FastOpenLoss  // "" is LoseNothing
+	LoseAt          int           // which request's packet is lost, from 1
 	// ServerFirst is for Openings: a lost SYN-ACK came again by the server's timer before the client repeated its SYN. Both timers fire in
 	// one tick, so either may be, and Predict tells of both.
 	ServerFirst bool
@@ -190,10 +187,10 @@ func (x FastOpen) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("fast open: kernel %v has no tcp_fastopen for each namespace (since 4.15, read in 4.19), which is not modelled", f.Version)
 	case x.Bits&^bits != 0 || x.Server.Bits&^bits != 0:
 		return fmt.Errorf("fast open: tcp_fastopen=0x%x at the client, 0x%x at the server: bits outside 0x%x are not modelled", x.Bits, x.Server.Bits, bits)
-	case x.Request < 1 || x.Request > fastOpenDataMax:
-		return fmt.Errorf("fast open: a request of %d bytes: want 1 to %d, what one SYN can carry", x.Request, fastOpenDataMax)
-	case x.Answer < 1 || x.Answer > fastOpenDataMax:
-		return fmt.Errorf("fast open: an answer of %d bytes: want 1 to %d, one segment", x.Answer, fastOpenDataMax)
+	case x.Request < 1 || x.Request > fastOpenDataMax(x.IPv6):
+		return fmt.Errorf("fast open: a request of %d bytes: want 1 to %d, what one SYN can carry", x.Request, fastOpenDataMax(x.IPv6))
+	case x.Answer < 1 || x.Answer > fastOpenDataMax(x.IPv6):
+		return fmt.Errorf("fast open: an answer of %d bytes: want 1 to %d, one segment", x.Answer, fastOpenDataMax(x.IPv6))
 	case x.OneWay < 0 || x.OneWay > time.Second:
 		return fmt.Errorf("fast open: %v on the link: want 0 to 1 s one way", x.OneWay)
 	case x.Server.RTOMin < 0 || x.Server.RTOMin > rtoMax:

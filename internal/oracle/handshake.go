@@ -12,9 +12,10 @@ import (
 // ends. The zero values of the names stand for "client" and "server".
 type Exchange struct {
 	Client, Server string
-	// Request and Answer are the bytes of data each way, each in one segment: 1 to 1448, what an Ethernet frame holds beside the headers
-	// and timestamps.
+	// Request and Answer are the bytes of data each way, each in one segment: 1 to 1448, or 1428 with IPv6, what an Ethernet frame holds
+	// beside the headers and timestamps.
 	Request, Answer int
+	IPv6            bool
 	RTT             time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 	// What the programs do, as offsets from the client's connect(2): the client writes its request and the server its answer, and each closes.
 	// Each must be possible: the connection open, the request there, the answer there, the first FIN there. Whoever closes first, the
@@ -27,7 +28,6 @@ type Exchange struct {
 }
 
 const (
-	segmentMax   = 1448                   // 1500 - 20 (IP) - 20 (TCP) - 12 (timestamps)
 	exchangeRTT  = 500 * time.Millisecond // beyond, a first RTO of 1 s comes near
 	lingerMax    = 50 * time.Second
 	rtoMinMax    = time.Second            // keeps the probe and the first RTO of a FIN away from its late ACK
@@ -69,8 +69,8 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 		name  string
 		value int
 	}{{"request", x.Request}, {"answer", x.Answer}} {
-		if v.value < 1 || v.value > segmentMax {
-			return fmt.Errorf("exchange: %s of %d bytes: want 1 to %d, one segment", v.name, v.value, segmentMax)
+		if most := segmentMax(x.IPv6); v.value < 1 || v.value > most {
+			return fmt.Errorf("exchange: %s of %d bytes: want 1 to %d, one segment", v.name, v.value, most)
 		}
 	}
 	half := x.RTT / 2

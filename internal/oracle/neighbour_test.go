@@ -20,7 +20,7 @@ func TestNoNeighbour(t *testing.T) {
 		{"five", Connect{SYNRetries: 5}, "EHOSTUNREACH", 3076 * time.Millisecond},
 		{"linear: nothing was doubled, so nothing is taken back", Connect{SYNRetries: 6, LinearTimeouts: 4}, "EHOSTUNREACH", 3070 * time.Millisecond},
 	} {
-		tl, err := NoNeighbour{c.connect}.Predict(linux618(t), nil)
+		tl, err := NoNeighbour{Connect: c.connect}.Predict(linux618(t), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,6 +31,27 @@ func TestNoNeighbour(t *testing.T) {
 		}
 		if c.measured < o.Earliest || c.measured > o.Latest+9*time.Millisecond {
 			t.Errorf("%s: got %v to %v, measured %v", c.name, o.Earliest, o.Latest, c.measured)
+		}
+	}
+}
+
+// TestNoNeighbourIPv6 compares with 6.18.44: over IPv6 the error takes no doubling back, so with two retransmissions, too, it ends connect(2).
+func TestNoNeighbourIPv6(t *testing.T) {
+	for _, c := range []struct {
+		connect  Connect
+		want     string
+		measured time.Duration
+	}{
+		{Connect{SYNRetries: 1}, "ETIMEDOUT", 3022 * time.Millisecond},
+		{Connect{SYNRetries: 2}, "EHOSTUNREACH", 3074 * time.Millisecond},
+		{Connect{SYNRetries: 5}, "EHOSTUNREACH", 3076 * time.Millisecond},
+	} {
+		tl, err := NoNeighbour{Connect: c.connect, IPv6: true}.Predict(linux618(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := tl.Outcome; o == nil || o.Errno != c.want || c.measured < o.Earliest || c.measured > o.Latest+9*time.Millisecond {
+			t.Errorf("%d retransmissions: got %+v, want %s at %v", c.connect.SYNRetries, o, c.want, c.measured)
 		}
 	}
 }

@@ -28,8 +28,9 @@ const (
 // ZeroWindow is a connection whose peer offers a window of one segment and does not read: one end writes two segments, the first fills the
 // window, and the second waits for it to open. The path has no delay.
 type ZeroWindow struct {
-	Host, Peer string        // who writes, and connects; who does not read. "" means "client" and "server"
-	Segment    int           // bytes of each segment, and of the peer's window, 100 to 1448
+	Host, Peer string // who writes, and connects; who does not read. "" means "client" and "server"
+	Segment    int    // bytes of each segment, and of the peer's window, 100 to 1448, or 1428 with IPv6
+	IPv6       bool
 	Write      time.Duration // from the connect(2)
 	Gone       bool          // nothing that is sent without data arrives at the peer any more, from before the write on
 
@@ -86,8 +87,8 @@ func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 	}
 	last := max(z.Drain, z.Until, z.Close)
 	switch {
-	case z.Segment < 100 || z.Segment > segmentMax:
-		return fmt.Errorf("zero window: segments of %d bytes: want 100 to %d", z.Segment, segmentMax)
+	case z.Segment < 100 || z.Segment > segmentMax(z.IPv6):
+		return fmt.Errorf("zero window: segments of %d bytes: want 100 to %d", z.Segment, segmentMax(z.IPv6))
 	case z.Write < 100*time.Millisecond: // sooner, it could fall into the handshake
 		return fmt.Errorf("zero window: write at %v: want 100 ms or later", z.Write)
 	case z.InvalidRatelimit < 0:

@@ -15,12 +15,14 @@ import (
 type Refusal struct {
 	Connect
 	Server string // "" means "server"
-	// By is what refuses: "" a port without a socket, else what iptables calls --reject-with: "tcp-reset", "icmp-port-unreachable", ...
+	// By is what refuses: "" a port without a socket, else what iptables or ip6tables calls --reject-with: "tcp-reset",
+	// "icmp-port-unreachable", "icmp6-port-unreachable", ...
 	By  string
 	RTT time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 }
 
-// unreachable is the errno that an ICMP error of iptables' REJECT target becomes: icmp_err_convert in net/ipv4/icmp.c.
+// unreachable is the errno that an ICMP error of the REJECT target becomes: icmp_err_convert in net/ipv4/icmp.c, and tab_unreach in
+// net/ipv6/icmp.c, which icmpv6_err_convert reads.
 var unreachable = map[string]string{
 	"icmp-net-unreachable":   "ENETUNREACH",  // code 0
 	"icmp-host-unreachable":  "EHOSTUNREACH", // code 1
@@ -29,18 +31,26 @@ var unreachable = map[string]string{
 	"icmp-net-prohibited":    "ENETUNREACH",  // code 9
 	"icmp-host-prohibited":   "EHOSTUNREACH", // code 10
 	"icmp-admin-prohibited":  "EHOSTUNREACH", // code 13
+
+	"icmp6-no-route":         "ENETUNREACH",  // code 0
+	"icmp6-adm-prohibited":   "EACCES",       // code 1
+	"icmp6-addr-unreachable": "EHOSTUNREACH", // code 3
+	"icmp6-port-unreachable": "ECONNREFUSED", // code 4
+	"icmp6-policy-fail":      "EACCES",       // code 5
+	"icmp6-reject-route":     "EACCES",       // code 6
 }
 
 // Predict returns the SYNs, the refusals and the end of connect(2).
 //
 // A RST ends connect(2) at once. So does an ICMP error on a link with a delay. Without one it comes back while connect(2) still owns the
 // socket, and is only noted (sk_err_soft). Since Linux 5.8 it is put into the socket's error queue as well, asked for or not: poll(2) wakes up,
-// and SO_ERROR hands out the noted error, so that a program whose connect(2) does not block, as this one's, learns of it at once. Before, the
-// answer to the next SYN, which a timer sends, ends it; the alternative there has the first ICMP error end it after all, because the kernel
-// may leave received packets to another thread (ksoftirqd).
+// and SO_ERROR hands out the noted error, so that a program whose connect(2) does not block, as this one's, learns of it at once. Before, and
+// with IPv6 in every kernel, which looks whether the program asked for it (IPV6_RECVERR), the answer to the next SYN, which a timer sends,
+// ends it; the alternative there has the first ICMP error end it after all, because the kernel may leave received packets to another thread
+// (ksoftirqd).
 //
-// Source: tcp_v4_err in net/ipv4/tcp_ipv4.c, tcp_reset in tcp_input.c, nf_send_reset and nf_send_unreach in
-// net/ipv4/netfilter/nf_reject_ipv4.c (6.18).
+// Source: tcp_v4_err in net/ipv4/tcp_ipv4.c, tcp_v6_err in net/ipv6/tcp_ipv6.c, ipv6_icmp_error in net/ipv6/datagram.c, tcp_reset in
+// tcp_input.c, nf_send_reset and nf_send_unreach in net/ipv4/netfilter/nf_reject_ipv4.c and their like in net/ipv6 (6.18).
 func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
 	if err := r.validate(f, start); err != nil {
 		return timeline.Timeline{}, err
@@ -61,7 +71,7 @@ func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 		}
 	}
 	errno := unreachable[r.By]
-	if errno == "" || r.RTT > 0 || queued(f) {
+	if errno == "" || r.RTT > 0 || queued(f, strings.HasPrefix(r.By, "icmp6-")) {
 		return sweep(f, start, timer, play(true)), nil
 	}
 	out := sweep(f, start, timer, play(false))
@@ -72,7 +82,7 @@ func (r Refusal) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 }
 
 // queued reports whether an ICMP error that is only noted wakes poll(2) up: commit 45af29ca761c ("tcp: allow traceroute -Mtcp for unpriv users").
-func queued(f kernel.Facts) bool { return f.Version.AtLeast(5, 8) }
+func queued(f kernel.Facts, ipv6 bool) bool { return !ipv6 && f.Version.AtLeast(5, 8) }
 
 func (r Refusal) validate(f kernel.Facts, start *Start) error {
 	if err := r.Connect.validate(f, start); err != nil {
