@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,7 +35,7 @@ func init() {
 				Max: int64(50 * time.Second), Code: explain.DelayedACK},
 			{Flag: "port", Doc: "open: a server listens; closed: nobody does", Kind: Choice, Choices: []string{"open", "closed"}, Default: "open"},
 			{Flag: "reject", Doc: "what a rule in the server's INPUT chain answers to the SYN: none, tcp-reset or an ICMP error", Kind: Choice,
-				Choices: []string{"none", "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable", "icmp-net-unreachable", "icmp-admin-prohibited"},
+				Choices: slices.Concat([]string{"none", "tcp-reset"}, icmpErrors, icmp6Errors), IPv4: icmpErrors, IPv6: icmp6Errors,
 				Default: "none", Code: explain.SoftICMP},
 			{Flag: "rtt", Doc: "round-trip time of the link, 0s to 200ms; 0s: a veth, some 20 µs", Kind: Time, Max: int64(200 * time.Millisecond),
 				Default: "0s"},
@@ -50,6 +51,12 @@ func init() {
 		ByHand:  handshakeByHand,
 	})
 }
+
+// The ICMP errors that a rule can answer with, by their names in iptables and ip6tables.
+var (
+	icmpErrors  = []string{"icmp-port-unreachable", "icmp-host-unreachable", "icmp-net-unreachable", "icmp-admin-prohibited"}
+	icmp6Errors = []string{"icmp6-port-unreachable", "icmp6-addr-unreachable", "icmp6-no-route", "icmp6-adm-prohibited", "icmp6-policy-fail", "icmp6-reject-route"}
+)
 
 const (
 	closedPort    = httpPort + 1
@@ -111,7 +118,7 @@ func exchangeInput(e Env) (oracle.Exchange, error) {
 		return oracle.Exchange{}, err
 	}
 	serverFirst := e.Options["closer"] == "server"
-	x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(handshakePath, serverFirst), ServerFirst: serverFirst, RTT: e.Options.Duration("rtt")}
+	x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(handshakePath, serverFirst), ServerFirst: serverFirst, IPv6: e.Options.IPv6(), RTT: e.Options.Duration("rtt")}
 	late := "server" // who hears the first FIN
 	if serverFirst {
 		late = "client"
@@ -297,7 +304,11 @@ func rivalsOfHandshake(e Env) []Rival {
 		rivals = append(rivals, Rival{Code: code, Text: text, Flags: []string{"--" + flag + "=" + value}, Env: e.WithOption(flag, value)})
 	}
 	by, no := refused(e.Options)
-	for _, other := range []string{"none", "tcp-reset", "icmp-port-unreachable", "icmp-host-unreachable", "icmp-net-unreachable"} {
+	icmp := icmpErrors[:3]
+	if e.Options.IPv6() {
+		icmp = icmp6Errors[:4]
+	}
+	for _, other := range slices.Concat([]string{"none", "tcp-reset"}, icmp) {
 		same := other == by || by == "" && (other == "none" || no && other == "tcp-reset")
 		if !same {
 			option(explain.SoftICMP, "reject", other, "what refuses the SYN is "+other)
@@ -330,9 +341,9 @@ func rivalsOfHandshake(e Env) []Rival {
 // the client.
 func handshakeByHand(p Plan) []string {
 	const settle = "sleep 2 # tcpdump gets its packets in blocks, up to a second late"
-	host := lab.ServerAddr.Addr().String()
+	hand := p.byHand()
 	if _, no := refused(p.Options); no {
-		return []string{fmt.Sprintf("ip netns exec client curl -sS http://%s:%d/", host, handshakePort(p.Options)), settle}
+		return []string{"ip netns exec client curl -sS " + hand.url(handshakePort(p.Options)), settle}
 	}
 	wait := fmt.Sprintf("time.sleep(%g); ", linger(p.Options).Seconds())
 	serverEnd, clientEnd := "c.recv(1); "+wait, "time.sleep(0.1); "
@@ -341,11 +352,11 @@ func handshakeByHand(p Plan) []string {
 	}
 	const port = httpPort + 10 // the other one belongs to http.server
 	return []string{
-		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; c = socket.create_server(("%s", %d)).accept()[0]; c.recv(4096); c.sendall(b"hello\n"); %sc.close()' &`,
-			host, port, serverEnd),
+		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; c = %s.accept()[0]; c.recv(4096); c.sendall(b"hello\n"); %sc.close()' &`,
+			hand.listener(port), serverEnd),
 		"sleep 1 # until it listens",
 		fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = socket.create_connection(("%s", %d)); time.sleep(0.1); s.sendall(b"GET\n"); s.recv(4096); %ss.close()'`,
-			host, port, clientEnd),
+			hand.server.Addr(), port, clientEnd),
 		"wait %4",
 		settle,
 	}

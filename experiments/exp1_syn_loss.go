@@ -35,7 +35,7 @@ func init() {
 				Sysctl: "net.ipv4.tcp_rto_max_ms", Textbook: "120000", Fast: "120000", Absent: "120000"},
 			{Flag: "syncnt", Doc: "TCP_SYNCNT of the client's socket, 1 to 127: overrides --syn-retries", SocketOption: "TCP_SYNCNT", Min: 1, Max: 127},
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
-			{Flag: "drop-at", Doc: "where the SYN is lost: server-input, client-output, link-down (the server's end of the link) or no-neighbour (nobody answers ARP)",
+			{Flag: "drop-at", Doc: "where the SYN is lost: server-input, client-output, link-down (the server's end of the link) or no-neighbour (nobody answers ARP, or neighbour discovery)",
 				Kind: Choice, Choices: []string{atServerInput, atClientOutput, atLinkDown, atNoNeighbour}, Default: atServerInput},
 		},
 		Setup:   setupSYNLoss,
@@ -99,7 +99,7 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 	}
 	at := e.Options["drop-at"]
 	if at == atNoNeighbour {
-		return e.Ask(oracle.NoNeighbour{Connect: c})
+		return e.Ask(oracle.NoNeighbour{Connect: c, IPv6: e.Options.IPv6()})
 	}
 	t, err := oracle.Near(e.Facts, e.Start, c.Predict)
 	if at == atClientOutput || at == atLinkDown { // TCP does not know that it sends into nothing, and no capture sees it
@@ -113,7 +113,7 @@ func runSYNLoss(ctx context.Context, l *lab.Lab, e Env) error {
 	if err != nil {
 		return err
 	}
-	if e.Options["drop-at"] == atNoNeighbour {
+	if e.Options["drop-at"] == atNoNeighbour && !e.Options.IPv6() { // where nobody answers anyway: lab.Topology
 		const nobody = "8" // do not reply for all local addresses
 		if _, err := l.Server.Set("net.ipv4.conf.all.arp_ignore", nobody, "nobody answers ARP"); err != nil {
 			return err
@@ -163,10 +163,16 @@ func checksOfSYNLoss(e Env, r *result.Result) []result.Check {
 	case atNoNeighbour:
 		least := arpRequests(r.Prediction)
 		k := result.Check{ID: "arp", Name: "ARP requests without an answer", Expected: fmt.Sprintf("at least %d", least), Verdict: result.Pass}
+		if e.Options.IPv6() {
+			k.ID, k.Name = "ndisc", "neighbour solicitations without an answer"
+		}
 		asked := 0
 		for _, c := range r.Captures {
 			if c.Host == "client" {
 				asked = c.ARP
+				if e.Options.IPv6() {
+					asked = c.Solicitations
+				}
 			}
 		}
 		k.Observed = fmt.Sprint(asked)

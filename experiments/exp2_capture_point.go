@@ -347,19 +347,19 @@ func list(words []string) string {
 
 // capturePointByHand connects to all ports at once.
 func capturePointByHand(p Plan) []string {
-	host := lab.ServerAddr.Addr().String()
+	hand := p.byHand()
 	rows := chosen(p.Options)
 	if len(rows) == 1 {
-		return []string{fmt.Sprintf("ip netns exec client curl -sS http://%s:%d/", host, rows[0].port)}
+		return []string{"ip netns exec client curl -sS " + hand.url(rows[0].port)}
 	}
 	var ports []string
 	for _, r := range rows {
 		ports = append(ports, strconv.Itoa(int(r.port)))
 	}
 	return []string{
-		fmt.Sprintf("for port in %s; do ip netns exec server python3 -m http.server --bind %s $port & done", strings.Join(ports[1:], " "), host),
+		fmt.Sprintf("for port in %s; do ip netns exec server python3 -m http.server --bind %s $port & done", strings.Join(ports[1:], " "), hand.server.Addr()),
 		"sleep 1 # until all listen",
-		fmt.Sprintf("for port in %s; do ip netns exec client curl -sS http://%s:$port/ & done", strings.Join(ports, " "), host),
+		fmt.Sprintf("for port in %s; do ip netns exec client curl -sS %s & done", strings.Join(ports, " "), strings.Replace(hand.url(rows[0].port), ports[0], "$port", 1)),
 		"sleep 5 # until all have given up",
 		"kill %4 %5 %6 %7 %8 %9 %10 %11 %12",
 	}

@@ -185,7 +185,7 @@ func talkIntoVoid(ctx context.Context, l *lab.Lab, c *lab.Client, e Env) error {
 		if done, err := ended(err); done {
 			return err
 		}
-		if _, err := l.Server.Drop(ctx, lab.DropAllFrom(lab.ClientAddr.Addr())); err != nil {
+		if _, err := l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr)); err != nil {
 			return err
 		}
 	}
@@ -260,19 +260,19 @@ func rivalsOfACKLoss(e Env) []Rival {
 // ackLossByHand is a telnet-like client in Python. For --cut=mid it needs a server that answers, on a port of its own, and pulls the cable
 // itself.
 func ackLossByHand(p Plan) []string {
-	server, port := lab.ServerAddr.Addr().String(), httpPort
-	open, talk := "import os, socket, time; s = socket.socket(); ", ""
+	hand, port := p.byHand(), uint16(httpPort)
+	open, talk := "import os, socket, time; s = "+hand.socket+"; ", ""
 	if ms, ok := p.Options["user-timeout"]; ok {
 		open += "s.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, " + ms + "); "
 	}
 	var before, after []string
 	if midCut(p.Options) {
 		port++
-		before = []string{fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; a, _ = socket.create_server(("%s", %d)).accept(); a.send(a.recv(100)); time.sleep(86400)' &`,
-			server, port), "sleep 1 # until it listens"}
-		talk = fmt.Sprintf(`s.send(b"hello\n"); s.recv(100); os.system("ip netns exec server iptables -A INPUT -s %s -j DROP"); `, lab.ClientAddr.Addr())
-		after = []string{"ip netns exec server iptables -vnL INPUT", "kill %4"}
+		before = []string{fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; a, _ = %s.accept(); a.send(a.recv(100)); time.sleep(86400)' &`,
+			hand.listener(port)), "sleep 1 # until it listens"}
+		talk = fmt.Sprintf(`s.send(b"hello\n"); s.recv(100); os.system("ip netns exec server %s -A INPUT -s %s -j DROP"); `, hand.iptables, hand.client.Addr())
+		after = []string{"ip netns exec server " + hand.iptables + " -vnL INPUT", "kill %4"}
 	}
 	return append(append(before, fmt.Sprintf(`ip netns exec client python3 -c '%ss.connect(("%s", %d)); %stime.sleep(%g); s.send(b"%s"); s.recv(100)'`,
-		open, server, port, talk, p.Options.Duration("idle").Seconds(), ackLossData)), after...)
+		open, hand.server.Addr(), port, talk, p.Options.Duration("idle").Seconds(), ackLossData)), after...)
 }

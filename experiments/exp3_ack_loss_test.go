@@ -91,6 +91,9 @@ func TestACKLossParameters(t *testing.T) {
 	other := map[string]string{"synack-retries": "2", "retries2": "5", "early-retrans": "0", "rto-max-ms": "1000", "rto-min-us": "100000", "user-timeout": "1500",
 		"idle": "2s", "cut": "mid"}
 	for _, q := range x.Params {
+		if q.Flag == "ipv6" {
+			continue // the kernel's TCP does the same over both
+		}
 		if got, err := x.Predict(ackLossEnv(t, Fast, q.Flag+"="+other[q.Flag])); err != nil || cmp.Equal(base, got) {
 			t.Errorf("--%s=%s: got the same prediction as without, %v", q.Flag, other[q.Flag], err)
 		}

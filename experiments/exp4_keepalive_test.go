@@ -83,6 +83,9 @@ func TestKeepaliveParameters(t *testing.T) {
 	other := map[string]string{"keepalive-time": "3", "keepalive-intvl": "3", "keepalive-probes": "3", "keepidle": "3", "keepintvl": "3", "keepcnt": "3",
 		"user-timeout": "4500", "no-keepalive": "yes", "peer": "alive", "watch": "2s"}
 	for _, q := range x.Params {
+		if q.Flag == "ipv6" {
+			continue // the kernel's TCP does the same over both
+		}
 		options := []string(nil)
 		if q.Flag == "watch" {
 			options = []string{"no-keepalive=yes"}

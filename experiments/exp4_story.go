@@ -11,7 +11,6 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
-	"github.com/tcplab/tcplab/lab"
 )
 
 // rivalsOfKeepalive are the usual reasons for another schedule: other knobs, the defaults, a program that set its own, exact timers.
@@ -205,10 +204,10 @@ func handOfKeepalive(p Plan) []string {
 			set = append(set, fmt.Sprintf("s.setsockopt(socket.IPPROTO_TCP, socket.%s, %s)", o[1], v))
 		}
 	}
-	server := lab.ServerAddr.Addr().String()
+	hand := p.byHand()
 	python := func(then string) string {
-		return fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = socket.socket(); %s; s.connect(("%s", %d)); %s'`,
-			strings.Join(set, "; "), server, httpPort, then)
+		return fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = %s; %s; s.connect(("%s", %d)); %s'`,
+			hand.socket, strings.Join(set, "; "), hand.server.Addr(), httpPort, then)
 	}
 	alive, off := p.Options["peer"] == "alive", on == 0
 	const listens = "until ip netns exec server ss -Hltn | grep -q 8080; do sleep 0.1; done # until the server listens"
@@ -223,7 +222,7 @@ func handOfKeepalive(p Plan) []string {
 		listens,
 		python(read) + " &",
 		"until ip netns exec server ss -Htn state established | grep -q 8080; do sleep 0.1; done # until they are connected",
-		"ip netns exec server iptables -A INPUT -s " + lab.ClientAddr.Addr().String() + " -j DROP",
+		"ip netns exec server " + hand.iptables + " -A INPUT -s " + hand.client.Addr().String() + " -j DROP",
 		"wait %4",
 		"ip netns exec server ss -tn # what the server still believes",
 	}

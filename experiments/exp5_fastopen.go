@@ -34,7 +34,7 @@ func init() {
 				Sysctl: "net.ipv4.tcp_fastopen", Textbook: "2", Fast: "2", Code: explain.FastOpenBits},
 			{Flag: "listener", Doc: "whether the server's program sets TCP_FASTOPEN on its listener: on or off", Kind: Choice, Choices: []string{"on", "off"}, Default: "on"},
 			{Flag: "requests", Doc: "connections, one after the other, 1 to 5", Min: 1, Max: 5, Default: "3"},
-			{Flag: "bytes", Doc: "length of a request, and of its answer, 1 to 1420", Min: 1, Max: 1420, Default: "100"},
+			{Flag: "bytes", Doc: "length of a request, and of its answer, 1 to 1420, over IPv6 to 1400", Min: 1, Max: 1420, Default: "100"},
 			{Flag: "rtt", Doc: "round-trip time of the link, 0 to 200ms", Kind: Time, Min: 0, Max: int64(200 * time.Millisecond), Default: "0s", Textbook: "20ms"},
 			{Flag: "lose", Doc: "what is lost of the second request: none, syn-data (its SYN) or syn-ack", Kind: Choice, Choices: []string{"none", "syn-data", "syn-ack"},
 				Default: "none"},
@@ -89,7 +89,7 @@ func fastOpenInput(e Env) (oracle.FastOpen, error) {
 		return oracle.FastOpen{}, errors.New("net.ipv4.tcp_fastopen: this kernel does not have it")
 	}
 	x := oracle.FastOpen{
-		Connect: c, Bits: int(bits), Request: int(e.Options.Number("bytes")), Answer: int(e.Options.Number("bytes")),
+		Connect: c, Bits: int(bits), Request: int(e.Options.Number("bytes")), Answer: int(e.Options.Number("bytes")), IPv6: e.Options.IPv6(),
 		Server: oracle.FastOpenListener{Host: "server", Bits: int(server), Queue: e.Options["listener"] == "on", RTOMin: time.Duration(least) * time.Microsecond},
 		Calls:  make([]oracle.FastOpenCall, e.Options.Number("requests")), OneWay: e.Options.Duration("rtt") / 2,
 	}
@@ -263,10 +263,11 @@ func rivalsOfFastOpen(e Env) []Rival {
 
 // fastOpenByHand is a client in Python: the socket does not block, as the lab's does not.
 func fastOpenByHand(p Plan) []string {
+	hand := p.byHand()
 	program := fmt.Sprintf(`import select, socket, time
 text = b"x" * (%d - 1) + b"\n"
 for i in range(%d):
-    s = socket.socket()
+    s = %s
     s.setblocking(False)
     sent = 0
     try:
@@ -283,7 +284,7 @@ for i in range(%d):
     s.recv(len(text))
     time.sleep(0.2)
     s.close()
-    time.sleep(0.2)`, p.Options.Number("bytes"), p.Options.Number("requests"), lab.ServerAddr.Addr(), httpPort, lab.ServerAddr.Addr(), httpPort)
+    time.sleep(0.2)`, p.Options.Number("bytes"), p.Options.Number("requests"), hand.socket, hand.server.Addr(), httpPort, hand.server.Addr(), httpPort)
 	return []string{
 		"ip netns exec client python3 -c '" + program + "'",
 		"ip netns exec client ip tcp_metrics show # the cookie, as the client keeps it",

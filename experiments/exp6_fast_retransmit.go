@@ -83,6 +83,7 @@ func setupRecovery(o Options) Setup {
 		Listen: []lab.ListenOptions{{Port: httpPort, Service: lab.Sink, LowWater: int(o.Number("segments")) * burstSize}},
 		Faults: []Fault{{Host: "server", Rule: lab.DropData(httpPort, lost(o)...)}},
 		RTT:    o.Duration("rtt"),
+		OwnMSS: "client",
 	}
 }
 
@@ -229,10 +230,10 @@ func rivalsOfRecovery(e Env) []Rival {
 
 // recoveryByHand are the commands of the client: one send of the whole burst, then time to look.
 func recoveryByHand(p Plan) []string {
-	n := int(p.Options.Number("segments"))
+	n, hand := int(p.Options.Number("segments")), p.byHand()
 	return []string{
-		fmt.Sprintf("ip netns exec client ip route change %s dev %s proto kernel scope link src %s initcwnd %d", lab.ClientAddr.Masked(), lab.Iface, lab.ClientAddr.Addr(), max(n, 10)),
-		fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, %d); `+
-			`s.connect(("%s", %d)); time.sleep(%v); s.send(bytes(%d)); time.sleep(2)'`, burstSize+timestampBytes, lab.ServerAddr.Addr(), httpPort, max(burstWrite, 3*p.Options.Duration("rtt")).Seconds(), n*burstSize),
+		"ip netns exec client " + hand.route(hand.client) + fmt.Sprintf(" initcwnd %d", max(n, 10)),
+		fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = %s; s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, %d); `+
+			`s.connect(("%s", %d)); time.sleep(%v); s.send(bytes(%d)); time.sleep(2)'`, hand.socket, burstSize+timestampBytes, hand.server.Addr(), httpPort, max(burstWrite, 3*p.Options.Duration("rtt")).Seconds(), n*burstSize),
 	}
 }

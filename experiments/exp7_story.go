@@ -222,7 +222,8 @@ func endOfZeroWindow(r *result.Result, w closedWindow, say func([]int, string, .
 // handOfZeroWindow is a server that does not read and a client that writes, of a few lines each.
 func handOfZeroWindow(p Plan) []string {
 	const port = httpPort + 10 // the other one belongs to http.server
-	server, client := lab.ServerAddr.Addr(), lab.ClientAddr.Addr()
+	hand := p.byHand()
+	server, client := hand.server.Addr(), hand.client.Addr()
 	wait, more, end := "time.sleep(86400)", "", "kill %4"
 	if d := drains(p.Options); d > 0 {
 		wait, more, end = fmt.Sprintf("time.sleep(%g)", d.Seconds()), "; print(len(c.recv(4096))); print(len(c.recv(4096))); c.recv(1)", "wait %4"
@@ -242,18 +243,18 @@ func handOfZeroWindow(p Plan) []string {
 		read = fmt.Sprintf("time.sleep(%g); os.system(\"ip netns exec client ss -tno\")", (watch - closingWrite).Seconds())
 	}
 	lines := []string{
-		fmt.Sprintf("ip netns exec server ip route change %s dev %s proto kernel scope link src %s initrwnd 1 advmss %d", lab.ServerAddr.Masked(), lab.Iface, server, closingSize+timestampBytes),
-		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = socket.socket(); l.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, %d); l.bind(("%s", %d)); l.listen(); c = l.accept()[0]; %s%s' &`,
-			smallestBuffer, server, port, wait, more),
+		"ip netns exec server " + hand.route(hand.server) + fmt.Sprintf(" initrwnd 1 advmss %d", closingSize+timestampBytes),
+		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = %s; l.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, %d); l.bind(("%s", %d)); l.listen(); c = l.accept()[0]; %s%s' &`,
+			hand.socket, smallestBuffer, server, port, wait, more),
 		"sleep 1 # until it listens",
 	}
 	cut := ""
 	if p.Options["peer"] == "gone" {
-		cut = fmt.Sprintf(`os.system("ip netns exec server iptables -A INPUT -s %s -p tcp --tcp-flags SYN,ACK ACK -m length --length 0:%d -j DROP"); `, client, lab.DataLength-1)
+		cut = fmt.Sprintf(`os.system("ip netns exec server %s -A INPUT -s %s -p tcp --tcp-flags SYN,ACK ACK -m length --length 0:%d -j DROP"); `, hand.iptables, client, hand.length(lab.DataLength-1))
 	}
 	return append(lines,
-		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = socket.socket(); %ss.connect(("%s", %d)); %stime.sleep(%g); s.send(bytes(%d)); %s'`,
-			set, server, port, cut, closingWrite.Seconds(), 2*closingSize, read),
+		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = %s; %ss.connect(("%s", %d)); %stime.sleep(%g); s.send(bytes(%d)); %s'`,
+			hand.socket, set, server, port, cut, closingWrite.Seconds(), 2*closingSize, read),
 		"ip netns exec server ss -tn # what the server believes",
 		end,
 	)

@@ -85,7 +85,7 @@ func setupZeroWindow(o Options) Setup {
 	if d := drains(o); d > 0 {
 		listen.ReadAfter = d
 	}
-	return Setup{Listen: []lab.ListenOptions{listen}}
+	return Setup{Listen: []lab.ListenOptions{listen}, OwnMSS: "server"}
 }
 
 // watchZeroWindow is how long a connection is watched that its server never reads from: as asked, or for a minute, or for well longer than
@@ -133,7 +133,7 @@ func zeroWindowInput(e Env) (oracle.ZeroWindow, error) {
 		return v
 	}
 	z := oracle.ZeroWindow{
-		Host: "client", Peer: "server", Segment: closingSize, Gone: gone,
+		Host: "client", Peer: "server", Segment: closingSize, IPv6: o.IPv6(), Gone: gone,
 		Retries2:    int(read("client", "tcp_retries2")),
 		RTOMax:      time.Duration(read("client", "tcp_rto_max_ms")) * time.Millisecond,
 		RTOMin:      time.Duration(read("client", "tcp_rto_min_us")) * time.Microsecond,

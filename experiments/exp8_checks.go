@@ -8,7 +8,6 @@ import (
 	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
-	"github.com/tcplab/tcplab/lab"
 )
 
 // checksOfFINLoss are about what the schedule does not say: that the repeats are one FIN, that who gives up tells nobody, that the end is a
@@ -283,7 +282,7 @@ func sameTimeline(a, b timeline.Timeline) bool {
 // finLossByHand is a server and a client of a line each. What is lost at the end is lost only once the connection is open.
 func finLossByHand(p Plan) []string {
 	const port = httpPort + 10 // the other one belongs to http.server
-	host, o := lab.ServerAddr.Addr().String(), p.Options
+	hand, o := p.byHand(), p.Options
 	end := "time.sleep(86400)"
 	if o["close"] == "both" {
 		end = fmt.Sprintf("time.sleep(%g); c.close(); time.sleep(86400)", (finCloseAt + o.Duration("server-after")).Seconds())
@@ -297,17 +296,18 @@ func finLossByHand(p Plan) []string {
 	}
 	if f, ok := finRule(o); ok {
 		f.Rule.FromPort, f.Rule.ToPort = other(f.Rule.FromPort, port), other(f.Rule.ToPort, port)
-		rule = fmt.Sprintf(`os.system("ip netns exec %s iptables -A %s %s"); `, f.Host, f.Rule.Chain, joined(f.Rule.Spec()))
+		f.Rule.IPv6 = hand.ipv6
+		rule = fmt.Sprintf(`os.system("ip netns exec %s %s -A %s %s"); `, f.Host, f.Rule.Program(), f.Rule.Chain, joined(f.Rule.Spec()))
 	}
 	call := "s.close(); time.sleep(86400)"
 	if o["call"] == "shutdown" {
 		call = "s.shutdown(socket.SHUT_WR); print(s.recv(1)); time.sleep(86400)"
 	}
 	return []string{
-		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; c = socket.create_server(("%s", %d)).accept()[0]; %s' &`, host, port, end),
+		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; c = %s.accept()[0]; %s' &`, hand.listener(port), end),
 		"sleep 1 # until it listens",
-		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = socket.socket(); %ss.connect(("%s", %d)); %stime.sleep(%g); %s' &`,
-			set, host, port, rule, finCloseAt.Seconds(), call),
+		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = %s; %ss.connect(("%s", %d)); %stime.sleep(%g); %s' &`,
+			hand.socket, set, hand.server.Addr(), port, rule, finCloseAt.Seconds(), call),
 		fmt.Sprintf("for i in $(seq 1200); do ip netns exec client ss -Htano dport = %d; ip netns exec server ss -Htano sport = %d; echo; sleep 0.1; done # their states, with timers",
 			port, port),
 		"kill %4 %5",

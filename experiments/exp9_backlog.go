@@ -209,16 +209,17 @@ func statesOfBacklog(e Env) map[string][]string {
 // backlogByHand holds a listener and opens the connections with lines of Python.
 func backlogByHand(p Plan) []string {
 	const port = httpPort + 10 // the other one belongs to http.server
-	host := lab.ServerAddr.Addr().String()
+	hand := p.byHand()
+	host := hand.server.Addr()
 	var clients []string
 	for _, c := range backlogClients(p.Options) {
 		clients = append(clients, fmt.Sprint(c.Port))
 	}
 	return []string{
-		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = socket.socket(); l.bind(("%s", %d)); l.listen(%s); time.sleep(86400)' &`, host, port, p.Options["backlog"]),
+		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = %s; l.bind(("%s", %d)); l.listen(%s); time.sleep(86400)' &`, hand.socket, host, port, p.Options["backlog"]),
 		"sleep 1 # until it listens",
-		fmt.Sprintf(`for from in %s; do ip netns exec client python3 -c 'import socket, sys; s = socket.socket(); s.bind(("", int(sys.argv[1]))); s.connect(("%s", %d)); print(sys.argv[1], "is connected", flush=True); print(s.recv(1))' $from & sleep 0.1; done`,
-			strings.Join(clients, " "), host, port),
+		fmt.Sprintf(`for from in %s; do ip netns exec client python3 -c 'import socket, sys; s = %s; s.bind(("", int(sys.argv[1]))); s.connect(("%s", %d)); print(sys.argv[1], "is connected", flush=True); print(s.recv(1))' $from & sleep 0.1; done`,
+			strings.Join(clients, " "), hand.socket, host, port),
 		"for i in $(seq 70); do ip netns exec server ss -Htan; echo; sleep 1; done # the queue of the listener: how many wait, and how many fit but for one",
 		"ip netns exec server nstat -az TcpExtListenOverflows TcpExtListenDrops",
 		"kill $(jobs -p)",

@@ -66,6 +66,8 @@ type Param struct {
 	Kind     ParamKind
 	Min, Max int64
 	Choices  []string
+	// IPv6 are the words among Choices that only a run over IPv6 takes, and IPv4 those that it does not. Nil: none.
+	IPv6, IPv4 []string
 	// Default is an option's value under every profile that has no value of its own; empty: it is not given. A knob's is the kernel's.
 	Default string
 	// Textbook and Fast are the values under these profiles; empty: left alone. The kernel profile always leaves a knob alone.
@@ -93,8 +95,12 @@ type Setup struct {
 	Faults []Fault
 	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs.
 	RTT time.Duration
-	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them.
+	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them, or neighbour discovery.
 	NoNeighbours bool
+	// IPv6 has the lab's addresses be of IPv6. Setup.Over sets it.
+	IPv6 bool
+	// OwnMSS is the host whose MSS Run sets. Empty: both announce the link's.
+	OwnMSS string
 	// LookAt is the client's port of the connection that inet_diag is asked about, where several clients come from ports of their own: packets
 	// are then told apart by that port. 0: there is one client, or each has a server's port of its own.
 	LookAt uint16
@@ -224,6 +230,9 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 		if err := q.check(value); err != nil {
 			return Plan{}, err
 		}
+		if err := q.fits(value, flags["ipv6"] == "yes"); err != nil {
+			return Plan{}, err
+		}
 		plan.Params = append(plan.Params, result.Param{Name: q.Flag, Value: value, From: from})
 		if q.Sysctl == "" {
 			plan.Options[q.Flag] = value
@@ -320,6 +329,19 @@ func (q Param) check(value string) error {
 	return nil
 }
 
+// fits refuses a word that belongs to the other family.
+func (q Param) fits(value string, ipv6 bool) error {
+	others, with := q.IPv6, "that is one of IPv6, and this run is not (--ipv6)"
+	if ipv6 {
+		others, with = q.IPv4, "that is one of IPv4, and the run is over IPv6"
+	}
+	if !slices.Contains(others, value) {
+		return nil
+	}
+	words := slices.DeleteFunc(slices.Clone(q.Choices), func(s string) bool { return slices.Contains(others, s) })
+	return fmt.Errorf("--%s=%s: %s: want %s", q.Flag, value, with, or(words))
+}
+
 // or writes "a, b or c".
 func or(words []string) string {
 	if len(words) < 2 {
@@ -359,6 +381,7 @@ var catalogue []*Experiment
 
 // register adds an experiment to the catalogue, from the init function of its file.
 func register(x *Experiment) {
+	x.overBoth()
 	catalogue = append(catalogue, x)
 	sort.Slice(catalogue, func(i, j int) bool { return catalogue[i].Name < catalogue[j].Name })
 }

@@ -16,16 +16,22 @@ func (x *Experiment) Script(p Plan) []string {
 		"ip netns add client && ip netns add server",
 		"ip link add " + lab.Iface + " netns client type veth peer name " + lab.Iface + " netns server",
 	}
-	addr := map[string]string{"client": lab.ClientAddr.String(), "server": lab.ServerAddr.String()}
+	hand := p.byHand()
+	addr := map[string]string{"client": hand.client.String(), "server": hand.server.String()}
+	disable, nodad := "1", ""
+	if hand.ipv6 {
+		disable, nodad = "0", " nodad"
+	}
 	for _, host := range []string{"client", "server"} {
 		s = append(s,
-			in(host, "sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv4.tcp_congestion_control=reno"),
-			in(host, "ip address add "+addr[host]+" dev "+lab.Iface),
+			in(host, "sysctl -w net.ipv6.conf.all.disable_ipv6="+disable+" net.ipv4.tcp_congestion_control=reno"),
+			in(host, "ip address add "+addr[host]+" dev "+lab.Iface+nodad),
 			in(host, "ip link set lo up"),
 			in(host, "ip link set "+lab.Iface+" up"),
 			in(host, "ethtool -K "+lab.Iface+" tso off gso off gro off tx off"),
 		)
 	}
+	s = append(s, hand.neighbours()...)
 	if setup.RTT > 0 {
 		for _, host := range []string{"client", "server"} {
 			s = append(s, in(host, fmt.Sprintf("tc qdisc add dev %s root netem delay %s # where the kernel has sch_netem", lab.Iface, setup.RTT/2)))
@@ -39,9 +45,8 @@ func (x *Experiment) Script(p Plan) []string {
 			s = append(s, in(f.Host, cmd))
 		}
 	}
-	server := lab.ServerAddr.Addr().String()
 	s = append(s,
-		in("server", fmt.Sprintf("%s &", x.serverCommand(server, setup.Listen[0]))),
+		in("server", fmt.Sprintf("%s &", x.serverCommand(hand, setup.Listen[0]))),
 		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
 		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
 		"sleep 1 # until both captures listen",
@@ -49,36 +54,37 @@ func (x *Experiment) Script(p Plan) []string {
 	if x.ByHand != nil {
 		s = append(s, x.ByHand(p)...)
 	} else {
-		s = append(s, in("client", x.clientCommand(p, server, setup.Listen[0].Port)))
+		s = append(s, in("client", x.clientCommand(p, hand, setup.Listen[0].Port)))
 	}
 	for _, f := range setup.Faults {
-		s = append(s, in(f.Host, fmt.Sprintf("iptables -t %s -vnL %s", f.Rule.TableName(), f.Rule.Chain)))
+		s = append(s, in(f.Host, fmt.Sprintf("%s -t %s -vnL %s", f.Rule.Program(), f.Rule.TableName(), f.Rule.Chain)))
 	}
 	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
 }
 
 // serverCommand is a server for the client of the script: one for HTTP, which reads what comes too, one that sends back what comes, or one
 // that sleeps until all is there.
-func (x *Experiment) serverCommand(server string, o lab.ListenOptions) string {
+func (x *Experiment) serverCommand(hand byHand, o lab.ListenOptions) string {
+	server := hand.server.Addr()
 	if o.Service == lab.Echo {
 		set := ""
 		if o.FastOpen > 0 {
 			set = fmt.Sprintf(" l.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, %d);", o.FastOpen)
 		}
-		return fmt.Sprintf(`python3 -c 'import socket; l = socket.socket();%s l.bind(("%s", %d)); l.listen()
+		return fmt.Sprintf(`python3 -c 'import socket; l = %s;%s l.bind(("%s", %d)); l.listen()
 while c := l.accept()[0]:
     while b := c.recv(65536): c.sendall(b)
-    c.close()'`, set, server, o.Port)
+    c.close()'`, hand.socket, set, server, o.Port)
 	}
 	if o.LowWater == 0 {
 		return fmt.Sprintf("python3 -m http.server --bind %s %d", server, o.Port)
 	}
-	return fmt.Sprintf(`python3 -c 'import select, socket; s = socket.create_server(("%s", %d)); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, %d); `+
-		`c = s.accept()[0]; p = select.poll(); p.register(c, 1); [p.poll() for _ in iter(lambda: c.recv(65536), b"")]'`, server, o.Port, o.LowWater)
+	return fmt.Sprintf(`python3 -c 'import select, socket; s = %s; s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, %d); `+
+		`c = s.accept()[0]; p = select.poll(); p.register(c, 1); [p.poll() for _ in iter(lambda: c.recv(65536), b"")]'`, hand.listener(o.Port), o.LowWater)
 }
 
 // clientCommand opens the connection: with curl, or with a line of Python where the plan sets socket options, which curl cannot.
-func (x *Experiment) clientCommand(p Plan, server string, port uint16) string {
+func (x *Experiment) clientCommand(p Plan, hand byHand, port uint16) string {
 	var set []string
 	for _, q := range x.Params {
 		if v, ok := p.Options[q.Flag]; ok && q.SocketOption != "" {
@@ -86,7 +92,7 @@ func (x *Experiment) clientCommand(p Plan, server string, port uint16) string {
 		}
 	}
 	if len(set) == 0 {
-		return fmt.Sprintf("curl -sS http://%s:%d/", server, port)
+		return "curl -sS " + hand.url(port)
 	}
-	return fmt.Sprintf(`python3 -c 'import socket; s = socket.socket(); %s; s.connect(("%s", %d))'`, strings.Join(set, "; "), server, port)
+	return fmt.Sprintf(`python3 -c 'import socket; s = %s; %s; s.connect(("%s", %d))'`, hand.socket, strings.Join(set, "; "), hand.server.Addr(), port)
 }

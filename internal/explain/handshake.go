@@ -4,6 +4,7 @@ package explain
 const (
 	DelayedACK = "TL1211"
 	SoftICMP   = "TL1212"
+	IPv6       = "TL1246"
 )
 
 var handshakeEntries = []Entry{
@@ -20,5 +21,12 @@ So the time between two close(2) decides, not a setting. Try --linger=30ms and -
 tcp_v4_err (net/ipv4/tcp_ipv4.c) ends a connection in SYN-SENT when an ICMP error comes, unless a program owns the socket at that moment. On a link without delay the answer is there before connect(2) has let go of the socket, so it is only noted, in sk_err_soft, and the SYN's timer runs. Since Linux 5.8 the error also goes into the socket's error queue. A program whose connect(2) does not block waits in poll(2) or epoll_wait(2), which the queue wakes up, and SO_ERROR hands it the noted error: so do curl, Go's net package and tcplab's client. A connect(2) that blocks looks only at sk_err: a second later the timer repeats the SYN, nobody owns the socket, and the next ICMP error ends the call. Before 5.8 every program waits for that.
 
 The errno: port unreachable ECONNREFUSED, host unreachable and administratively prohibited EHOSTUNREACH, net unreachable ENETUNREACH. A RST has no such quirk: it waits in the socket's backlog. On a link with a real round trip the first ICMP error ends connect() at once. An icmp_ratelimit that swallows the first error looks the same as a second of waiting; the lab sets it to 0.`,
-		[]string{WrongErrno, TimerWheel}},
+		[]string{WrongErrno, TimerWheel, IPv6}},
+	{IPv6, "what is different over IPv6, and what is not",
+		`--ipv6 gives the lab addresses of IPv6 (fd00:10:99::1 and ::2), rules of ip6tables, and ICMPv6. The kernel's TCP is one: the same timers, the same numbers of retries, and the same knobs, which hold for both families though they are called net.ipv4.tcp_*.
+
+Four things differ. The header has 40 bytes and not 20, so a link of 1500 bytes has an MSS of 1440 (ip6_default_advmss, net/ipv6/route.c), and a SYN carries at most 1400 bytes of data. An ICMPv6 error becomes another errno (tab_unreach, net/ipv6/icmp.c): no route ENETUNREACH, address unreachable EHOSTUNREACH, port unreachable ECONNREFUSED, administratively prohibited EACCES. Such an error to the first SYN on a link without delay is only noted, in every kernel: ipv6_icmp_error (net/ipv6/datagram.c) tells a waiting poll(2) only where the program has set IPV6_RECVERR, so connect(2) ends with the answer to the second SYN, after a second. And where nobody answers neighbour discovery, tcp_v6_err (net/ipv6/tcp_ipv6.c) takes back no doubling of the SYN's timer, as tcp_v4_err does (RFC 6069): connect(2) ends with EHOSTUNREACH after three seconds, if its retransmissions last as long.
+
+The lab's hosts have no link-local address and are in no solicited-node group, so that neither router solicitations nor membership reports (MLD) come into the captures.`,
+		[]string{SoftICMP}},
 }

@@ -140,12 +140,12 @@ func listening(h result.Host) string {
 func (p *pen) rules(rules []result.Rule) {
 	var rows [][2]string
 	for _, r := range rules {
-		where := "iptables " + chain(r) + ", before capture"
+		where := r.Tool() + " " + chain(r) + ", before capture"
 		switch {
 		case r.AfterCapture:
-			where = "iptables " + chain(r) + ", after capture"
+			where = r.Tool() + " " + chain(r) + ", after capture"
 		case r.Between():
-			where = "iptables " + chain(r) + ", between the captures"
+			where = r.Tool() + " " + chain(r) + ", between the captures"
 		}
 		verb := " drops "
 		if r.Reject != "" {

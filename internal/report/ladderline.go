@@ -143,7 +143,7 @@ func (l *ladder) unseen(e result.Event, pk *result.Packet, state string) {
 		}
 	}
 	if rule := l.hidden(e); first {
-		l.place(rule.Host+" iptables "+chain(*rule), endSender, e.Host, "")
+		l.place(rule.Host+" "+rule.Tool()+" "+chain(*rule), endSender, e.Host, "")
 	}
 }
 

@@ -88,7 +88,7 @@ func (l *ladder) unseenRung(g Rung, e result.Event, pk *result.Packet) Rung {
 			g.Mark = "ok"
 		}
 		if g.Where == "" && rule != nil {
-			g.Where = rule.Host + " iptables " + chain(*rule)
+			g.Where = rule.Host + " " + rule.Tool() + " " + chain(*rule)
 		}
 	case e.Maybe && e.Verdict != result.Fail:
 		g.Mark = "optional"

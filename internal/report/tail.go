@@ -73,7 +73,7 @@ const mostStalls = 4
 func (p *pen) evidence(r *result.Result) {
 	var rules, captures, stalls [][2]string
 	for _, x := range r.Rules {
-		rules = append(rules, [2]string{fmt.Sprintf("%s iptables %s caught %s, %s", x.Host, chain(x), count(x.Packets, "packet"), count(x.Bytes, "byte")), ""})
+		rules = append(rules, [2]string{fmt.Sprintf("%s %s %s caught %s, %s", x.Host, x.Tool(), chain(x), count(x.Packets, "packet"), count(x.Bytes, "byte")), ""})
 	}
 	for _, c := range r.Captures {
 		captures = append(captures, [2]string{captureText(c), ""})

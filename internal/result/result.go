@@ -8,6 +8,7 @@
 package result
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -163,15 +164,19 @@ type Sysctl struct {
 type Rule struct {
 	Host    string   `json:"host"`
 	Table   string   `json:"table"`
-	Chain   string   `json:"chain"`            // "INPUT"
-	Text    string   `json:"text"`             // "TCP SYN to :8080"
-	Spec    []string `json:"spec"`             // arguments for iptables -A
-	Reject  string   `json:"reject,omitempty"` // what it answers with instead of being silent: "tcp-reset"
+	Chain   string   `json:"chain"`             // "INPUT"
+	Text    string   `json:"text"`              // "TCP SYN to :8080"
+	Program string   `json:"program,omitempty"` // "ip6tables"; absent: iptables
+	Spec    []string `json:"spec"`              // arguments for its -A
+	Reject  string   `json:"reject,omitempty"`  // what it answers with instead of being silent: "tcp-reset"
 	Packets uint64   `json:"packets"`
 	Bytes   uint64   `json:"bytes"`
 	// AfterCapture is true where the host's own capture still sees what the rule drops (INPUT), false where it does not (OUTPUT).
 	AfterCapture bool `json:"after_capture"`
 }
+
+// Tool is the program that made the rule: iptables or ip6tables.
+func (r Rule) Tool() string { return cmp.Or(r.Program, "iptables") }
 
 // Between reports whether the rule is on a router: the sender's capture shows what it drops, and the receiver's does not.
 func (r Rule) Between() bool { return r.Chain == "FORWARD" }
@@ -182,7 +187,9 @@ type Capture struct {
 	File    string `json:"file,omitempty"` // relative to the run's folder; empty when nothing was written
 	Packets int    `json:"packets"`
 	ARP     int    `json:"arp,omitempty"` // ARP packets among them
-	Dropped int    `json:"dropped"`       // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
+	// Solicitations are the neighbour solicitations of IPv6 among them.
+	Solicitations int `json:"solicitations,omitempty"`
+	Dropped       int `json:"dropped"` // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
 }
 
 // Link is a link with an RTT.
@@ -278,6 +285,7 @@ type Packet struct {
 	SrcPort int `json:"src_port,omitempty"`
 	DstPort int `json:"dst_port,omitempty"`
 	Window  int `json:"window,omitempty"` // as in the header: not scaled
+	MSS     int `json:"mss,omitempty"`    // the option of a SYN or SYN-ACK
 	// SACK are the blocks of a selective acknowledgement, as relative numbers: [left, right).
 	SACK [][2]uint32 `json:"sack,omitempty"`
 	// FastOpen is the Fast Open option: FastOpenRequest or FastOpenExperiment for an empty one, else the cookie in hexadecimal; empty:

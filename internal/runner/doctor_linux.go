@@ -30,11 +30,12 @@ func Doctor(ctx context.Context) []Finding {
 	} else {
 		d.lesser("phase of jiffies", "not known: "+err.Error(), "run as root; without it each packet has a window instead of a tick", explain.PhaseUnknown)
 	}
-	if path, err := lab.FindIPTables(); err != nil {
+	if path, err := lab.FindIPTables(false); err != nil {
 		d.add("iptables", err, "", "apt-get install iptables", explain.NoIptables)
 	} else {
 		d.add("iptables", nil, printed(ctx, path, "--version"), "", "")
 	}
+	d.ipv6(ctx)
 	d.lab(ctx)
 	for _, tool := range []string{"tshark", "wireshark"} {
 		if path, err := exec.LookPath(tool); err == nil {
@@ -62,6 +63,29 @@ func (d *doctor) lesser(name, value, cure, code string) {
 	d.found = append(d.found, Finding{Name: name, State: Lesser, Value: value, Cure: cure, Code: code})
 }
 
+// ipv6 builds a lab of IPv6 with a rule in it. Only --ipv6 needs that.
+func (d *doctor) ipv6(ctx context.Context) {
+	l, err := lab.New(ctx, lab.Topology{Baseline: sysctl.BaselineIPv6, IPv6: true})
+	if err != nil {
+		if !errors.Is(err, os.ErrPermission) { // which is told below
+			d.lesser("IPv6", err.Error(), "modprobe ipv6; without it, everything but --ipv6 works", "")
+		}
+		return
+	}
+	path, err := lab.FindIPTables(true)
+	if err == nil {
+		_, err = l.Server.Drop(ctx, lab.DropSYN(8080))
+	}
+	if err != nil {
+		d.lesser("IPv6", err.Error(), "ip6tables comes with the package iptables, and needs what iptables needs; without it, everything but --ipv6 works", explain.NoIptables)
+	} else {
+		d.add("IPv6", nil, printed(ctx, path, "--version"), "", "")
+	}
+	if err := l.Close(); err != nil {
+		d.add("take the lab of IPv6 down", err, "", "", explain.LeftBehind)
+	}
+}
+
 // lab builds a lab and tries in it what a run does.
 func (d *doctor) lab(ctx context.Context) {
 	began := time.Now()
@@ -87,7 +111,7 @@ func (d *doctor) lab(ctx context.Context) {
 	} else {
 		d.add("link with an RTT", nil, how, "", "")
 	}
-	if _, err := lab.FindIPTables(); err == nil {
+	if _, err := lab.FindIPTables(false); err == nil {
 		_, err := l.Server.Drop(ctx, lab.DropSYN(8080))
 		d.add("drop rule", err, "INPUT takes a rule", "the kernel needs CONFIG_NF_TABLES with CONFIG_NFT_COMPAT, or CONFIG_IP_NF_FILTER", explain.NoIptables)
 	}

@@ -110,13 +110,15 @@ func (r *run) closeCaptures() (lost int, err error) {
 			return 0, fmt.Errorf("%s: capture: %w", host, err)
 		}
 		lost += int(st.Dropped)
-		arp := 0
+		c := result.Capture{Host: host, Packets: len(src.Packets()), Dropped: int(st.Dropped)}
 		for _, p := range src.Packets() {
 			if isARP(p) {
-				arp++
+				c.ARP++
+			} else if isSolicitation(p) {
+				c.Solicitations++
 			}
 		}
-		r.res.Captures = append(r.res.Captures, result.Capture{ARP: arp, Host: host, Packets: len(src.Packets()), Dropped: int(st.Dropped)})
+		r.res.Captures = append(r.res.Captures, c)
 	}
 	return lost, nil
 }

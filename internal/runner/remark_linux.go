@@ -95,7 +95,7 @@ func (r *run) sectionComment() string {
 	res := r.res
 	m := remark{res.Experiment.Name, res.Experiment.Summary}
 	for _, f := range res.Rules {
-		m.say("Fault: %s iptables %s drops %s", f.Host, f.Chain, f.Text)
+		m.say("Fault: %s %s %s drops %s", f.Host, f.Tool(), f.Chain, f.Text)
 	}
 	m.say("Verdict: %s", strings.ToUpper(string(res.Verdict)))
 	if res.Reason != "" {

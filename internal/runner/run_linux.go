@@ -103,12 +103,12 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	} else {
 		r.noise = err
 	}
-	if _, err := lab.FindIPTables(); err != nil {
+	r.setup = r.Experiment.Setup(r.Plan.Options)
+	if _, err := lab.FindIPTables(r.setup.IPv6); err != nil {
 		return unsupported(err)
 	}
-	r.setup = r.Experiment.Setup(r.Plan.Options)
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: sysctl.Baseline, RTT: r.setup.RTT, Router: r.setup.Router, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: baseline(r.setup), IPv6: r.setup.IPv6, RTT: r.setup.RTT, Router: r.setup.Router, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
 		Virtual: r.Virtual})
 	if err != nil {
 		return unsupported(err)
@@ -349,7 +349,7 @@ func (r *run) listRules(res *result.Result) {
 				continue
 			}
 			r.rules = append(r.rules, f)
-			res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Spec: f.Spec(), Reject: f.Reject, AfterCapture: f.AfterCapture()})
+			res.Rules = append(res.Rules, result.Rule{Host: f.Host, Table: f.TableName(), Chain: f.Chain, Text: f.Text, Program: program(f), Spec: f.Spec(), Reject: f.Reject, AfterCapture: f.AfterCapture()})
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (o *observer) view() *view {
 	v := &view{several: len(o.r.setup.Listen) > 1 || o.r.setup.LookAt != 0, byClient: o.r.setup.LookAt != 0}
 	for _, c := range both {
 		for i, bad := range c.bad {
-			if bad && !(o.r.setup.NoNeighbours && isARP(c.packets[i])) {
+			if bad && !(o.r.setup.NoNeighbours && (isARP(c.packets[i]) || isSolicitation(c.packets[i]))) {
 				v.orphans++
 			}
 		}
@@ -94,12 +94,6 @@ func (o *observer) began() *time.Duration {
 		}
 	}
 	return o.origin
-}
-
-// isARP reports whether an Ethernet frame carries ARP.
-func isARP(p pcapout.Packet) bool {
-	const ethertype, arp = 12, 0x0806
-	return len(p.Data) > ethertype+1 && int(p.Data[ethertype])<<8|int(p.Data[ethertype+1]) == arp
 }
 
 func decode(host string, packets []pcapout.Packet) *captured {
@@ -171,7 +165,7 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		return &t
 	}
 	p := result.Packet{ID: i + 1, From: s.from, To: s.to, Flags: s.segment.Flags.String(), Seq: s.segment.Seq, Ack: s.segment.Ack, Len: s.segment.Length,
-		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), FastOpen: fastOpen(s.segment),
+		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), MSS: int(s.segment.Options.MSS), FastOpen: fastOpen(s.segment),
 		SentAt: at(s.from, s.atSender), ArrivedAt: at(s.to, s.atTo)}
 	name, ok := both[s.from].names[s.atSender]
 	if !ok {
@@ -266,7 +260,7 @@ func (r *run) catchBetween(sights []sight, both map[string]*captured, out []*lab
 }
 
 func place(f *lab.Filter) string {
-	return fmt.Sprintf("%s iptables %s %s", f.Host, f.TableName(), f.Chain)
+	return fmt.Sprintf("%s %s %s %s", f.Host, f.Program(), f.TableName(), f.Chain)
 }
 
 // timeline is what was seen, in the words that a prediction uses.

@@ -278,7 +278,7 @@ func (c *composer) arrow(row *rowView, leftward bool) {
 
 // place is where a packet died, in few words: the host is plain from the side on which they stand.
 func (c *composer) place(where string) text {
-	where = strings.Replace(where, "iptables ", "", 1)
+	where = strings.Replace(strings.Replace(where, "ip6tables ", "", 1), "iptables ", "", 1)
 	if _, rest, ok := strings.Cut(where, " "); ok {
 		where = rest
 	}

@@ -67,15 +67,15 @@ func expression(format string) string {
 // plainWord is a word that needs no translation: a number with or without a unit, a name of the protocol or of an error in capitals, a
 // sysctl, an option, an address, a call.
 var plainWord = regexp.MustCompile(`^[(:+±-]*(` + strings.Join([]string{
-	`[-+]?\d[\d.,:/x×a-f-]*(s|ms|µs|ns|h|m|m\d+s|h\d+m\d*s?)?`,              // 1.004, 20ms, 1/2, 15001-16001, 0x1f
-	`s|ms|µs|ns|h|min|…|·|→|×|=|\+|-|–`,                                     // units and signs
-	`[A-Z][A-Z0-9]*([-_/][A-Z0-9]+)*`,                                       // SYN-ACK, ETIMEDOUT
-	`[A-Za-z-]+=[-\d]+`,                                                     // seq=1001
-	`(net\.)?[a-z0-9]+([._][a-z0-9*-]+)+`,                                   // net.ipv4.tcp_sack
-	`--[a-z0-9-]+(=\S*)?`,                                                   // --sack=off
-	`/[a-z0-9_/.-]+`,                                                        // /proc/timer_list
-	`(connect|read|write|clock_getres)\([A-Z_2]*\)`,                         // connect()
-	`uname|dup|iptables|raw|mangle|filter|nat|TCP|SYN|[0-9a-f]{16}|[a-z]+0`, // names as they are
+	`[-+]?\d[\d.,:/x×a-f-]*(s|ms|µs|ns|h|m|m\d+s|h\d+m\d*s?)?`,                // 1.004, 20ms, 1/2, 15001-16001, 0x1f
+	`s|ms|µs|ns|h|min|…|·|→|×|=|\+|-|–`,                                       // units and signs
+	`[A-Z][A-Z0-9]*([-_/][A-Z0-9]+)*`,                                         // SYN-ACK, ETIMEDOUT
+	`[A-Za-z-]+=[-\d]+`,                                                       // seq=1001
+	`(net\.)?[a-z0-9]+([._][a-z0-9*-]+)+`,                                     // net.ipv4.tcp_sack
+	`--[a-z0-9-]+(=\S*)?`,                                                     // --sack=off
+	`/[a-z0-9_/.-]+`,                                                          // /proc/timer_list
+	`(connect|read|write|clock_getres)\([A-Z_2]*\)`,                           // connect()
+	`uname|dup|ip6?tables|raw|mangle|filter|nat|TCP|SYN|[0-9a-f]{16}|[a-z]+0`, // names as they are
 }, "|") + `)[):,.;]*$`)
 
 func plain(s string) bool {

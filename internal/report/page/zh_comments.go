@@ -9,7 +9,7 @@ var zhComments = []message{
 	{"%s, repetition %d of %d (%s)", "{1}，第 {2} 次重复，共 {3} 次（{4}）"}, {"%s, repetition %d (%s)", "{1}，第 {2} 次重复（{3}）"},
 	{"TCP SYN to :%s", "发往 :{1} 的 TCP SYN"}, {"TCP SYN-ACK from :%s", "来自 :{1} 的 TCP SYN-ACK"}, {"TCP with ACK to :%s", "发往 :{1} 的带 ACK 的 TCP"},
 	{"everything from %s", "来自 {1} 的一切"}, {"TCP data to :%d", "发往 :{1} 的 TCP 数据"}, {"TCP data to :%d, number %s", "发往 :{1} 的第 {2} 个 TCP 数据报文"},
-	{"Verdict: %s", "结论：{1}"}, {"Fault: %s iptables %s drops %s", "故障：{1} iptables {2} 丢弃 {3}"},
+	{"Verdict: %s", "结论：{1}"}, {"Fault: %s %s %s drops %s", "故障：{1} {2} {3} 丢弃 {4}"},
 
 	// Why the kernel sent it again, and what the analyser has to say of a packet.
 	{"fast retransmit", "快速重传"}, {"RACK reordering timer", "RACK 乱序定时器"}, {"loss recovery", "丢失恢复"}, {"request timer", "请求定时器"},

@@ -19,6 +19,10 @@ var zhSettings = []message{
 	{"the kernel's compiled default: no SYN asks for ECN", "内核编译时的默认值：SYN 不请求 ECN"}, {"routes stay as the lab made them", "路由保持实验室所设的样子"}, {"every ICMP error of an experiment is sent, not one a second", "实验中的每个 ICMP 差错都会发出，而不是一秒一个"},
 	{"default since Linux 4.1", "Linux 4.1 起的默认值"}, {"no port in TIME-WAIT is taken again: two runs look alike", "不再取用 TIME-WAIT 中的端口：两次运行看起来一样"},
 	{"the kernel's compiled default: segment sizes do not change", "内核编译时的默认值：报文段大小不变"}, {"the kernel's compiled default up to Linux 6.18", "到 Linux 6.18 为止内核编译时的默认值"},
+	{"the lab is one of IPv6", "实验室用 IPv6"}, {"keeps other packets out of the capture: a link-local address is announced, and asks for routers", "不让别的报文进入抓包：链路本地地址会被通告，并询问路由器"},
+	{"addresses and routes stay as the lab made them", "地址和路由保持实验室所设的样子"}, {"the kernel's compiled default: the lab gives the address back when a link comes up again", "内核编译时的默认值：链路重新启用时由实验室把地址放回去"},
+	{"every ICMPv6 error of an experiment is sent, not one a second", "实验中的每个 ICMPv6 差错都会发出，而不是一秒一个"},
+	{"%v: %d neighbour solicitations, %v apart, were not answered", "{1}：{2} 个邻居请求，间隔 {3}，无人应答"},
 	{"the kernel's compiled default: tail loss probes on", "内核编译时的默认值：打开尾部丢失探测"}, {"a repeat carries the same bytes as the first time", "重传带着与第一次同样的字节"}, {"nobody answers ARP", "没有人应答 ARP"},
 
 	{"This kernel has tcp_syn_linear_timeouts (default 4). It is pinned to 0 in the lab, because the classic 1, 3, 7, 15, 31 s need it off.", "这个内核有 tcp_syn_linear_timeouts（默认 4）。实验室里把它固定为 0，因为经典的 1、3、7、15、31 s 需要关掉它。"},
