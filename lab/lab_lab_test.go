@@ -166,7 +166,7 @@ func TestNewFails(t *testing.T) {
 		{"cancelled before", cancelled, Topology{}, "context canceled"},
 		{"cancelled during", during, Topology{Baseline: func(func(string) bool) []sysctl.Setting { stop(); return nil }}, "context canceled"},
 		{"refused baseline", t.Context(), Topology{Baseline: refused}, "server: set net.ipv4.tcp_syn_retries=0"},
-		{"impossible address: the baseline switches IPv6 off", t.Context(), Topology{Baseline: sysctl.Baseline, Server: netip.MustParsePrefix("fd00::2/64")}, "server: add address"},
+		{"impossible address: the baseline switches IPv6 off", t.Context(), Topology{Baseline: sysctl.Baseline, Client: ClientAddr6, Server: ServerAddr6}, "server: add address"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, err := New(tt.ctx, tt.top)
