@@ -41,7 +41,7 @@ func TestIPv6Silent(t *testing.T) {
 			}
 			_, c := connect(t, l, ListenOptions{Service: Echo}, DialOptions{})
 			talk(t, c, true)
-			time.Sleep(1500 * time.Millisecond) // MLDv2 repeats a report within a second (mldv2_unsolicited_report_interval)
+			<-time.After(1500 * time.Millisecond) // a silence is what is tested: MLDv2 repeats a report within a second (mldv2_unsolicited_report_interval)
 			tcp := 0
 			for _, p := range src.Packets() {
 				s, err := pcapout.Decode(pcapout.LinkEthernet, p)

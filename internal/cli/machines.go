@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
@@ -216,6 +217,9 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off"}
 	for _, j := range jobs {
+		if j.plan.Options.IPv6() {
+			return vm.Options{}, usage(explain.IPv6, errors.New("--ipv6 with --kernel: a machine has no ip6tables yet: leave one of the two away"))
+		}
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan})
 	}
 	q.Foreseen = foresee(facts, jobs)
