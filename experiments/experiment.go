@@ -6,10 +6,10 @@
 package experiments
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -383,13 +383,22 @@ var catalogue []*Experiment
 func register(x *Experiment) {
 	x.overBoth()
 	catalogue = append(catalogue, x)
-	sort.Slice(catalogue, func(i, j int) bool { return catalogue[i].Name < catalogue[j].Name })
+	slices.SortFunc(catalogue, func(a, b *Experiment) int {
+		return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.Name, b.Name))
+	})
 }
 
-// All lists the catalogue by name.
+// number is that in the experiment's name: exp10 comes after exp9.
+func (x *Experiment) number() int {
+	head, _, _ := strings.Cut(x.Name, "-")
+	n, _ := strconv.Atoi(strings.TrimPrefix(head, "exp"))
+	return n
+}
+
+// All lists the catalogue by number and name.
 func All() []*Experiment { return append([]*Experiment(nil), catalogue...) }
 
-// Find resolves a name or a unique prefix of one ("exp1").
+// Find resolves a name or a unique prefix of one. "exp1" is the number of one, and not the beginning of exp10.
 func Find(name string) (*Experiment, error) {
 	var hits []*Experiment
 	for _, x := range catalogue {
@@ -399,6 +408,9 @@ func Find(name string) (*Experiment, error) {
 		if name != "" && strings.HasPrefix(x.Name, name) {
 			hits = append(hits, x)
 		}
+	}
+	if whole := slices.DeleteFunc(slices.Clone(hits), func(x *Experiment) bool { return !strings.HasPrefix(x.Name, name+"-") }); len(whole) > 0 {
+		hits = whole
 	}
 	if len(hits) == 1 {
 		return hits[0], nil

@@ -98,14 +98,17 @@ func TestFind(t *testing.T) {
 	kept := catalogue
 	defer func() { catalogue = kept }()
 	catalogue = nil
-	for _, name := range []string{"exp10-more", "exp1-syn-loss", "exp2-synack-loss"} {
+	for _, name := range []string{"exp10-more", "exp1-syn-loss", "exp2-synack-loss", "exp3-more", "exp3-less"} {
 		register(&Experiment{Name: name})
 	}
 	for _, tt := range []struct{ name, want, err string }{
 		{"exp1-syn-loss", "exp1-syn-loss", ""},
 		{"exp1-", "exp1-syn-loss", ""},
 		{"exp2", "exp2-synack-loss", ""},
-		{"exp1", "", `experiment "exp1": could be exp1-syn-loss, exp10-more`},
+		{"exp1", "exp1-syn-loss", ""}, // its number, and not the beginning of another's
+		{"exp10", "exp10-more", ""},
+		{"exp3", "", `experiment "exp3": could be exp3-less, exp3-more`},
+		{"exp1-syn-loss-", "", "there is none of that name"},
 		{"", "", `experiment "": there is none of that name`},
 		{"EXP2", "", `experiment "EXP2": there is none of that name`},
 		{"exp2-synack-loss-", "", "there is none of that name"},
@@ -122,8 +125,8 @@ func TestFind(t *testing.T) {
 		}
 	}
 	var unknown *UnknownError
-	if _, err := Find("nope"); !errors.As(err, &unknown) || len(unknown.Known) != 3 || unknown.Known[0] != "exp1-syn-loss" {
-		t.Errorf("unknown: got %+v, want the three known names by name", unknown)
+	if _, err := Find("nope"); !errors.As(err, &unknown) || len(unknown.Known) != 5 || unknown.Known[0] != "exp1-syn-loss" {
+		t.Errorf("unknown: got %+v, want the five known names by name", unknown)
 	}
 }
 

@@ -166,6 +166,11 @@ func (c *Client) Write(ctx context.Context, segments, size int, at time.Duration
 	return c.do(ctx, agent.Request{Op: agent.Write, Segments: segments, Size: size, At: at}, agent.Sent)
 }
 
+// Ask writes a request in pieces and waits until as many bytes have come. It returns Response; Sent is told when the request has been written.
+func (c *Client) Ask(ctx context.Context, o AskOptions) (Event, error) {
+	return c.do(ctx, agent.Request{Op: agent.Ask, Segments: o.Writes, Size: o.Size, Cork: o.Cork, At: o.At}, agent.Response)
+}
+
 // Receive waits for what the peer sends next and returns Received; without Bytes, the peer has closed. On a connection that dies it fails
 // with a *CallError of "read" with the kernel's errno (ETIMEDOUT, ECONNRESET, EHOSTUNREACH) and the time at which poll(2) told of it. Its
 // error wraps ErrQuiet where nothing came until o.Until.

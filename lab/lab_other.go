@@ -125,6 +125,9 @@ func (c *Client) Write(context.Context, int, int, time.Duration) (Event, error) 
 	return Event{}, ErrPlatform
 }
 
+// Ask returns ErrPlatform.
+func (c *Client) Ask(context.Context, AskOptions) (Event, error) { return Event{}, ErrPlatform }
+
 // Receive returns ErrPlatform.
 func (c *Client) Receive(context.Context, ReceiveOptions) (Event, error) {
 	return Event{}, ErrPlatform

@@ -140,15 +140,37 @@ func (c *served) failed(call string, at time.Duration, err error) {
 
 func (c *served) echo() error {
 	b := make([]byte, 64<<10)
+	if err := c.quickACK(QuickACKOnce); err != nil {
+		return err
+	}
 	for {
-		n, err := c.Read(b)
+		n, err := io.ReadAtLeast(c, b, max(c.s.o.Whole, 1))
 		if err != nil {
 			return err
 		}
 		if err := c.write(b[:n]); err != nil || c.s.o.Close == AfterAnswer {
 			return err
 		}
+		if err := c.quickACK(QuickACKAlways); err != nil {
+			return err
+		}
 	}
+}
+
+// quickACK sets TCP_QUICKACK where the occasion is one at which it is to be set.
+func (c *served) quickACK(at QuickACK) error {
+	if q := c.s.o.QuickACK; q == QuickACKNever || q == QuickACKOnce && at == QuickACKAlways {
+		return nil
+	}
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	if err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) }); err != nil {
+		return err
+	}
+	return set
 }
 
 // http answers one request after the other, each with one write(2): what is on the wire depends on TCP alone.

@@ -137,6 +137,19 @@ type ReceiveOptions struct {
 	Until time.Duration
 }
 
+// AskOptions are a request in pieces: Writes times Size bytes, at a CLOCK_MONOTONIC time (0: at once).
+type AskOptions struct {
+	Writes, Size int
+	Cork         string // TCP_CORK: Cork around the writes, ForgetCork on and never off. Zero: not touched
+	At           time.Duration
+}
+
+// The values of AskOptions.Cork.
+const (
+	Cork       = agent.Cork
+	ForgetCork = agent.ForgetCork
+)
+
 // ErrQuiet is wrapped by the error of Receive where nothing came in its time. The connection is as it was.
 var ErrQuiet = errors.New("nothing came in the time given")
 
@@ -210,10 +223,24 @@ type ListenOptions struct {
 	// LowWater is SO_RCVLOWAT in bytes: the program sleeps until so much is there, so that no segment before meets a socket that the
 	// program holds, where the kernel merges segments and their acknowledgements (tcp_add_backlog). Zero: 1.
 	LowWater int
+	// Whole is how many bytes an Echo server reads before it sends them back, with one write. Zero: what it reads.
+	Whole int
+	// QuickACK says when the program sets TCP_QUICKACK. Zero: never.
+	QuickACK QuickACK
 	// ReadAfter is how long after accept(2) a Sink begins to read: what comes before stays in the kernel's buffer. Zero: at once; NeverReads:
 	// not before the server is closed.
 	ReadAfter time.Duration
 }
+
+// QuickACK is when a server's program sets TCP_QUICKACK on a connection.
+type QuickACK string
+
+// The occasions.
+const (
+	QuickACKNever  QuickACK = ""
+	QuickACKOnce   QuickACK = "once"   // after accept(2)
+	QuickACKAlways QuickACK = "always" // and after each answer
+)
 
 // NeverReads is a ListenOptions.ReadAfter.
 const NeverReads time.Duration = -1

@@ -115,6 +115,8 @@ func (s *session) serve(q Request) {
 		s.receive(q)
 	case Get:
 		s.get(q)
+	case Ask:
+		s.ask(q)
 	case Shutdown:
 		s.shutdown(q)
 	case Close:

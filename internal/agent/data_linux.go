@@ -186,6 +186,64 @@ func answer(in io.Reader, req *http.Request) (status, bytes int, err error) {
 	return resp.StatusCode, int(n), err
 }
 
+// ask answers Ask: a program that writes a request in pieces and waits for as many bytes.
+func (s *session) ask(q Request) {
+	if s.fd < 0 {
+		s.fail("write", unix.ENOTCONN)
+		return
+	}
+	if q.Segments <= 0 || q.Size <= 0 || q.Segments > mostWritten/q.Size {
+		s.fail("write", fmt.Errorf("%d writes of %d bytes: want at least 1 of 1, and at most %d bytes: %w", q.Segments, q.Size, mostWritten, unix.EINVAL))
+		return
+	}
+	waitUntil(q.At)
+	beat := startPulse()
+	defer beat.stop()
+	w, err := s.pieces(q)
+	if err != nil {
+		s.fail("write", err)
+		return
+	}
+	s.say(w.event())
+	in := socketReader{fd: s.fd}
+	n, err := io.CopyN(io.Discard, &in, int64(q.Segments*q.Size))
+	stalls := beat.stop()
+	switch {
+	case in.err != nil:
+		s.failed("read", in.err, in.at, stalls)
+	case err != nil:
+		s.failed("read", err, in.at, stalls)
+	default:
+		s.say(Event{Event: Response, At: in.at, Bytes: int(n), Stalls: stalls})
+	}
+}
+
+// pieces makes the writes of an Ask.
+func (s *session) pieces(q Request) (w written, err error) {
+	cork := func(on int) error { return unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_CORK, on) }
+	if q.Cork != "" {
+		if err := cork(1); err != nil {
+			return w, err
+		}
+	}
+	var first written
+	for i := range q.Segments {
+		var piece written
+		if err := s.put(numbered(1, q.Size), &piece); err != nil {
+			return w, err
+		}
+		if i == 0 {
+			first = piece
+		}
+		w = written{before: first.before, after: piece.after, calls: w.calls + piece.calls, bytes: w.bytes + piece.bytes}
+	}
+	if q.Cork == Cork {
+		err = cork(0)
+		w.after = now()
+	}
+	return w, err
+}
+
 // socketReader reads a non-blocking socket as if it blocked.
 type socketReader struct {
 	fd  int

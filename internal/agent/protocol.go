@@ -32,6 +32,7 @@ const (
 	Write       Op = "write"        // write Segments times Size bytes; answered by Sent or Failed
 	Receive     Op = "receive"      // read what the peer sends next; answered by Calling, then Received, Quiet or Failed
 	Get         Op = "get"          // HTTP GET of Data (a path), reads the whole answer; answered by Sent, then Response, or Failed
+	Ask         Op = "ask"          // Segments writes of Size bytes each, then reads until as many came; answered by Sent, then Response, or Failed
 	Shutdown    Op = "shutdown"     // shutdown(SHUT_WR): no more data, a FIN; answered by ShutDown or Failed
 	Close       Op = "close"        // close the socket, the process stays; answered by Closed
 )
@@ -48,7 +49,15 @@ type Request struct {
 	Data     string        `json:"data,omitempty"`
 	Segments int           `json:"segments,omitempty"`
 	Size     int           `json:"size,omitempty"`
+	// Cork is what Ask does with TCP_CORK: "", Cork (on before the writes, off after them), ForgetCork (on before them).
+	Cork string `json:"cork,omitempty"`
 }
+
+// The values of Request.Cork.
+const (
+	Cork       = "cork"
+	ForgetCork = "forget"
+)
 
 // Options are the socket options of a connection. The zero value is what a plain C client gets: nothing set, keepalive off. Each is read
 // back, and one that the kernel changed is an error.

@@ -2,8 +2,10 @@ package explain
 
 // What concerns a receiver that does not read, and who waits for whose acknowledgement.
 const (
-	WrongWindow = "TL1171"
-	ZeroWindow  = "TL1271"
+	WrongWindow  = "TL1171"
+	WrongWait    = "TL1172"
+	ZeroWindow   = "TL1271"
+	NagleDelayed = "TL1272"
 )
 
 var windowEntries = []Entry{
@@ -23,4 +25,18 @@ TCP_USER_TIMEOUT counts from the first probe and does not ask for answers: since
 
 exp7-zero-window shows it: --peer=gone, --drain-at, --user-timeout.`,
 		[]string{RetriesAreTime, Keepalive, RTOMax}},
+	{WrongWait, "an acknowledgement that was kept back, or not, against the rule",
+		`The server acknowledged a part of a request at once where it should have waited, or waited where it should not have.
+
+Whether it waits depends on pingpong mode: on after tcp_pingpong_thresh answers that came within 40 ms of what they answer (tcp_event_data_sent, net/ipv4/tcp_output.c), off when the timer of a delayed ACK fires or TCP_QUICKACK is set.
+
+See which answer was late, and which options the programs set.`,
+		[]string{NagleDelayed, DelayedACK}},
+	{NagleDelayed, "Nagle's algorithm waits for an acknowledgement that is delayed",
+		`A client that writes twice and then reads takes 40 ms and more for each round, on a link that loses nothing.
+
+The second small segment waits until the first is acknowledged (tcp_nagle_check, net/ipv4/tcp_output.c). A server that has been answering keeps its acknowledgement for 40 ms, so that an answer can carry it (pingpong mode, tcp_send_delayed_ack). It cannot answer half a request. So both wait, until the timer of the delayed ACK fires. The first round is quick: a new connection acknowledges its first segments at once. From 5.1 to 5.19 three answers were needed to enter pingpong mode, so that only every third round waited; since 6.8 tcp_pingpong_thresh says how many.
+
+Write the request with one write() or writev(), or between TCP_CORK on and off, or set TCP_NODELAY. TCP_QUICKACK at the server helps until its next answer only. A TCP_CORK that is not taken out lets small data go after one RTO, 204 ms at HZ=250.`,
+		[]string{DelayedACK, WrongWait}},
 }
