@@ -19,10 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// go generate needs clang, llvm-strip and libbpf's headers (apt-get install clang llvm libbpf-dev). To build, nothing of that is needed.
+// go generate needs clang, llvm-strip and libbpf's headers (apt-get install clang llvm libbpf-dev). To build, nothing of that is needed. The
+// compiler that generated.sha256 names makes the same objects again, byte for byte.
 //
 //go:generate go tool bpf2go -no-global-types -type event -tags linux -go-package evidence trace ./bpf/trace.c -- -I./bpf -Wall -Werror
-//go:generate sh -c "cat bpf/kernel.h bpf/trace.c | sha256sum | cut -c1-64 >bpf/generated.sha256"
+//go:generate sh -c "(clang --version | sed -n '1s/^/# /p'; sha256sum bpf/kernel.h bpf/trace.c trace_bpfeb.go trace_bpfeb.o trace_bpfel.go trace_bpfel.o) >bpf/generated.sha256"
 
 // ErrNoTrace is wrapped where the kernel's tracepoints cannot be followed: no privilege, no BTF, no bpf(2). The error says which.
 var ErrNoTrace = errors.New("the kernel's tracepoints cannot be followed")
