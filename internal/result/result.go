@@ -286,6 +286,9 @@ type Packet struct {
 	DstPort int `json:"dst_port,omitempty"`
 	Window  int `json:"window,omitempty"` // as in the header: not scaled
 	MSS     int `json:"mss,omitempty"`    // the option of a SYN or SYN-ACK
+	// WindowScale is, of a SYN, the shift of its Window Scale option (RFC 7323 section 2.2); -1: it has no such option. Absent: no SYN.
+	// Both ends must send it for windows to be scaled, and the window of a SYN itself never is.
+	WindowScale *int `json:"window_scale,omitempty"`
 	// SACK are the blocks of a selective acknowledgement, as relative numbers: [left, right).
 	SACK [][2]uint32 `json:"sack,omitempty"`
 	// FastOpen is the Fast Open option: FastOpenRequest or FastOpenExperiment for an empty one, else the cookie in hexadecimal; empty:
@@ -336,8 +339,10 @@ type State struct {
 
 // Sample is one look at a socket with inet_diag.
 type Sample struct {
-	At      Seconds `json:"at"`
-	Host    string  `json:"host"`
+	At   Seconds `json:"at"`
+	Host string  `json:"host"`
+	// Port is the server's port of the connection, where there are several side by side: they are looked at less often, and nothing is judged by it.
+	Port    int     `json:"port,omitempty"`
 	State   string  `json:"state"`
 	Timer   string  `json:"timer,omitempty"`   // "retransmit", "keepalive", "" for none
 	Expires Seconds `json:"expires,omitempty"` // until the timer fires, by the kernel's own account

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (r *run) finish(ctx context.Context) error {
 		return fmt.Errorf("%s: the client never called connect(2)", r.Experiment.Name)
 	}
 	res := r.res
-	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(o.looks)
+	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(slices.Concat(o.looks, o.aside))
 	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, r.setup.RTT, r.facts.Jiffy())...)
 	r.fillClock(v, wall)
 	r.fillLoad()

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
 )
 
 // sockets is what a look asks: evidence.Diag.
@@ -70,4 +72,48 @@ func (o *observer) note(l look) {
 		o.looks = slices.DeleteFunc(o.looks, func(old look) bool { return old == last })
 	}
 	o.looks = append(o.looks, l)
+}
+
+// asideEvery is how often several connections side by side are looked at: each round asks twice for each of them.
+const asideEvery = 100 * time.Millisecond
+
+// lookAside looks at every connection of several, and keeps what has changed. The caller holds the lock.
+func (o *observer) lookAside() error {
+	now, err := kernel.MonotonicNow()
+	if err != nil || now < o.asideAt+asideEvery {
+		return err
+	}
+	o.asideAt = now
+	for _, e := range o.events {
+		if e.Event != lab.Connecting {
+			continue
+		}
+		for host, pair := range map[string][2]netip.AddrPort{"client": {e.Local, e.Remote}, "server": {e.Remote, e.Local}} {
+			d := o.diag[host]
+			if d == nil {
+				continue
+			}
+			s, err := d.Look(pair[0], pair[1])
+			if err != nil {
+				return err
+			}
+			if mono, err := kernel.MonotonicNow(); err != nil {
+				return err
+			} else if l := (look{mono: mono, host: host, port: int(e.Remote.Port()), Socket: s}); o.changed(l) {
+				o.aside = append(o.aside, l)
+			}
+		}
+	}
+	return nil
+}
+
+// changed reports whether a look at one of several connections shows something else than the one before, but for the time that runs down.
+func (o *observer) changed(l look) bool {
+	for _, was := range slices.Backward(o.aside) {
+		if was.host == l.host && was.port == l.port {
+			was.mono, was.Expires = l.mono, l.Expires
+			return was != l
+		}
+	}
+	return true
 }

@@ -33,6 +33,8 @@ type observer struct {
 	events     []lab.Event // of the client, from then on
 	served     []lab.Event // of the server, from then on
 	looks      []look
+	aside      []look          // at several connections side by side, where something had changed
+	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
 	told       map[string]bool // events that the Watcher was told of
 	state      string          // client state that the Watcher was told last
 	woken      time.Duration   // CLOCK_MONOTONIC when something was last new
@@ -47,6 +49,7 @@ type observer struct {
 type look struct {
 	mono time.Duration
 	host string
+	port int // the server's, where there are several connections side by side; else 0
 	evidence.Socket
 }
 
@@ -212,7 +215,11 @@ func (o *observer) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.r.told.drain()
-	if o.connecting == nil || o.failed != nil || len(o.r.setup.Listen) > 1 { // of several connections none is the one to look at
+	if o.connecting == nil || o.failed != nil {
+		return
+	}
+	if len(o.r.setup.Listen) > 1 { // of several connections none is the one to judge by
+		o.failed = o.lookAside()
 		return
 	}
 	local, remote := o.local(), o.server()
@@ -360,7 +367,7 @@ func (o *observer) next() *result.Event {
 }
 
 func (l look) sample(origin time.Duration) result.Sample {
-	return result.Sample{At: result.Seconds(l.mono - origin), Host: l.host, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
+	return result.Sample{At: result.Seconds(l.mono - origin), Host: l.host, Port: l.port, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
 		Retrans: l.Retrans, Backoff: l.Backoff, RTO: result.Seconds(l.RTO), Cwnd: l.Cwnd, Ssthresh: l.Ssthresh, Unacked: l.Unacked, SendQueue: l.SendQueue, RecvQueue: l.RecvQueue}
 }
 

@@ -165,7 +165,7 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		return &t
 	}
 	p := result.Packet{ID: i + 1, From: s.from, To: s.to, Flags: s.segment.Flags.String(), Seq: s.segment.Seq, Ack: s.segment.Ack, Len: s.segment.Length,
-		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), MSS: int(s.segment.Options.MSS), FastOpen: fastOpen(s.segment),
+		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), MSS: int(s.segment.Options.MSS), WindowScale: windowScale(s.segment), FastOpen: fastOpen(s.segment),
 		SentAt: at(s.from, s.atSender), ArrivedAt: at(s.to, s.atTo)}
 	name, ok := both[s.from].names[s.atSender]
 	if !ok {
@@ -187,6 +187,19 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 		p.Fate, p.Where = result.Dropped, place(f)
 	}
 	return p
+}
+
+// windowScale is a segment's Window Scale option, in the result's form. More than 14 counts as 14 (TCP_MAX_WSCALE, tcp_parse_options).
+func windowScale(s pcapout.Segment) *int {
+	const most = 14
+	if s.Flags&pcapout.SYN == 0 || s.OptionsCut {
+		return nil
+	}
+	n := -1
+	if s.Options.HasWScale {
+		n = min(int(s.Options.WScale), most)
+	}
+	return &n
 }
 
 // fastOpen is a segment's Fast Open option, in the result's form.
@@ -339,15 +352,20 @@ func (v *view) states(looks []look) []result.State {
 // a timer is always another.
 func (v *view) samples(looks []look) []result.Sample {
 	var out []result.Sample
-	last := map[string]result.Sample{}
+	type end struct {
+		host string
+		port int
+	}
+	last := map[end]result.Sample{}
 	for _, l := range looks {
 		s := l.sample(v.origin)
 		now := s
 		now.At, now.Expires = 0, 0
-		if was, ok := last[l.host]; !ok || was != now {
+		of := end{l.host, l.port}
+		if was, ok := last[of]; !ok || was != now {
 			out = append(out, s)
 		}
-		last[l.host] = now
+		last[of] = now
 	}
 	return out
 }

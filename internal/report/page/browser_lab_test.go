@@ -124,23 +124,38 @@ func eval[T any](x *tab, expression string) T {
 	return v
 }
 
+// noise is what the page asked for beside itself, and what it or the browser said.
+func (x *tab) noise() (wrong []string) {
+	x.t.Helper()
+	eval[bool](x, "true") // the browser tells in order: what the page did before is heard
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, url := range x.asked {
+		if i > 0 || !strings.HasPrefix(url, "file://") {
+			wrong = append(wrong, "a request: "+url)
+		}
+	}
+	for _, s := range x.said {
+		wrong = append(wrong, "said: "+s)
+	}
+	return wrong
+}
+
 // quiet wants that the page asked for itself alone and said nothing.
 func (x *tab) quiet() {
 	x.t.Helper()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.asked) != 1 || !strings.HasPrefix(x.asked[0], "file://") {
-		x.t.Errorf("requests: got %q, want one, for the page", x.asked)
-	}
-	if len(x.said) > 0 {
-		x.t.Errorf("console: got %q, want nothing", x.said)
+	for _, wrong := range x.noise() {
+		x.t.Error(wrong)
 	}
 }
+
+// layout is what is wrong with the page as it is laid out now.
+func (x *tab) layout() []string { return eval[[]string](x, look+"(true)") }
 
 // right wants nothing wrong with the page as it is laid out now.
 func (x *tab) right(when string) {
 	x.t.Helper()
-	for _, wrong := range eval[[]string](x, look+"(true)") {
+	for _, wrong := range x.layout() {
 		x.t.Errorf("%s: %s", when, wrong)
 	}
 }
@@ -172,7 +187,7 @@ func TestBrowser(t *testing.T) {
 		name string
 		test func(*testing.T, context.Context)
 	}{
-		{"runs", browserRuns}, {"faults", browserSeesFaults}, {"keyboard", browserKeyboard}, {"without script", browserWithoutScript},
+		{"runs", browserRuns}, {"broken", browserBroken}, {"keyboard", browserKeyboard}, {"without script", browserWithoutScript},
 		{"without style", browserWithoutStyle}, {"hostile", browserHostile}, {"large", browserLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, ctx) })
@@ -216,73 +231,51 @@ func browserRuns(t *testing.T, ctx context.Context) {
 	}
 }
 
-// browserSeesFaults is the control of browserRuns: pages that are wrong in one way each, which must be seen.
-func browserSeesFaults(t *testing.T, ctx context.Context) {
-	good := html(t, Options{}, stored(t)["exp1-syn-loss"])
-	for _, tt := range []struct{ name, old, with, want string }{
-		{"overlap", `x="880" y="4"`, `x="940" y="4"`, "overlap"},
-		{"contrast", "--pale:#5a6675", "--pale:#b0b8c0", "contrast"},
-		{"wide", "</main>", `<p><svg width="3000" height="9"></svg></p></main>`, "wider than the window"},
-		{"order", `id="run1-p2" transform="translate(0,`, `id="run1-p2" transform="translate(0,-`, "stands above"},
-		{"struck", `y="-2.5"`, `y="8"`, "struck through"},
-		{"id", `<main>`, `<main id="run1">`, "twice"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			text := strings.ReplaceAll(good, tt.old, tt.with)
-			if text == good {
-				t.Fatalf("nothing to break: no %q in the page", tt.old)
-			}
-			_, rest, _ := strings.Cut(text, "<style>")
-			css, _, _ := strings.Cut(rest, "</style>")
-			text = strings.ReplaceAll(text, strings.NewReplacer("'", "&#39;", "+", "&#43;").Replace(hash(style)), hash(css))
-			file := filepath.Join(t.TempDir(), "page.html")
-			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			x := open(t, ctx, file, size(1024), media("screen", "light"))
-			found := strings.Join(eval[[]string](x, look+"(true)"), "\n")
-			if !strings.Contains(found, tt.want) {
-				t.Errorf("got %q, want %q among it", found, tt.want)
-			}
-		})
+// controls are what a reader acts on.
+const controls = "#lang,#fold,button,summary,a[href],[data-scale],.wide,pre"
+
+// keyboard goes through the page with the Tab key and says what cannot be reached, or not seen to have the focus, or comes out of order.
+func (x *tab) keyboard() (wrong []string) {
+	x.t.Helper()
+	n := eval[int](x, `(function () {
+		window.want = Array.from(document.querySelectorAll("`+controls+`")).filter(function (e) { return e.checkVisibility({ visibilityProperty: true }) && !e.closest("details:not([open])>:not(summary)"); });
+		window.got = [];
+		document.addEventListener("focusin", function (event) {
+			var e = event.target, s = getComputedStyle(e);
+			if (window.got.includes(e)) { return; }
+			window.got.push(e);
+			e.unseen = s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 1;
+		});
+		return window.want.length;
+	})()`)
+	for range n + 2 { // each has one stop, and the page may have others
+		x.run(chromedp.KeyEvent(kb.Tab))
 	}
-	t.Run("policy", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "page.html")
-		if err := os.WriteFile(file, []byte(strings.Replace(good, "</main>", "<script>document.title='x'</script></main>", 1)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		x := open(t, ctx, file)
-		if got := eval[string](x, "document.title"); got == "x" {
-			t.Error("a script that the policy does not name ran")
-		}
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		if len(x.said) == 0 {
-			t.Error("the browser refused a script and said nothing: quiet would not see it")
-		}
-	})
+	return eval[[]string](x, `(function () {
+		var wrong = [], name = function (e) { return e.tagName.toLowerCase() + " " + JSON.stringify(e.textContent.trim().slice(0, 20)); };
+		window.want.forEach(function (e) { if (!window.got.includes(e)) { wrong.push("not reached with the Tab key: " + name(e)); } });
+		window.got.forEach(function (e, i) {
+			if (e.unseen) { wrong.push("the focus is not to be seen: " + name(e)); }
+			if (i > 0 && !(window.got[i - 1].compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING)) { wrong.push("out of order: " + name(e)); }
+		});
+		return wrong.slice(0, 6);
+	})()`)
 }
 
-// browserKeyboard reaches every toggle with the Tab key and uses it, and catches a language toggle that loses text on its way there and
-// back.
+// browserKeyboard reaches everything with the Tab key and uses it, and catches a language toggle that loses text on its way there and back.
 func browserKeyboard(t *testing.T, ctx context.Context) {
-	x := open(t, ctx, write(t, Options{}, stored(t)["exp6-fast-retransmit"]), size(1024))
-	before := eval[string](x, "document.body.textContent")
-	reach := func(what string) {
-		t.Helper()
-		for range 80 {
-			x.run(chromedp.KeyEvent(kb.Tab))
-			if eval[bool](x, "document.activeElement.matches("+fmt.Sprintf("%q", what)+")") {
-				if eval[string](x, "getComputedStyle(document.activeElement).outlineStyle") == "none" {
-					t.Errorf("%s: got no outline, want the focus to be seen", what)
-				}
-				return
-			}
-		}
-		t.Fatalf("%s: not reached with the Tab key", what)
+	all := stored(t)
+	x := open(t, ctx, write(t, Options{}, all["exp1-syn-loss"]), size(1024))
+	for _, wrong := range x.keyboard() {
+		t.Error(wrong)
 	}
-	reach("#lang")
-	x.run(chromedp.KeyEvent(kb.Enter))
+	x = open(t, ctx, write(t, Options{}, all["exp6-fast-retransmit"]), size(1024))
+	before := eval[string](x, "document.body.textContent")
+	press := func(what, key string) {
+		t.Helper()
+		x.run(chromedp.Focus(what), chromedp.KeyEvent(key))
+	}
+	press("#lang", kb.Enter)
 	if got := eval[string](x, "document.documentElement.lang"); got != "zh" {
 		t.Errorf("language: got %q, want zh", got)
 	}
@@ -290,43 +283,69 @@ func browserKeyboard(t *testing.T, ctx context.Context) {
 		t.Error("the heading of the checks is not Chinese")
 	}
 	tall := eval[string](x, "document.querySelector('svg.ladder').getAttribute('height')")
-	reach("[data-scale='2']")
-	x.run(chromedp.KeyEvent(" "))
+	press("[data-scale='2']", " ")
 	if got := eval[string](x, "document.querySelector('svg.ladder').getAttribute('height')"); got == tall {
 		t.Errorf("even scale: the ladder is as tall as before, %s", got)
 	}
 	if got := eval[string](x, "document.querySelector('[data-scale=\"2\"]').getAttribute('aria-pressed')"); got != "true" {
 		t.Errorf("even scale: got aria-pressed=%s, want true", got)
 	}
-	x.run(chromedp.Click("#lang"))
+	press("#lang", " ")
 	if after := eval[string](x, "document.body.textContent"); after != before {
 		t.Error("the text after two toggles is not the text before them")
 	}
-	reach(".story a")
-	x.run(chromedp.KeyEvent(kb.Enter))
+	press(".story a", kb.Enter)
 	if got := eval[string](x, "getComputedStyle(document.querySelector(location.hash + ' .glow')).fill"); got == "none" {
 		t.Error("the packet of a sentence is not shown")
 	}
 	x.quiet()
 }
 
+// content is what of a run is not to be seen, with all that is folded opened, and what is there and does nothing: for a page whose scripts
+// did not run.
+func (x *tab) content(r *result.Result) (wrong []string) {
+	x.t.Helper()
+	x.run(scripts(true)) // for looking, after the page is there
+	text := eval[string](x, "document.querySelectorAll('details').forEach(function (e) { e.open = true; }), document.body.innerText")
+	want := []string{r.Experiment.Name, r.Experiment.Question}
+	for _, c := range r.Checks {
+		want = append(want, c.Name, c.Observed)
+	}
+	for _, s := range r.Story {
+		want = append(want, s.Text)
+	}
+	for _, s := range r.Sysctls {
+		want = append(want, s.Name)
+	}
+	want = append(want, r.Reproduce...)
+	for _, w := range want {
+		if w = strings.Join(strings.Fields(w), " "); !strings.Contains(strings.Join(strings.Fields(text), " "), w) {
+			wrong = append(wrong, "not to be read: "+w)
+		}
+	}
+	if n := eval[int](x, "Array.from(document.querySelectorAll('svg.ladder .shaft')).filter(function (e) { return e.checkVisibility(); }).length"); n < len(r.Packets) {
+		wrong = append(wrong, fmt.Sprintf("%d packets drawn, want %d", n, len(r.Packets)))
+	}
+	if eval[bool](x, "Array.from(document.querySelectorAll('button')).some(function (e) { return e.checkVisibility(); })") {
+		wrong = append(wrong, "a button is there, and nothing would happen")
+	}
+	return wrong
+}
+
 // browserWithoutScript catches a page that says less, or shows dead buttons, where scripts do not run.
 func browserWithoutScript(t *testing.T, ctx context.Context) {
 	r := stored(t)["exp1-syn-loss"]
-	x := open(t, ctx, write(t, Options{Lang: Chinese}, r, r), scripts(false), size(1024))
-	x.run(scripts(true)) // for looking, after the page is there
-	if eval[bool](x, "document.querySelector('.tools').checkVisibility()") {
-		t.Error("the toggles are there, and nothing would happen")
-	}
-	x.run(chromedp.Click("#run2 > summary"))
-	text := eval[string](x, "document.querySelector('#run2').innerText")
-	for _, want := range []string{"exp1-syn-loss", "ETIMEDOUT", "1.026"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("got no %q in the second run", want)
-		}
+	x := open(t, ctx, write(t, Options{}, r), scripts(false), size(1024))
+	for _, wrong := range x.content(r) {
+		t.Error(wrong)
 	}
 	x.right("without script")
 	x.quiet()
+	x = open(t, ctx, write(t, Options{}, r, r), scripts(false), size(1024))
+	x.run(scripts(true), chromedp.Click("#run2 > summary"))
+	if !strings.Contains(eval[string](x, "document.querySelector('#run2').innerText"), "ETIMEDOUT") {
+		t.Error("a folded run does not open")
+	}
 }
 
 // browserWithoutStyle catches a page that only its style makes readable, or a picture whose colours are in the style alone.
@@ -348,6 +367,28 @@ func browserWithoutStyle(t *testing.T, ctx context.Context) {
 	x.quiet()
 }
 
+// inert is what a string of a result became: an element, or something that ran.
+func (x *tab) inert() []string {
+	x.t.Helper()
+	return eval[[]string](x, `(function () {
+		var wrong = [];
+		if (document.title.indexOf("hacked") === 0) { wrong.push("a string ran"); }
+		document.querySelectorAll("script,img,iframe,object,embed,link,base,form,style").forEach(function (e, i, all) {
+			var name = e.tagName.toLowerCase();
+			if (name === "script" && e.parentElement === document.body && !e.src || name === "style" && e.parentElement === document.head) {
+				if (document.querySelectorAll(name).length === 1) { return; } // the page's own
+			}
+			wrong.push("a string became an element: " + name);
+		});
+		document.querySelectorAll("*").forEach(function (e) {
+			Array.from(e.attributes).forEach(function (a) {
+				if (/^on/.test(a.name) || /^(href|src|xlink:href)$/.test(a.name) && a.value[0] !== "#") { wrong.push("an attribute that acts: " + a.name + "=" + a.value.slice(0, 30)); }
+			});
+		});
+		return wrong.slice(0, 6);
+	})()`)
+}
+
 // browserHostile catches a string of a result that runs, or asks for something.
 func browserHostile(t *testing.T, ctx context.Context) {
 	all := stored(t)
@@ -355,8 +396,8 @@ func browserHostile(t *testing.T, ctx context.Context) {
 		r := all[name]
 		hostile(r)
 		x := open(t, ctx, write(t, Options{}, r))
-		if title := eval[string](x, "document.title"); title == "hacked" {
-			t.Errorf("%s: a string of the result ran", name)
+		for _, wrong := range x.inert() {
+			t.Errorf("%s: %s", name, wrong)
 		}
 		x.quiet()
 	}
@@ -379,32 +420,35 @@ func long(r *result.Result, n int) *result.Result {
 	return r
 }
 
-// browserLarge lays out a run of 300 packets, and 20 runs in one file, in a time that nobody minds.
+// browserLarge lays out a run of 300 packets and 20 runs in one file, at every width, in the light, in the dark and on paper.
 func browserLarge(t *testing.T, ctx context.Context) {
 	all := stored(t)
 	for _, tt := range []struct {
 		name string
 		runs []*result.Result
 	}{
-		{"300 packets", []*result.Result{long(stored(t)["exp6-fast-retransmit"], 300)}},
-		{"20 runs", slices.Collect(maps.Values(all))[:20]},
+		{"300 packets", []*result.Result{long(all["exp6-fast-retransmit"], 300)}},
+		{"20 runs", many(t, 20)},
 	} {
-		file := write(t, Options{}, tt.runs...)
 		began := time.Now()
-		x := open(t, ctx, file, size(1024), media("screen", "light"))
+		x := open(t, ctx, write(t, Options{}, tt.runs...), size(1024), media("screen", "light"))
 		tall := eval[float64](x, "document.documentElement.scrollHeight")
 		t.Logf("%s: shown after %v, %.0f px", tt.name, time.Since(began).Round(time.Millisecond), tall)
 		x.right(tt.name)
 		if len(tt.runs) > 1 {
 			x.run(chromedp.Click("#fold"))
-			x.right(tt.name + ", all open")
-			x.run(chromedp.Click("a.chip"))
 		} else {
-			for scale := range scales {
+			for scale := scales - 1; scale >= 0; scale-- {
 				x.run(chromedp.Click(fmt.Sprintf("[data-scale='%d']", scale)))
 				x.right(fmt.Sprintf("%s, scale %d", tt.name, scale))
 			}
 		}
+		for _, width := range []int{360, 1920} {
+			x.run(size(width), media("screen", "dark"))
+			x.right(fmt.Sprintf("%s, all open, %d px, dark", tt.name, width))
+		}
+		x.run(size(paper), media("print", "dark")) // who reads in the dark prints on white
+		x.right(tt.name + ", A4")
 		x.quiet()
 	}
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -162,31 +163,59 @@ func (c *composer) counters(r *result.Result) evidence {
 	return e
 }
 
-// samples are the looks of inet_diag in which something had changed.
+// samples are the looks of inet_diag in which something had changed. Several connections come one after the other, each with its share of the
+// rows.
 func (c *composer) samples(r *result.Result) evidence {
 	e := evidence{Title: c.text("What inet_diag said of the sockets"), Folded: true, Heads: c.heads("time", "host", "state", "timer", "expires in", "repeats", "backoff", "RTO", "cwnd", "ssthresh",
 		"segments in flight", "send queue", "receive queue")}
-	for i, s := range r.Samples {
-		if i == mostRows {
-			e.Remark = c.textf("and %d more; result.json has all", len(r.Samples)-mostRows)
-			break
+	ports := map[int]int{} // how many samples each connection has
+	for _, s := range r.Samples {
+		ports[s.Port]++
+	}
+	share := mostRows / max(len(ports), 1)
+	several := len(ports) > 1 || ports[0] == 0 && len(ports) > 0
+	if several {
+		e.Heads = slices.Insert(e.Heads, 1, c.text("port"))
+	}
+	more := 0
+	for _, port := range slices.Sorted(maps.Keys(ports)) {
+		shown := 0
+		for _, s := range r.Samples {
+			if s.Port != port {
+				continue
+			}
+			if shown++; shown > share {
+				more++
+				continue
+			}
+			row := c.sample(s)
+			if several {
+				row = slices.Insert(row, 1, c.same(fmt.Sprint(port)))
+			}
+			e.Rows = append(e.Rows, row)
 		}
-		var rto, expires string
-		if s.RTO > 0 {
-			rto = small(s.RTO.Duration())
-		}
-		if s.Timer != "" {
-			expires = small(s.Expires.Duration())
-		}
-		row := append([]text{c.same(secs(s.At)), c.host(s.Host)}, c.cells(s.State, s.Timer, expires, fmt.Sprint(s.Retrans), fmt.Sprint(s.Backoff), rto)...)
-		if s.Cwnd == 0 { // a half-open connection, a listener, or none: no struct tcp_info
-			row = append(row, make([]text, 3)...)
-		} else {
-			row = append(row, c.cells(fmt.Sprint(s.Cwnd), infinite(s.Ssthresh), fmt.Sprint(s.Unacked))...)
-		}
-		e.Rows = append(e.Rows, append(row, c.cells(fmt.Sprint(s.SendQueue), fmt.Sprint(s.RecvQueue))...))
+	}
+	if more > 0 {
+		e.Remark = c.textf("and %d more; result.json has all", more)
 	}
 	return e
+}
+
+func (c *composer) sample(s result.Sample) []text {
+	var rto, expires string
+	if s.RTO > 0 {
+		rto = small(s.RTO.Duration())
+	}
+	if s.Timer != "" {
+		expires = small(s.Expires.Duration())
+	}
+	row := append([]text{c.same(secs(s.At)), c.host(s.Host)}, c.cells(s.State, s.Timer, expires, fmt.Sprint(s.Retrans), fmt.Sprint(s.Backoff), rto)...)
+	if s.Cwnd == 0 { // a half-open connection, a listener, or none: no struct tcp_info
+		row = append(row, make([]text, 3)...)
+	} else {
+		row = append(row, c.cells(fmt.Sprint(s.Cwnd), infinite(s.Ssthresh), fmt.Sprint(s.Unacked))...)
+	}
+	return append(row, c.cells(fmt.Sprint(s.SendQueue), fmt.Sprint(s.RecvQueue))...)
 }
 
 // secs and small print a time that no line of a table breaks: the space before the unit is none to break at.

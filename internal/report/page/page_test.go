@@ -265,3 +265,28 @@ func TestRungs(t *testing.T) {
 		}
 	}
 }
+
+// TestSamplesSideBySide catches the samples of one connection that push out those of another, a line without its port, and a state's lane that
+// mixes connections.
+func TestSamplesSideBySide(t *testing.T) {
+	r := &result.Result{Packets: []result.Packet{{ID: 1}}}
+	for i := range 3 * mostRows {
+		r.Samples = append(r.Samples, result.Sample{At: result.Seconds(i), Host: "client", Port: 8080, State: "SYN-SENT", RTO: 1e9, Retrans: i})
+	}
+	r.Samples = append(r.Samples, result.Sample{Host: "server", Port: 8081, State: "SYN-RECV"})
+	c := newComposer(Options{})
+	e := c.samples(r)
+	if len(e.Heads) != len(e.Rows[0]) || e.Heads[1].Text != "port" {
+		t.Errorf("got %d heads for %d cells, the second is %q, want one each and port", len(e.Heads), len(e.Rows[0]), e.Heads[1].Text)
+	}
+	if last := e.Rows[len(e.Rows)-1]; len(e.Rows) != mostRows/2+1 || last[1].Text != "8081" || e.Remark.Text == "" {
+		t.Errorf("got %d rows, the last of port %s, and %q; want %d, 8081, and that there are more", len(e.Rows), last[1].Text, e.Remark.Text, mostRows/2+1)
+	}
+	if v := (&statesView{}); c.rtoLane(v, r, "client", 5, func(time.Duration) float64 { return 0 }) != 5 {
+		t.Error("the RTOs of several connections are one lane")
+	}
+	r.Samples = []result.Sample{{Host: "client", State: "SYN-SENT"}}
+	if e := c.samples(r); len(e.Heads) != len(e.Rows[0]) || e.Heads[1].Text != "host" {
+		t.Errorf("one connection: got %d heads for %d cells, the second is %q, want no port", len(e.Heads), len(e.Rows[0]), e.Heads[1].Text)
+	}
+}

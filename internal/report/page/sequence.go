@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // The time-sequence graph, in SVG units. Its colours are those of tcptrace as far as they can be read on white: segments black, repeats red,
-// acknowledgements green, SACK purple.
+// acknowledgements green, SACK purple, the edge of the receive window yellow.
 const (
 	seqWidth  = 960
 	seqHeight = 380
@@ -27,6 +28,8 @@ type seqView struct {
 	Title                    text
 	Segments, Repeats, SACKs []mark
 	ACKs                     string // path data
+	Edge                     string // path data of the receive window's right edge; empty: it is not known, or above the picture all the time
+	EdgeText                 text   // what of the edge is not in the picture
 	Times, Numbers           []tick
 }
 
@@ -92,11 +95,22 @@ func (c *composer) sequence(r *result.Result) *seqView {
 	if len(sent) < fewSegments {
 		return nil
 	}
+	edges, most := edges(r.Packets, f)
+	if most > top && float64(most) <= mostHeadroom*float64(top) {
+		top = most
+	}
 	g := &graph{lo: lo, hi: hi, top: top}
 	v := &seqView{Width: seqWidth, Height: seqHeight, Left: seqLeft, Right: seqRight, Top: seqTop, Base: seqBase}
 	v.Title = c.textf("What the %s sent, from its first byte on: port %d to %d.", c.clean(f.from), f.src, f.dst)
 	c.strokes(v, g, sent)
 	g.answers(v, back)
+	g.edge(v, edges)
+	switch {
+	case len(edges) > 0 && v.Edge == "":
+		v.EdgeText = c.textf("The edge of the receive window stays above this picture, up to %d: it does not stop the sender.", most)
+	case most > top:
+		v.EdgeText = c.textf("Where the line of the receive window leaves this picture, its edge is above, up to %d.", most)
+	}
 	v.Times, v.Numbers = g.axes()
 	return v
 }
@@ -139,8 +153,7 @@ func (c *composer) strokes(v *seqView, g *graph, sent []result.Packet) {
 	}
 }
 
-// answers draws what came back: the acknowledgements as a staircase, and the SACK blocks. There is no line for the window: a result holds
-// it as in the header, without its scale.
+// answers draws what came back: the acknowledgements as a staircase, and the SACK blocks.
 func (g *graph) answers(v *seqView, back []result.Packet) {
 	var acks strings.Builder
 	last := uint32(0)
@@ -165,6 +178,74 @@ func (g *graph) answers(v *seqView, back []result.Packet) {
 		fmt.Fprintf(&acks, "H%d", seqRight-12)
 	}
 	v.ACKs = acks.String()
+}
+
+// mostHeadroom is how many times as high as the data the picture may become for the window's edge to be in it.
+const mostHeadroom = 1.5
+
+// windowEdge is how far the sender may send from a time on: the acknowledged number plus the window.
+type windowEdge struct {
+	at   time.Duration
+	edge uint64
+}
+
+// edges are those that the answers bring to the sender of a flow, the SYN-ACK's first, and the highest. There are none where the scale is not known: in a capture
+// without both SYNs.
+func edges(packets []result.Packet, f flow) (out []windowEdge, most uint32) {
+	var scale [2]*int // of the sender's SYN, and of the receiver's
+	for _, p := range packets {
+		switch {
+		case p.WindowScale == nil:
+		case p.From == f.from && p.SrcPort == f.src && p.DstPort == f.dst:
+			scale[0] = p.WindowScale
+		case p.From != f.from && p.SrcPort == f.dst && p.DstPort == f.src:
+			scale[1] = p.WindowScale
+		}
+	}
+	if scale[0] == nil || scale[1] == nil {
+		return nil, 0
+	}
+	shift := 0
+	if *scale[0] >= 0 && *scale[1] >= 0 {
+		shift = min(*scale[1], 14)
+	}
+	for _, p := range packets {
+		if p.From == f.from || p.SrcPort != f.dst || p.DstPort != f.src || p.ArrivedAt == nil || !strings.Contains(p.Flags, "ACK") || strings.Contains(p.Flags, "RST") {
+			continue
+		}
+		window := uint64(max(p.Window, 0))
+		if p.WindowScale == nil { // not that of a SYN
+			window <<= shift
+		}
+		e := windowEdge{arrival(p), uint64(p.RelAck) + window}
+		most = max(most, uint32(min(e.edge, math.MaxUint32)))
+		out = append(out, e)
+	}
+	return out, most
+}
+
+// edge draws the edge of the receive window as a staircase, which breaks where it is above the picture.
+func (g *graph) edge(v *seqView, edges []windowEdge) {
+	var path strings.Builder
+	open := false
+	for i, e := range edges {
+		x, end := num(g.x(e.at)), fmt.Sprint(seqRight-12)
+		if i+1 < len(edges) {
+			end = num(g.x(edges[i+1].at))
+		}
+		if e.edge > uint64(g.top) {
+			open = false
+			continue
+		}
+		y := num(g.y(uint32(e.edge)))
+		if open {
+			fmt.Fprintf(&path, "V%sH%s", y, end)
+		} else {
+			fmt.Fprintf(&path, "M%s %sH%s", x, y, end)
+		}
+		open = true
+	}
+	v.Edge = path.String()
 }
 
 // axes are the ticks of both axes. Times count from the first segment.

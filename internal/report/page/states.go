@@ -184,7 +184,7 @@ func (c *composer) states(r *result.Result) *statesView {
 func (c *composer) rtoLane(v *statesView, r *result.Result, host string, y int, x func(time.Duration) float64) int {
 	var mine []result.Sample
 	for _, s := range r.Samples {
-		if s.Host == host && s.RTO > 0 {
+		if s.Host == host && s.Port == 0 && s.RTO > 0 { // of several connections none is the end's
 			mine = append(mine, s)
 		}
 	}

@@ -5,7 +5,7 @@ var zhPage = []message{
 	{"PASS", "通过"}, {"FAIL", "不符"}, {"ERROR", "出错"}, {"INCONCLUSIVE", "无定论"}, {"UNABLE", "无法运行"}, {"SKIP", "跳过"},
 	{"ok", "符合"}, {"inconclusive", "无定论"}, {"error", "出错"}, {"unable", "无法运行"}, {"skip", "跳过"},
 	{"late", "太晚"}, {"early", "太早"}, {"wrong", "不对"}, {"missing", "缺失"}, {"unexpected", "意外"}, {"unsure", "不确定"}, {"unseen", "看不见"}, {"optional", "可有可无"},
-	{"Open all", "全部展开"}, {"Runs", "运行"}, {"%d runs", "{1} 次运行"}, {"experiment", "实验"}, {"profile", "方案"}, {"profile %s", "方案 {1}"},
+	{"Open all", "全部展开"}, {"Runs", "运行"}, {"%d runs", "{1} 次运行"}, {"experiment", "实验"}, {"profile", "方案"}, {"profile %s", "方案 {1}"}, {"profile kernel", "方案 kernel"},
 	{"fast", "fast"}, {"textbook", "textbook"}, {"kernel", "内核"}, {"%s checks", "{1} 项检查"}, {"Most likely:", "最可能的原因："},
 	{"not known: no other model fits this run", "未知：没有别的模型符合这次运行"},
 	{"fits %d of %d events of this run", "符合这次运行 {2} 个事件中的 {1} 个"},

@@ -66,6 +66,25 @@
     if (ratio < 4.5 && !told[key]) { told[key] = true; say("contrast " + ratio.toFixed(2) + " of " + JSON.stringify(t.text.slice(0, 30)) + ", " + key); }
   });
 
+  // What is drawn and means something stands out from what is behind it by 3:1 (WCAG 2.2, success criterion 1.4.11), by its filling or by
+  // its border. A grid, the paper and the glow of a chosen line mean nothing.
+  all("svg line,svg path,svg rect,svg circle").filter(shown).forEach(function (e) {
+    if (e.closest(".grid,.paper,.glow")) { return; }
+    var style = getComputedStyle(e), back = behind(e), best = 0;
+    [style.stroke, e.tagName === "line" ? "none" : style.fill].forEach(function (paint) {
+      if (paint === "none" || !rgb(paint).a) { return; }
+      var l1 = lum(rgb(paint).c), l2 = lum(back);
+      best = Math.max(best, (Math.max(l1, l2) + 0.05) / (Math.min(l1, l2) + 0.05));
+    });
+    var key = e.tagName + "." + e.getAttribute("class") + "/" + style.stroke + "/" + style.fill + "/" + back;
+    if (best < 3 && !told[key]) { told[key] = true; say("drawn with contrast " + best.toFixed(2) + ", want 3: " + key); }
+  });
+
+  // What scrolls can be scrolled with the keyboard, in every browser.
+  all(".wide,pre").filter(shown).forEach(function (e) {
+    if (e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0) { say("a box that scrolls and cannot be focused: " + (e.textContent || "").trim().slice(0, 30)); }
+  });
+
   // Arrows: in the order of time, and inside the picture.
   all("svg.ladder").filter(shown).forEach(function (svg) {
     var last = -1, h = +svg.getAttribute("viewBox").split(" ")[3];
