@@ -86,7 +86,8 @@ type ladder struct {
 	r           *result.Result
 	left, right string // the hosts at the two ends of the ladder
 	lay         layout
-	ports       bool // connections to several ports go on side by side
+	ports       bool // connections go on side by side
+	byClient    bool // they are all to one port, and the client's tells them apart
 	totals      map[eventKey]int
 	segments    int // data segments that were seen, repeats aside
 }
@@ -97,10 +98,12 @@ func newLadder(p *pen, r *result.Result) *ladder {
 		l.left, l.right = r.Hosts[0].Name, r.Hosts[1].Name
 	}
 	l.lay = newLayout(p.width, ansi.StringWidth(l.name(l.left))+ansi.StringWidth(l.name(l.right)))
+	l.byClient = true
 	for _, pk := range r.Packets {
 		if pk.What == string(timeline.Data) {
 			l.segments++
 		}
+		l.byClient = l.byClient && portAt(pk, l.right) == portAt(r.Packets[0], l.right)
 	}
 	expected := r.Events
 	if r.Prediction != nil {
@@ -227,12 +230,20 @@ func (l *ladder) packetOf(e result.Event) *result.Packet {
 	return nil
 }
 
-// serverPort is the port at the right end of the ladder.
-func serverPort(pk result.Packet, left string) int {
-	if pk.From == left {
-		return pk.DstPort
+// portAt is a packet's port at one of its ends.
+func portAt(pk result.Packet, host string) int {
+	if pk.From == host {
+		return pk.SrcPort
 	}
-	return pk.SrcPort
+	return pk.DstPort
+}
+
+// port is the one that tells a packet's connection from those beside it.
+func (l *ladder) port(pk result.Packet) int {
+	if l.byClient {
+		return portAt(pk, l.left)
+	}
+	return portAt(pk, l.right)
 }
 
 // label is what an arrow carries: "SYN seq=0", "SYN again (1 of 2)", "6 bytes again, RTO (3 of 15)".
@@ -240,7 +251,7 @@ func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string
 	w := timeline.What(what)
 	name := w.Words()
 	if l.ports && pk != nil {
-		defer func() { text = fmt.Sprintf(":%d %s", serverPort(*pk, l.left), text) }()
+		defer func() { text = fmt.Sprintf(":%d %s", l.port(*pk), text) }()
 	}
 	switch {
 	case w == timeline.DuplicateACK && n > 0: // what it says is worth more than its name

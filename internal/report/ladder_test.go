@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -160,6 +161,36 @@ func TestQuote(t *testing.T) {
 	} {
 		if got := quote(tc.in); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestLadderPorts catches connections side by side that the ladder does not tell apart: by the server's port where there are several, else by
+// the client's.
+func TestLadderPorts(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ports [2][2]int // of two connections: client's, server's
+		want  []string
+	}{
+		{"several listeners", [2][2]int{{4001, 8080}, {4002, 8081}}, []string{":8080 SYN", ":8081 SYN"}},
+		{"several clients", [2][2]int{{4001, 8080}, {4002, 8080}}, []string{":4001 SYN", ":4002 SYN"}},
+	} {
+		r := &result.Result{Prediction: &result.Prediction{}}
+		for i, p := range tt.ports {
+			at := result.Seconds(i) * 1e6
+			r.Prediction.Events = append(r.Prediction.Events, result.Event{Host: "client", What: "syn", Port: p[0]})
+			r.Packets = append(r.Packets, result.Packet{ID: 2*i + 1, From: "client", To: "server", What: "syn", Flags: "SYN", SrcPort: p[0], DstPort: p[1], SentAt: &at, ArrivedAt: &at, Fate: result.Delivered},
+				result.Packet{ID: 2*i + 2, From: "server", To: "client", What: "syn-ack", Flags: "SYN,ACK", SrcPort: p[1], DstPort: p[0], SentAt: &at, ArrivedAt: &at, Fate: result.Delivered})
+		}
+		var b strings.Builder
+		if err := Ladder(&b, r, Style{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tt.want {
+			if strings.Count(b.String(), want) != 2 { // its SYN and its SYN-ACK
+				t.Errorf("%s: got no %q at both packets of a connection in\n%s", tt.name, want, b.String())
+			}
 		}
 	}
 }
