@@ -99,6 +99,7 @@ func browserBroken(t *testing.T, ctx context.Context) {
 	r, worse := stored(t)["exp1-syn-loss"], stored(t)["exp1-syn-loss"]
 	hostile(worse)
 	pages := map[bool]string{false: html(t, Options{}, r), true: html(t, Options{}, worse)}
+	x := newTab(t, ctx)
 	for _, tt := range broken {
 		t.Run(tt.name, func(t *testing.T) {
 			good := pages[tt.hostile]
@@ -111,14 +112,14 @@ func browserBroken(t *testing.T, ctx context.Context) {
 			css, _, _ := strings.Cut(rest, "</style>")
 			js, _, _ := strings.Cut(text[strings.LastIndex(text, "<script>")+len("<script>"):], "</script>")
 			escape := strings.NewReplacer("'", "&#39;", "+", "&#43;")
-			for _, x := range [][2]string{{style, css}, {script, js}} {
-				text = strings.ReplaceAll(text, escape.Replace(hash(x[0])), escape.Replace(hash(x[1])))
+			for _, own := range [][2]string{{style, css}, {script, js}} {
+				text = strings.ReplaceAll(text, escape.Replace(hash(own[0])), escape.Replace(hash(own[1])))
 			}
 			file := filepath.Join(t.TempDir(), "page.html")
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			x := open(t, ctx, file, append([]step{size(1024), media("screen", "light")}, tt.before...)...)
+			x.show(t, file, append([]step{size(1024), media("screen", "light")}, tt.before...)...)
 			x.run(chromedp.Poll[chromedp.Void]("document.readyState === 'complete'"))
 			if found := strings.Join(tt.check(x, r), "\n"); !strings.Contains(found, tt.want) {
 				t.Errorf("got %q, want %q among it", found, tt.want)
