@@ -9,7 +9,6 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
-	"github.com/tcplab/tcplab/lab"
 )
 
 // asked is one request and its answer, as a result shows them.
@@ -216,7 +215,10 @@ func tenths(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Mi
 // handOfDelayedACK is a client and a server of a few lines each.
 func handOfDelayedACK(p Plan) []string {
 	const port = httpPort + 10 // the other one belongs to http.server
-	server := lab.ServerAddr.Addr()
+	server, family := p.byHand().server.Addr(), ""
+	if p.Options.IPv6() {
+		family = ", family=socket.AF_INET6"
+	}
 	once, always := "", ""
 	switch p.Options["quickack"] {
 	case "once":
@@ -238,8 +240,8 @@ func handOfDelayedACK(p Plan) []string {
 		write = fmt.Sprintf("s.send(bytes(%d))", 2*halfRequest)
 	}
 	return []string{
-		fmt.Sprintf(`ip netns exec server python3 -c 'import socket; c = socket.create_server(("%s", %d)).accept()[0]
-%swhile c.recv(%d, socket.MSG_WAITALL): c.send(bytes(%d))%s' &`, server, port, line(once), 2*halfRequest, 2*halfRequest, always),
+		fmt.Sprintf(`ip netns exec server python3 -c 'import socket; c = socket.create_server(("%s", %d)%s).accept()[0]
+%swhile c.recv(%d, socket.MSG_WAITALL): c.send(bytes(%d))%s' &`, server, port, family, line(once), 2*halfRequest, 2*halfRequest, always),
 		"sleep 1 # until it listens",
 		fmt.Sprintf(`ip netns exec client python3 -c 'import socket, time; s = socket.create_connection(("%s", %d))
 %sfor i in range(%d): time.sleep(%g); began = time.monotonic(); %s; s.recv(%d, socket.MSG_WAITALL); print("%%.1f ms" %% ((time.monotonic() - began) * 1000))'`,
