@@ -57,7 +57,7 @@ clean: ## remove what the targets made (not the captures in tcplab-runs)
 .PHONY: test
 test: ## install what is missing, then run everything: check, vagrant-validate, check-packages, vuln, lab-race, lab (root or sudo)
 	@scripts/deps.sh test
-	@$(MAKE) check
+	@$(MAKE) check UNIT_PKG='$(filter-out $(LAB_PKG),$(patsubst $(MODULE)%,.%,$(shell go list $(PKG))))'
 	@$(MAKE) vagrant-validate
 	@$(MAKE) check-packages
 	@scripts/vuln.sh --where-possible
@@ -67,8 +67,8 @@ test: ## install what is missing, then run everything: check, vagrant-validate, 
 .PHONY: check
 check: fmt vet staticcheck shellcheck mod cross unit ## all that needs no root; fuzz seeds run as unit tests
 
-# Packages without a test that wants root have had all of theirs in make unit.
-LAB_PKG ?= $(filter-out $(RACED),$(shell grep -rlE --include='*_test.go' '^//go:build.*\blab\b' . | xargs -n1 dirname | sort -u))
+# Packages without a test that wants root have all of theirs in make unit.
+LAB_PKG ?= $(if $(filter ./...,$(PKG)),$(filter-out $(RACED),$(shell grep -rlE --include='*_test.go' '^//go:build.*\blab\b' . | xargs -n1 dirname | sort -u)),$(PKG))
 # What boots machines is as quick under the race detector: make test runs that once.
 RACED   ?=
 
@@ -82,8 +82,9 @@ lab: root ## the tests of every package that has some which want root, in real n
 PURE      := experiments|internal/(archtest|analyse|docgen|doctest|explain|judge|oracle|peer|report|report/page|result|setting|spec|timeline)|sysctl
 RACE_PKG  ?= $(shell go list $(PKG) | grep -vE '/($(PURE))$$')
 
-# The negative controls of each experiment are the same code with other inputs: TestControls stands for them here, and make lab runs them all.
-RACE_SKIP := ^Test.+Controls$$
+# The negative controls of each experiment, and the program on a machine that fails it in one way after the other, are the same code with other inputs:
+# TestControls, TestRun, TestMany and TestSignals stand for them here, and make lab runs them all.
+RACE_SKIP := ^Test.+Controls$$|^Test(Kill|Rootless|Faults|FullDisk|Schedules|HostUntouched|KnobsSee|HandOver|TwoUsers|Retry)
 
 .PHONY: lab-race
 lab-race: root ## the tests of what runs at once under the race detector, as root
@@ -128,9 +129,10 @@ cross: ## build for every platform (the lab needs Linux; predict, analyse and re
 		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO_BUILD) -o "$$tmp/tcplab" ./cmd/tcplab; \
 	done
 
+UNIT_PKG ?= $(PKG)
 .PHONY: unit
 unit: ## unit tests (make lab-race runs them under the race detector, with those that need root)
-	go test -count=1 $(PKG)
+	go test -count=1 $(UNIT_PKG)
 
 .PHONY: vagrant-validate
 vagrant-validate: ## the Vagrantfile is valid; needs no provider and no box

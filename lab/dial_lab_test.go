@@ -69,3 +69,32 @@ func TestDial(t *testing.T) {
 		t.Errorf("got %v, want the context's end", err)
 	}
 }
+
+// TestDialMany catches a dialer that waits for ever, because the connection stood before it began to wait.
+func TestDialMany(t *testing.T) {
+	labtest.Need(t, labtest.Root)
+	t.Parallel()
+	l := build(t, Topology{Baseline: sysctl.Baseline})
+	ln, err := l.Server.NetListen(t.Context(), "tcp", ":7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	for i := range 300 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		c, err := l.Client.DialContext(ctx, "tcp", "server:7")
+		cancel()
+		if err != nil {
+			t.Fatalf("dial %d: %v", i+1, err)
+		}
+		c.Close()
+	}
+}

@@ -63,17 +63,21 @@ func await(ctx context.Context, f *os.File, started error) error {
 	if err != nil {
 		return err
 	}
-	asked, left := false, error(nil)
+	// The socket is asked before each wait: its becoming writable is told once, and that may have been before this one began.
+	left := error(nil)
 	err = raw.Write(func(fd uintptr) bool {
-		if !asked && started != nil {
-			asked = true
-			return false // until the poller says that it can be written to
-		}
 		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		if err != nil {
+		switch {
+		case err != nil:
 			left = os.NewSyscallError("getsockopt", err)
-		} else if errno != 0 {
+		case errno != 0:
 			left = os.NewSyscallError("connect", unix.Errno(errno))
+		default:
+			_, err := unix.Getpeername(int(fd))
+			if errors.Is(err, unix.ENOTCONN) {
+				return false // until the poller says that it can be written to
+			}
+			left = os.NewSyscallError("getpeername", err)
 		}
 		return true
 	})
