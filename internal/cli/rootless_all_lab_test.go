@@ -24,6 +24,7 @@ func TestRootless(t *testing.T) {
 	for _, x := range experiments.All() {
 		catalogue = append(catalogue, x.Name)
 	}
+	const attempts = 3
 	for variant, names := range map[string][]string{"nft": catalogue, "legacy": {"exp0-handshake", "exp2-capture-point"}} {
 		t.Run(variant, func(t *testing.T) {
 			before := lookAtMachine(t)
