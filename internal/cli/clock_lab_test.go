@@ -21,7 +21,6 @@ import (
 // step that is taken for the kernel's doing, or is not noticed. The row without a step is the control: it passes.
 func TestClockStepped(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
-	t.Parallel()
 	program := filepath.Join(t.TempDir(), "clockguest")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "./testdata/clockguest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
