@@ -58,7 +58,7 @@ func TestDeadPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // this pause and the next are the experiment: when the client asks decides when each timer fires
 	asked := time.Since(began)
 	if answer, err := c.Ask("hello"); err != nil || answer != "hello" {
 		t.Fatalf("got %q, %v, want an echo", answer, err)
