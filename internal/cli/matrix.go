@@ -164,7 +164,7 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 		m.jobs = append(m.jobs, job{x: x, plan: plans[i], n: i + 1})
 	}
 	if slices.ContainsFunc(cols, func(c column) bool { return c.host }) {
-		if done, err := a.again(); done {
+		if done, err := a.again(false); done {
 			return err
 		}
 	}
