@@ -206,7 +206,7 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 		}
 		j.time(&c, p.want.Bound, p.got.At, &e)
 		if before != nil {
-			j.gap(&c, p.want.Bound, p.got.At-before.got.At, before)
+			j.gap(&c, p.want, p.got.At-before.got.At, before)
 		}
 		j.same(&c, p)
 	}
@@ -283,19 +283,12 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 }
 
 // excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
-// due: processors stood still until then without a break, or an event before was late, and took this one and the rounding of the wheel with
-// it. A short stall does not excuse a long delay.
+// due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A
+// short stall does not excuse a long delay.
 func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
-	behind := time.Duration(0) // what another event was late by, that this one may answer: it was judged for that itself
-	for _, slip := range j.slips {
-		if slip > Allowance(j.Jiffy) {
-			behind = max(behind, slip)
-		}
-	}
 	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
-		behind = max(behind, slip+b.GapLatest/wheelShare)
+		due += slip + b.GapLatest/wheelShare
 	}
-	due += behind
 	until := due + Allowance(j.Jiffy)
 	stalls := slices.Clone(j.Stalls)
 	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
@@ -360,7 +353,8 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 
 // gap judges the time since the packet before. It may be short by what that packet was late, which is as much as Allowance: the next
 // timer is rounded up to a bucket that does not move with a packet's lateness.
-func (j *judgement) gap(c *result.Check, b timeline.Bound, gap time.Duration, before *pair) {
+func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration, before *pair) {
+	b := want.Bound
 	if b.GapLatest == 0 || before.want == nil {
 		return
 	}
@@ -375,6 +369,8 @@ func (j *judgement) gap(c *result.Check, b timeline.Bound, gap time.Duration, be
 	switch {
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
+	case gap > hi && gap-hi <= programLag && b.Tick == 0 && byProgram(string(want.What)): // as for its time
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too long", short(gap-hi))
 	}
@@ -417,7 +413,7 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 			death.Code = explain.DiedLate
 		}
 		if before != nil {
-			j.gap(&death, want.Bound, got.At-before.got.At, before)
+			j.gap(&death, want, got.At-before.got.At, before)
 		}
 		j.settle(&death) // its time counts from the first packet that was captured
 	}

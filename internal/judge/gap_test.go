@@ -1,0 +1,43 @@
+package judge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// TestGapOfProgram catches a program that is told late on a busy machine and is held against the kernel, and a wrong gap that is forgiven: of a packet,
+// which no program sends, or one that is too long for any busy machine.
+func TestGapOfProgram(t *testing.T) {
+	const ms = time.Millisecond
+	bound := func(at, gap time.Duration) timeline.Bound {
+		return timeline.Bound{At: at, Earliest: at, Latest: at + 500*ms, GapEarliest: gap, GapLatest: gap + 10*ms}
+	}
+	for _, tt := range []struct {
+		name string
+		what timeline.What
+		late time.Duration
+		want result.Verdict
+	}{{"in time", timeline.SocketError, 10 * ms, result.Pass}, {"the program is late", timeline.SocketError, 30 * ms, result.Inconclusive},
+		{"later than programs are", timeline.SocketError, 200 * ms, result.Fail}, {"a packet", timeline.WindowProbe, 30 * ms, result.Fail}} {
+		probe := timeline.Event{Host: "client", What: timeline.WindowProbe, N: 1, Port: 1, Chain: "probe", Bound: bound(time.Second, 0)}
+		end := timeline.Event{Host: "client", What: tt.what, N: 2, Port: 1, Chain: "probe", Bound: bound(2*time.Second, time.Second)}
+		syn := timeline.Event{Host: "client", What: timeline.SYN, Port: 1}
+		seen := func(e timeline.Event, at time.Duration) timeline.Event {
+			e.Bound, e.Chain = timeline.Bound{At: at}, ""
+			return e
+		}
+		in := Input{Want: timeline.Timeline{Events: []timeline.Event{syn, probe, end}}, Jiffy: 4 * ms, Ended: time.Minute,
+			Got: timeline.Timeline{Events: []timeline.Event{seen(syn, 0), seen(probe, 1100*ms), seen(end, 2100*ms+tt.late)}}}
+		_, _, checks, _ := Schedule(in)
+		got := result.Pass
+		for _, c := range checks {
+			got = result.Worse(got, c.Verdict)
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %s, want %s: %+v", tt.name, got, tt.want, checks)
+		}
+	}
+}
