@@ -11,6 +11,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/sysctl"
@@ -144,6 +145,7 @@ func TestRivals(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				e.Memory = oracle.NewMemory(nil) // as in a run: a rival of one connection among many leaves the others as they are
 				truth, err := x.Predict(e)
 				if err != nil {
 					t.Fatal(err)

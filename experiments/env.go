@@ -127,8 +127,14 @@ func (e Env) Ask(m oracle.Mechanism) (timeline.Timeline, error) {
 }
 
 // AskBlackHole asks with the alternatives of a capture that cannot tell the first timeout from a tail loss probe.
-func (e Env) AskBlackHole(b oracle.BlackHole) (timeline.Timeline, error) {
-	t, err := e.Ask(b)
+func (e Env) AskBlackHole(b oracle.BlackHole) (timeline.Timeline, error) { return e.Ask(inWords{b}) }
+
+// inWords is a BlackHole with these alternatives.
+type inWords struct{ oracle.BlackHole }
+
+// Predict adds them.
+func (b inWords) Predict(f kernel.Facts, start *oracle.Start) (timeline.Timeline, error) {
+	t, err := b.BlackHole.Predict(f, start)
 	if err == nil && !b.NoSACK && b.EarlyRetrans < 3 {
 		t.Alternatives = slices.Concat(t.Alternatives, likeProbe(t))
 	}

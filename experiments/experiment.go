@@ -93,7 +93,7 @@ type Setup struct {
 	Listen []lab.ListenOptions
 	// Faults are the rules that are in place from the start. Run may make more.
 	Faults []Fault
-	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs. Where the experiment has the parameter, register sets it.
+	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs.
 	RTT time.Duration
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them, or neighbour discovery.
 	NoNeighbours bool
@@ -104,6 +104,9 @@ type Setup struct {
 	// LookAt is the client's port of the connection that inet_diag is asked about, where several clients come from ports of their own: packets
 	// are then told apart by that port. 0: there is one client, or each has a server's port of its own.
 	LookAt uint16
+	// Apart says that several clients do different things side by side, each with a server's port of its own: not only packets are told apart
+	// by it, but the calls of each, and what each program sees.
+	Apart bool
 	// Router puts a third namespace between the hosts, which forwards between two networks.
 	Router bool
 	// LinkDown is the host whose end of the link is taken down, and with it its capture. Empty: none. LinkFalls is one whose end Run takes down.
@@ -120,7 +123,7 @@ type Call struct {
 	At   time.Duration // from the first call on; whole jiffies make a prediction exact (Env.Whole)
 	Host string        // "server"; empty: the client
 	// Port marks a connect(2) of one of several clients side by side, by the server's port or its own (Setup.LookAt): it is found by that, and not by its place in
-	// the list, and the first of them is listed too. 0: it is not one.
+	// the list, and the first of them is listed too. With Setup.Apart all calls have one, and are found by their place among those with the same. 0: it is not one.
 	Port uint16
 }
 
@@ -143,6 +146,8 @@ type Experiment struct {
 	// Predict computes what the kernel will do: over every phase of jiffies where Env.Start is nil, and else exactly for it. It must
 	// be pure.
 	Predict func(Env) (timeline.Timeline, error)
+	// Cases are the rows of a table that answers the experiment's question, from the prediction alone. Nil: there is none. It must be pure.
+	Cases func(Env) ([]result.Case, error)
 	// Run does it. An error means that the experiment could not be carried out; a call that fails is an observation, not an error.
 	Run func(context.Context, *lab.Lab, Env) error
 	// States are the TCP states that each host's socket must pass through, in order, as inet_diag names them. One in parentheses may
@@ -157,6 +162,8 @@ type Experiment struct {
 	// ByHand are the commands of a person that do what Run does, in the directory of the captures. Nil: curl, or a line of Python that
 	// connects.
 	ByHand func(Plan) []string
+	// HandServer is the server for them, a command on the server's host. Nil: one for the first listener alone, by what it does.
+	HandServer func(Plan) string
 }
 
 // Source is an experiment's file.
@@ -382,7 +389,6 @@ var catalogue []*Experiment
 // register adds an experiment to the catalogue, from the init function of its file.
 func register(x *Experiment) {
 	x.overBoth()
-	x.overLink()
 	catalogue = append(catalogue, x)
 	slices.SortFunc(catalogue, func(a, b *Experiment) int {
 		return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.Name, b.Name))

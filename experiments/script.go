@@ -45,8 +45,14 @@ func (x *Experiment) Script(p Plan) []string {
 			s = append(s, in(f.Host, cmd))
 		}
 	}
+	var server string
+	if x.HandServer != nil {
+		server = x.HandServer(p)
+	} else {
+		server = x.serverCommand(hand, setup.Listen[0])
+	}
 	s = append(s,
-		in("server", fmt.Sprintf("%s &", x.serverCommand(hand, setup.Listen[0]))),
+		in("server", server+" &"),
 		in("client", "tcpdump -i "+lab.Iface+" -w client.pcap tcp &"),
 		in("server", "tcpdump -i "+lab.Iface+" -w server.pcap tcp &"),
 		"sleep 1 # until both captures listen",

@@ -47,6 +47,23 @@ func TestKeepaliveScriptWorks(t *testing.T) {
 	}
 }
 
+// TestTimeoutsScriptWorks is the same for exp11, over IPv6: who is told says so, and who is not is still there.
+func TestTimeoutsScriptWorks(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("bash"), labtest.Command("ip"), labtest.Command("ethtool"),
+		labtest.Command("tcpdump"), labtest.Command("ss"), labtest.Command("python3"))
+	t.Parallel()
+	out, _ := typed(t, "exp11-timeouts", "nothing fails", map[string]string{"ipv6": "yes", "cases": "4,6,11,12", "user-timeout": "1000"})
+	for _, want := range []string{`port 8106 is told after [34]\.\d s: Connection timed out`,
+		`port 8112 is told after 1\.\d s: Connection timed out`, `ESTAB.*:8104\b`, `ESTAB.*:8111\b.*persist`} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("got\n%s\nwant %q in it", out, want)
+		}
+	}
+	if strings.Contains(out, "port 8104 is told") || strings.Contains(out, "port 8111 is told") {
+		t.Errorf("got\n%s\nwant nobody told of an idle connection, nor of one with a closed window", out)
+	}
+}
+
 // typed types the script of an experiment's fast profile into a shell, in a mount and network namespace of its own: its named namespaces
 // are not the machine's. The line that begins with, or contains, fails must end with an error, and all others without.
 func typed(t *testing.T, name, fails string, flags map[string]string) (output string, took time.Duration) {

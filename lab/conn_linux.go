@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -43,7 +42,7 @@ func (h *Host) Start(ctx context.Context) (*Client, error) {
 	c := &Client{host: h, events: make(chan Event, 64), done: make(chan struct{})}
 	c.cmd = exec.Command("/proc/self/exe")
 	c.cmd.Args = []string{agent.Name}
-	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single", "GORACE=" + os.Getenv("GORACE")}
+	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single"}
 	if h.virtual {
 		c.cmd.Env = append(c.cmd.Env, agent.VirtualTime+"=1", "GOGC=off")
 	}
@@ -76,6 +75,7 @@ func (c *Client) read(stdout io.Reader) {
 	defer close(c.events)
 	in := bufio.NewScanner(stdout)
 	in.Buffer(nil, 1<<20)
+	var local, remote netip.AddrPort // of the newest connection
 	for in.Scan() {
 		var e Event
 		if err := json.Unmarshal(in.Bytes(), &e); err != nil {
@@ -84,7 +84,9 @@ func (c *Client) read(stdout io.Reader) {
 		}
 		if e.Event == Connecting {
 			c.opened.Store(int64(e.Before))
+			local, remote = e.Local, e.Remote
 		}
+		e.Local, e.Remote = local, remote // of several clients, which one tells
 		c.host.observe(c.host.Name, e)
 		c.events <- e
 	}

@@ -22,6 +22,8 @@ type Rule struct {
 	From netip.Addr
 	// FromPort and ToPort are the ports it matches. Zero: any.
 	FromPort, ToPort uint16
+	// LastPort makes ToPort the first of a range that ends with it. Zero: ToPort alone.
+	LastPort uint16
 	// Mask and Flags: of the flags in Mask, exactly those in Flags are set. Zero: any flags.
 	Mask, Flags pcapout.Flags
 	// MinLength is the least length in bytes of an IP packet that it matches, as IPv4 has it: the same packet of IPv6 is 20 bytes longer, and the
@@ -134,6 +136,11 @@ func DropAllFrom(host netip.Addr) Rule {
 	return Rule{Chain: "INPUT", All: true, From: host, Text: "everything from " + host.String()}
 }
 
+// DropTo drops every TCP segment to the ports from first to last, where it arrives.
+func DropTo(first, last uint16) Rule {
+	return Rule{Chain: "INPUT", ToPort: first, LastPort: last, Text: fmt.Sprintf("TCP to :%d to :%d", first, last)}
+}
+
 // DropData drops chosen data segments to port, once each, where they arrive: the k-th of those with DataLength bytes or more, from 1.
 // Repeats count like others. Without any k it drops all.
 func DropData(port uint16, k ...int) Rule {
@@ -242,7 +249,9 @@ func (r Rule) match() []string {
 	if r.FromPort != 0 {
 		spec = append(spec, "--sport", number(r.FromPort))
 	}
-	if r.ToPort != 0 {
+	if r.LastPort != 0 {
+		spec = append(spec, "--dport", number(r.ToPort)+":"+number(r.LastPort))
+	} else if r.ToPort != 0 {
 		spec = append(spec, "--dport", number(r.ToPort))
 	}
 	if r.Mask != 0 {
@@ -292,10 +301,21 @@ func (r Rule) check() error {
 	if k := r.nth(); len(k) > 0 && (k[0] < 1 || k[len(k)-1] >= every) {
 		return fmt.Errorf("rule for packets %v: want numbers from 1 to %d", r.Nth, every-1)
 	}
+	if r.LastPort != 0 && (r.ToPort == 0 || r.LastPort < r.ToPort) {
+		return fmt.Errorf("rule for ports %d to %d: want a first port, and the last not before it", r.ToPort, r.LastPort)
+	}
 	if r.All && (r.FromPort != 0 || r.ToPort != 0 || r.Mask != 0 || r.Payload != AnyPayload) {
 		return fmt.Errorf("rule for every protocol: got ports, flags or a payload, which only TCP has")
 	}
 	return nil
+}
+
+// takes reports whether the rule matches a segment to this port.
+func (r Rule) takes(port uint16) bool {
+	if r.LastPort != 0 {
+		return r.ToPort <= port && port <= r.LastPort
+	}
+	return r.ToPort == 0 || r.ToPort == port
 }
 
 // Matches reports whether a segment that passes the rule's chain is one of those it counts. Without Nth those are the ones it drops;
@@ -308,7 +328,7 @@ func (r Rule) Matches(s pcapout.Segment) bool {
 	if r.Payload == WithData && s.Length == 0 || r.Payload == WithoutData && s.Length > 0 {
 		return false
 	}
-	return (r.FromPort == 0 || r.FromPort == s.Src.Port()) && (r.ToPort == 0 || r.ToPort == s.Dst.Port()) && s.Flags&r.Mask == r.Flags
+	return (r.FromPort == 0 || r.FromPort == s.Src.Port()) && r.takes(s.Dst.Port()) && s.Flags&r.Mask == r.Flags
 }
 
 // Verb is what the rule does, as a word: "drops" or "rejects".

@@ -21,6 +21,7 @@ func TestSpecs(t *testing.T) {
 		{"SYN-ACK", DropSYNACK(80), []string{"-p tcp --sport 80 --tcp-flags FIN,SYN,RST,ACK SYN,ACK -j DROP"}},
 		{"ACK", DropACK(80), []string{"-p tcp --dport 80 --tcp-flags ACK ACK -j DROP"}},
 		{"everything of a host", DropAllFrom(netip.MustParseAddr("10.0.0.7")), []string{"-s 10.0.0.7 -j DROP"}},
+		{"a range of ports", DropTo(80, 89), []string{"-p tcp --dport 80:89 -j DROP"}},
 		{"all data", DropData(80), []string{"-p tcp --dport 80 -m length --length 100:65535 -j DROP"}},
 		{"what carries no data", DropBare(80), []string{"-p tcp --dport 80 --tcp-flags SYN,ACK ACK -m length --length 0:99 -j DROP"}},
 		{"no flags", Rule{Mask: pcapout.SYN}, []string{"-p tcp --tcp-flags SYN NONE -j DROP"}},
@@ -46,7 +47,8 @@ func TestSpecs(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []Rule{{Nth: []int{0}}, {Nth: []int{3, -1}}, {Nth: []int{every}}, {All: true, ToPort: 1}, {All: true, Mask: pcapout.SYN}} {
+	for _, bad := range []Rule{{Nth: []int{0}}, {Nth: []int{3, -1}}, {Nth: []int{every}}, {All: true, ToPort: 1}, {All: true, Mask: pcapout.SYN}, {LastPort: 9},
+		{ToPort: 9, LastPort: 8}} {
 		if bad.check() == nil {
 			t.Errorf("check %+v: got no error, want one", bad)
 		}
@@ -99,6 +101,8 @@ func TestMatcher(t *testing.T) {
 		{"SYN-ACK", DropSYNACK(80), []int{1}},
 		{"ACK", DropACK(80), []int{2, 3, 4, 5, 6, 8}},
 		{"everything of the server", DropAllFrom(server.Addr()), []int{1, 7}},
+		{"a range of ports", DropTo(70, 80), []int{0, 2, 3, 4, 5, 6, 8}},
+		{"another range", DropTo(81, 89), nil},
 		{"all data", DropData(80), []int{3, 5, 6, 8}},
 		{"what carries no data, but for the SYN", DropBare(80), []int{2, 4}},
 		{"second and fourth data", DropData(80, 4, 2), []int{5, 8}},

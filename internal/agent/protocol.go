@@ -112,9 +112,10 @@ type Event struct {
 	After  time.Duration `json:"after,omitempty"`
 	// Asked is Request.At, in the event of the call that was to be made at that time. Zero: it was to be made at once, or it follows from
 	// an earlier one, as the write after a connection without a cookie does.
-	Asked  time.Duration  `json:"asked,omitempty"`
+	Asked time.Duration `json:"asked,omitempty"`
+	// Local and Remote are the ends of the connection: in Connecting and in a server's events; package lab adds them to what follows.
 	Local  netip.AddrPort `json:"local,omitzero"`
-	Remote netip.AddrPort `json:"remote,omitzero"` // in Connecting, and in a server's events
+	Remote netip.AddrPort `json:"remote,omitzero"`
 	Call   string         `json:"call,omitempty"`  // "connect", "sendto", "write", "read", "shutdown", "close"
 	Errno  string         `json:"errno,omitempty"` // "ETIMEDOUT"
 	Text   string         `json:"text,omitempty"`  // the error in words

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
@@ -215,36 +216,20 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	}
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off"}
-	ipv6 := false
 	for _, j := range jobs {
+		if j.plan.Options.IPv6() {
+			return vm.Options{}, usage(explain.IPv6, errors.New("--ipv6 with --kernel: a machine has no ip6tables yet: leave one of the two away"))
+		}
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan})
-		ipv6 = ipv6 || j.x.Setup(j.plan.Options).IPv6
 	}
 	q.Foreseen = foresee(facts, jobs)
-	if !q.NoEvidence {
-		q.Types = typesOf(k)
-	}
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err
 	}
-	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime}
+	o := vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}
 	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
 	return o, nil
-}
-
-// typesOf is what the guest needs of its kernel's BTF. Nil where it cannot be had: the guest looks for itself, and says what is wrong.
-func typesOf(k vm.Kernel) []byte {
-	f, err := k.Open()
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	types, err := runner.KernelTypes(f)
-	if err != nil {
-		return nil
-	}
-	return types
 }
 
 // Deadlines of a guest that is in order are never met, on a machine ten times as slow as ours and as busy. One that hangs is met by the

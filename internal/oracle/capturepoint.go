@@ -1,10 +1,7 @@
 package oracle
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -162,9 +159,6 @@ func tally(tl timeline.Timeline, family timeline.What) Count {
 // CapturePoints are opens side by side, each to a port of its own and broken at a place of its own.
 type CapturePoints []CapturePoint
 
-// mostWays bounds the ways in which many opens can go together.
-const mostWays = 1000
-
 // Predict returns what all of them send, and the ends of all connect(2) as events; of a single one, its end is the outcome. The order of
 // timers and repeated SYNs in one tick is open for each of them, so the alternatives are all ways in which they can go together. What only
 // inet_diag can show, of one connection, is left out.
@@ -198,23 +192,11 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 			ways[i] = append(ways[i], tl.Alternatives...)
 		}
 	}
-	var all []timeline.Timeline
-	pick := make([]int, len(c))
-	var choose func(i int)
-	choose = func(i int) {
-		if i == len(c) {
-			all = append(all, together(c, ways, pick))
-			return
-		}
-		for k := 0; k < len(ways[i]) && len(all) < mostWays; k++ {
-			pick[i] = k
-			choose(i + 1)
-		}
+	ports := make([]uint16, len(c))
+	for i, one := range c {
+		ports[i] = one.Port
 	}
-	choose(0)
-	out := all[0]
-	out.Alternatives = all[1:]
-	return out, nil
+	return combine(ports, ways, false), nil
 }
 
 // later predicts an open that begins at its Offset.
@@ -290,49 +272,4 @@ func wider(a, b timeline.Bound) timeline.Bound {
 		a.Tick, a.TickLast = min(a.Tick, b.Tick), max(a.Tick, a.TickLast, b.Tick, b.TickLast)
 	}
 	return a
-}
-
-// together joins one way of each open.
-func together(points []CapturePoint, ways [][]timeline.Timeline, pick []int) timeline.Timeline {
-	var out timeline.Timeline
-	// There may be a thousand ways, and an event is large: it is the places of events that are put in order.
-	type place struct {
-		event *timeline.Event
-		point int
-	}
-	var order []place
-	for i, k := range pick {
-		tl := &ways[i][k]
-		for j := range tl.Events {
-			order = append(order, place{&tl.Events[j], i})
-		}
-		switch {
-		case len(pick) == 1:
-			out.Outcome = tl.Outcome
-		case tl.Outcome != nil:
-			order = append(order, place{tl.Outcome, i})
-		}
-		if tl.Why != "" && out.Why == "" {
-			out.Why = tl.Why
-		}
-	}
-	order = slices.DeleteFunc(order, func(p place) bool { return p.event.What == timeline.RequestGone })
-	if len(order) == 0 {
-		return out
-	}
-	slices.SortStableFunc(order, func(a, b place) int { return cmp.Compare(a.event.At, b.event.At) })
-	out.Events = make([]timeline.Event, len(order))
-	for n, p := range order {
-		e := &out.Events[n]
-		*e = *p.event
-		if len(pick) > 1 {
-			e.Chain = strings.TrimSpace(e.Chain + " :" + strconv.Itoa(int(points[p.point].Port)))
-		}
-		if e.What.OnWire() {
-			e.Port = points[p.point].Port
-		} else {
-			e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
-		}
-	}
-	return out
 }

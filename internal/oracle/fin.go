@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -134,11 +135,11 @@ func (e ClosingEnd) limit(c Closing) int {
 	if c.Shutdown && e.Host == c.Client.Host {
 		return e.Retries2
 	}
-	if e.OrphanRetries == 0 {
-		return orphanDefault
-	}
-	return e.OrphanRetries
+	return e.Orphan()
 }
+
+// Orphan is tcp_orphan_retries as the kernel takes it: 0 has a meaning of its own.
+func (e ClosingEnd) Orphan() int { return cmp.Or(e.OrphanRetries, orphanDefault) }
 
 // hole is the end as what writes into a black hole: a FIN is repeated as a segment of data is.
 func (e ClosingEnd) hole(c Closing, retries int) BlackHole {

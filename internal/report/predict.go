@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -20,7 +21,12 @@ func PredictionText(w io.Writer, pr result.Prediction, s Style) error {
 	k := result.Kernel{Version: pr.Kernel, HZ: pr.HZ}
 	p.para(p.paint(bold, p.text(pr.Experiment))+"  ", plain, kernelName(k)+" · profile "+pr.Profile)
 	p.predictedSettings(pr)
-	p.section(func() { p.predictedEvents(pr) })
+	if len(pr.Cases) > 0 { // the answer; hundreds of packets behind it would hide it
+		p.section(func() { p.caseTable(pr.Cases) })
+		p.section(func() { p.para("  ", dim, fmt.Sprintf("every packet of it, %d events: see --json", len(pr.Events))) })
+	} else {
+		p.section(func() { p.predictedEvents(pr) })
+	}
 	p.section(func() { p.noteList(pr.Notes) })
 	return p.flush(w)
 }
@@ -67,6 +73,19 @@ func named(pr result.Prediction, short string) bool {
 		return true
 	}
 	return slices.ContainsFunc(pr.Notes, func(n result.Note) bool { return strings.Contains(n.Text, short) })
+}
+
+// caseTable answers the experiment's question, a row for each case.
+func (p *pen) caseTable(cases []result.Case) {
+	var rows [][]cell
+	for _, c := range cases {
+		at, open := "never", ""
+		if !c.Never {
+			at, open = seconds(c.At.Duration()), window(c.Earliest.Duration(), c.Latest.Duration())
+		}
+		rows = append(rows, []cell{{text: strconv.Itoa(c.N)}, {text: c.Name}, {text: c.Rule}, {text: c.From}, {text: at}, {text: open}, {text: c.Told}})
+	}
+	p.table([]column{{title: "#", right: true}, {title: "when the peer dies"}, {title: "what decides"}, {title: "time since"}, {title: "nominal", right: true}, {title: "window", right: true}, {title: "the program is told"}}, rows)
 }
 
 // leastFormula is the width under which a formula gets lines of its own instead of a column.

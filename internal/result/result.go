@@ -225,6 +225,7 @@ type Prediction struct {
 	Sysctls    map[string]string `json:"sysctls"` // "client.net.ipv4.tcp_syn_retries": "2"
 	Events     []Event           `json:"events"`
 	Outcome    *Event            `json:"outcome,omitempty"`
+	Cases      []Case            `json:"cases,omitempty"` // the table that answers the experiment's question, where it has one
 	Notes      []Note            `json:"notes,omitempty"`
 }
 

@@ -80,14 +80,13 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 		a.took(host, made)
 	}
 	a.planned += len(planned)
-	for i, c := range planned {
+	for k, c := range planned {
+		i := k
 		if host == "client" {
 			i++ // behind the first, which is not planned but done
 		}
 		if c.Port != 0 {
-			i = slices.IndexFunc(made, func(e lab.Event) bool {
-				return e.Event == lab.Connecting && (e.Remote.Port() == c.Port || e.Local.Port() == c.Port)
-			})
+			i = callTo(made, c.Port, len(slices.DeleteFunc(slices.Clone(planned[:k]), func(p experiments.Call) bool { return p.Port != c.Port })))
 		}
 		if i < 0 || i >= len(made) {
 			a.called = false
@@ -103,6 +102,20 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 			a.env = a.env.Moved(c.Name, moved)
 		}
 	}
+}
+
+// callTo is the index of the n-th call, from 0, of the client that has this port at either end; -1: there is none.
+func callTo(made []lab.Event, port uint16, n int) int {
+	for i, e := range made {
+		if e.Remote.Port() != port && e.Local.Port() != port {
+			continue
+		}
+		if n == 0 {
+			return i
+		}
+		n--
+	}
+	return -1
 }
 
 func laterOrSooner(d time.Duration) string {

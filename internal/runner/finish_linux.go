@@ -192,7 +192,7 @@ func (r *run) otherChecks(v *view, o *observer) []result.Check {
 		r.res.Link.Frames, r.res.Link.Lost, r.res.Link.Worst = r.link.Frames, r.link.Lost, result.Seconds(r.link.Worst)
 		out = append(out, judge.Link(*r.res.Link, r.res.Packets, r.Virtual))
 	}
-	return append(out, judge.Arrivals(r.res.Packets, r.lostPackets(), r.setup.OneSided), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
+	return append(out, judge.Arrivals(v.watched(r), r.lostPackets(), r.setup.OneSided), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
 }
 
 func (r *run) lostPackets() int {

@@ -459,6 +459,9 @@ func (o *observer) seen(origin time.Duration) []timeline.Event {
 	var out []timeline.Event
 	for _, e := range o.events {
 		if t := clientEvent(e, origin); t != nil && wanted[t.What.Family()] {
+			if o.r.setup.Apart {
+				t.Port = e.Remote.Port()
+			}
 			out = append(out, *t)
 		}
 	}

@@ -43,9 +43,6 @@ type Options struct {
 	Virtual bool
 	// Earlier are the attempts before this one, which decided nothing. Nil: this is the first.
 	Earlier []result.Attempt
-	// KernelTypes are what KernelTypes made of the BTF of the kernel that the run is on. Nil: the kernel's own BTF is read, which a guest takes
-	// a second for.
-	KernelTypes []byte
 	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
 	NoEvidence bool
 	// Chinese gives the Chinese form of a sentence, for a second comment on each packet of the capture files; ok is false where it has none.
@@ -131,6 +128,10 @@ func prediction(x *experiments.Experiment, plan experiments.Plan, e experiments.
 	}
 	for _, ev := range t.Events {
 		p.Events = append(p.Events, fromTimeline(ev))
+	}
+	if x.Cases != nil {
+		e.Start = nil
+		p.Cases, _ = x.Cases(e) // it asks the same as the prediction, which is here
 	}
 	if t.Outcome != nil {
 		o := fromTimeline(*t.Outcome)

@@ -301,13 +301,54 @@ func (v *view) port(p result.Packet) uint16 {
 
 // judgeInput puts what was predicted beside what was seen.
 func (v *view) judgeInput(r *run) judge.Input {
-	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended, Disorder: disorder(r.obs.events)}
+	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended}
+	if r.setup.Apart {
+		over := unwatched(in.Got.Events, in.Want.Events)
+		in.Got.Events = slices.DeleteFunc(in.Got.Events, func(e timeline.Event) bool {
+			at, ok := over[e.Port]
+			return ok && e.What.OnWire() && e.At > at
+		})
+	} else { // of several, each does one thing after the other, and what was planned for one is not said of another
+		in.Disorder = disorder(r.obs.events)
+	}
 	if r.start != nil {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
 	}
 	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.setup.RTT, r.facts.Jiffy())...)
 	return in
+}
+
+// unwatched says, of connections side by side, from when on nobody watches one any more, by its port. A connection that lives on is predicted
+// until its program has waited long enough, and goes on as long as the run does, for the sake of others or of a busy machine.
+func unwatched(got, want []timeline.Event) map[uint16]time.Duration {
+	over := map[uint16]time.Duration{}
+	for _, e := range got {
+		if e.What == timeline.Quiet {
+			over[e.Port] = e.At
+		}
+	}
+	quiet := map[uint16]bool{}
+	for _, e := range want { // in order
+		if quiet[e.Port] {
+			delete(over, e.Port) // more is predicted of it
+		}
+		quiet[e.Port] = quiet[e.Port] || e.What == timeline.Quiet
+	}
+	return over
+}
+
+// watched are the packets without those of connections side by side that nobody watches any more: the captures end one after the other, and what such a
+// connection sends then is in one of them.
+func (v *view) watched(r *run) []result.Packet {
+	if !r.setup.Apart {
+		return r.res.Packets
+	}
+	over := unwatched(v.offWire, r.want.Events)
+	return slices.DeleteFunc(slices.Clone(r.res.Packets), func(p result.Packet) bool {
+		at, ok := over[v.port(p)]
+		return ok && p.At() > at
+	})
 }
 
 // stalls are what the processors' watchers saw, and the client's process of itself, as offsets from the first packet.

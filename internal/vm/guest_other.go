@@ -10,6 +10,3 @@ func Guest(func([]byte, func(Message) error) error) { panic("vm: not in a guest"
 
 // AtSecond is for a guest.
 func AtSecond() error { panic("vm: not in a guest") }
-
-// Collect does nothing.
-func Collect() {}

@@ -30,12 +30,11 @@ type about struct {
 	Modules []string `json:"modules"`
 	Wanted  []string `json:"wanted"`            // what was looked for; another program may want more
 	Matches []string `json:"matches,omitempty"` // what was looked for besides, for rules that look into a packet
-	IPv6    []string `json:"ipv6,omitempty"`    // and for labs of IPv6
 }
 
 // whole reports whether the kernel was unpacked with all that a lab needs now.
 func (a about) whole() bool {
-	return slices.Equal(a.Wanted, wanted) && slices.Equal(a.Matches, matchers) && slices.Equal(a.IPv6, ofIPv6)
+	return slices.Equal(a.Wanted, wanted) && slices.Equal(a.Matches, matchers)
 }
 
 const (
@@ -96,33 +95,11 @@ func Find(name string) (Kernel, error) {
 			return k, nil
 		}
 	}
-	if release := outdated(name); release != "" {
-		return Kernel{}, missing("kernel %s in the cache was put there by an older tcplab, without modules that a lab needs now; `tcplab kernels fetch %s` gets it anew", release, name)
-	}
 	var have []string
 	for _, k := range ks {
 		have = append(have, k.Release)
 	}
 	return Kernel{}, missing("no kernel %s in the cache or in /boot (there: %s); `tcplab kernels fetch %s` gets Debian's", name, cmp.Or(strings.Join(have, ", "), "none"), name)
-}
-
-// outdated is the newest release of a version that lies in the cache without modules that are wanted now. Empty: there is none.
-func outdated(name string) (release string) {
-	cache, err := Cache()
-	if err != nil {
-		return ""
-	}
-	entries, err := os.ReadDir(cache)
-	if err != nil {
-		return ""
-	}
-	for _, e := range entries {
-		a, err := readAbout(filepath.Join(cache, e.Name()))
-		if err == nil && !a.whole() && matches(e.Name(), name) && (release == "" || compareReleases(release, e.Name()) < 0) {
-			release = e.Name()
-		}
-	}
-	return release
 }
 
 // matches reports whether a release is of the version that was named: 6.1 is 6.1.0-56-cloud-amd64 and not 6.12.
@@ -209,21 +186,12 @@ func (k Kernel) unpacked() (Kernel, error) {
 	if release == "" {
 		release = k.Release
 	}
-	modules, err := loadModules(modulesOf(k.From, release), slices.Concat(wanted, matchers, ofIPv6))
+	modules, err := loadModules(modulesOf(k.From, release), slices.Concat(wanted, matchers))
 	if err != nil {
 		return k, missing("%s: %w", k.From, err)
 	}
 	k.Release = release
 	return k.store(cache, vmlinux, modules, hex.EncodeToString(sum[:]))
-}
-
-// Open opens the kernel's vmlinux, for what can be read out of it. It is unpacked where that was not done before.
-func (k Kernel) Open() (*os.File, error) {
-	k, err := k.unpacked()
-	if err != nil {
-		return nil, err
-	}
-	return os.Open(filepath.Join(k.Dir, fileKernel))
 }
 
 // modulesOf is the folder of a kernel's modules: in the tree in which it lies, or the machine's.
@@ -248,7 +216,7 @@ func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers, IPv6: ofIPv6}
+	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers}
 	files := map[string][]byte{fileKernel: vmlinux}
 	for _, m := range modules {
 		a.Modules = append(a.Modules, m.name)

@@ -13,7 +13,7 @@ type message struct{ en, zh string }
 
 // catalogue is every message that a page can show.
 func catalogue() []message {
-	return slices.Concat(zhPage, zhNames, zhChecks, zhStories, zhWindow, zhSettings, zhComments, zhWeb, zhFIN, zhReport, zhAnalyse, zhSpec, zhBacklog, zhTrust)
+	return slices.Concat(zhPage, zhNames, zhChecks, zhStories, zhWindow, zhSettings, zhComments, zhWeb, zhFIN, zhReport, zhAnalyse, zhSpec, zhBacklog, zhTimeouts, zhTrust)
 }
 
 // pattern recognises a message in a text of a result, which holds no formats but what they were filled with.

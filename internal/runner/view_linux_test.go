@@ -1,0 +1,42 @@
+package runner
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// TestWatched catches a packet that is forgiven though its connection was watched, or though more was predicted of it, and one that is held against a
+// connection that nobody watches any more.
+func TestWatched(t *testing.T) {
+	at := func(port uint16, what timeline.What, ms int) timeline.Event {
+		return timeline.Event{Port: port, What: what, Host: "client", Bound: timeline.Bound{At: time.Duration(ms) * time.Millisecond}}
+	}
+	want := []timeline.Event{at(1, timeline.WindowProbe, 100), at(2, timeline.WindowProbe, 110), at(1, timeline.Quiet, 200), at(2, timeline.Quiet, 210),
+		at(2, timeline.FIN, 220), at(3, timeline.SYN, 230)}
+	told := []timeline.Event{at(1, timeline.Quiet, 201), at(2, timeline.Quiet, 211), at(3, timeline.SocketError, 250)}
+	if got, want := unwatched(told, want), map[uint16]time.Duration{1: 201 * time.Millisecond}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := unwatched(told[2:], want); len(got) != 0 {
+		t.Errorf("no program stopped to wait: got %v, want nothing", got)
+	}
+	r := &run{res: &result.Result{}, want: timeline.Timeline{Events: want}, setup: experiments.Setup{Apart: true}}
+	for i, p := range []struct {
+		port int
+		at   result.Seconds
+	}{{1, result.Seconds(150 * time.Millisecond)}, {1, result.Seconds(240 * time.Millisecond)}, {2, result.Seconds(241 * time.Millisecond)}} {
+		r.res.Packets = append(r.res.Packets, result.Packet{ID: i, From: "client", SrcPort: 40000, DstPort: p.port, SentAt: &p.at})
+	}
+	v := &view{several: true, offWire: told}
+	if got := v.watched(r); len(got) != 2 || got[1].ID != 2 {
+		t.Errorf("got %v, want all but the second", got)
+	}
+	if r.setup.Apart = false; len(v.watched(r)) != 3 {
+		t.Errorf("one connection: got %v, want all", v.watched(r))
+	}
+}
