@@ -105,11 +105,24 @@ install_rpm() {
 	say "rpm: installed, verified, run and removed"
 }
 
-# The SBOM must list what the binary has.
+# The SBOM must list what the binary has: every module with its version, the standard library, and nothing else.
+lists_all() {
+	diff <(go version -m "$out/build/amd64/tcplab" | awk '$1 == "dep" { print $2 "@" $3 } NR == 1 { sub(/^go/, "", $2); print "std@" $2 }' | sort) \
+		<(python3 -c 'import json, sys; [print(c["name"] + "@" + c["version"]) for c in json.load(sys.stdin)["components"]]' <"$1" | sort)
+}
+
 bill() {
-	diff <(go version -m "$out/build/amd64/tcplab" | awk '$1 == "dep" { print $2 "@" $3 }' | sort) \
-		<(python3 -c 'import json, sys; [print(c["name"] + "@" + c["version"]) for c in json.load(sys.stdin)["components"] if c["name"] != "std"]' \
-			<"$out/tcplab_${version}_amd64.cdx.json" | sort) || die "the SBOM differs from what the binary has"
+	local sbom=$out/tcplab_${version}_amd64.cdx.json change
+	lists_all "$sbom" || die "the SBOM differs from what the binary has"
+	# Controls: an SBOM that lacks a module, one that names another version, and one with a module that is not there, must be refused.
+	for change in 'c.pop()' 'c[-1]["version"] += "-other"' 'c[0]["version"] = "1.0"' 'c.append({"name": "example.com/other", "version": "v1.0.0"})'; do
+		python3 -c 'import json, sys; d = json.load(sys.stdin); c = d["components"]; exec(sys.argv[1]); json.dump(d, sys.stdout)' "$change" <"$sbom" >"$tmp/sbom"
+		python3 -c 'import json, sys; sys.exit(not json.load(sys.stdin)["components"])' <"$tmp/sbom" || die "control: no SBOM was made for $change"
+		if lists_all "$tmp/sbom" >"$tmp/control"; then
+			die "control: the check accepts an SBOM after $change"
+		fi
+		[[ $(grep -c '^[<>]' "$tmp/control") -le 2 ]] || die "control: $change changed more than one module: $(cat "$tmp/control")"
+	done
 	say "SBOM: every module of the binary"
 }
 
