@@ -114,7 +114,7 @@ staticcheck: ## staticcheck, also of the lab tests
 .PHONY: shellcheck
 shellcheck: ## shellcheck of the scripts
 	@command -v shellcheck >/dev/null || { echo 'shellcheck: not found; scripts/deps.sh test installs it' >&2; exit 1; }
-	shellcheck .ci/run scripts/*.sh
+	shellcheck .ci/run scripts/*.sh deploy/slurm/*.sbatch
 
 .PHONY: mod
 mod: ## go.mod is tidy, and the modules are what go.sum says
@@ -140,7 +140,7 @@ vagrant-validate: ## the Vagrantfile is valid; needs no provider and no box
 	VAGRANT_HOME=$$tmp/home VAGRANT_DOTFILE_PATH=$$tmp/dot VAGRANT_CHECKPOINT_DISABLE=1 vagrant validate --ignore-provider
 
 .PHONY: check-packages
-check-packages: root ## build the packages twice, compare the bytes, lint them, install and remove them in a temporary root (x86_64)
+check-packages: root ## build the packages twice, compare the bytes, lint them, install and remove them in a temporary root (x86_64); check the manifests of deploy
 	cd tools && go mod tidy -diff && go mod verify && go vet ./... && go test -count=1 ./...
 	@$(MAKE) packages
 	@scripts/check-packages.sh '$(VERSION)' '$(PACKAGES)'

@@ -42,6 +42,8 @@ wanted() {
 	echo lintian:lintian # judges the deb of make packages
 	echo rpm:rpm # installs its rpm
 	echo man:man-db # and shows the manual pages of both
+	echo '!command -v sbatch && command -v slurmctld && command -v slurmd:slurm-wlm' # runs the array of deploy/slurm
+	echo munged:munge # tells Slurm's programs who is who
 }
 
 missing() {
@@ -71,6 +73,38 @@ lists_fresh() {
 	[[ -n $(find /var/lib/apt/lists -maxdepth 1 -name '*Release' -mmin -1440 -print -quit 2>/dev/null) ]]
 }
 
+# What the packages would start at installation and at each boot: the tests start their own, in a folder of their own, and end them.
+readonly services=(munge slurmctld slurmd) policy=/usr/sbin/policy-rc.d
+hushed=''
+
+# unhush lets services be started again, where this script kept them from it.
+unhush() {
+	[[ -n $hushed ]] || return 0
+	hushed=''
+	as_root rm -f "$policy"
+}
+
+# quietly runs a command while no service may be started, and leaves those that it brought disabled. Who had one keeps it as it was.
+quietly() {
+	local status=0 service had=()
+	for service in "${services[@]}"; do
+		[[ -e /etc/init.d/$service ]] && had+=("$service")
+	done
+	if [[ ! -e $policy ]]; then
+		hushed=1
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+		as_root chmod 755 "$policy"
+	fi
+	"$@" || status=$?
+	unhush
+	for service in "${services[@]}"; do
+		if [[ -e /etc/init.d/$service && " ${had[*]} " != *" $service "* ]]; then
+			as_root update-rc.d "$service" disable >/dev/null 2>&1 || say "$service: could not be disabled"
+		fi
+	done
+	return "$status"
+}
+
 # Another apt may hold the lock: install waits for it, update does not and is tried again.
 update() {
 	local try
@@ -91,7 +125,7 @@ install() {
 }
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log"; unhush' EXIT
 
 check_go() {
 	local want found
@@ -138,10 +172,10 @@ main() {
 	if [[ " ${packages[*]} " == *" tshark "* ]]; then
 		as_root debconf-set-selections <<<"wireshark-common wireshark-common/install-setuid boolean false"
 	fi
-	if ! install "${packages[@]}"; then
+	if ! quietly install "${packages[@]}"; then
 		say "install: trying once more with new lists"
 		update
-		install "${packages[@]}"
+		quietly install "${packages[@]}"
 	fi
 	mapfile -t packages < <(missing "$set")
 	if [[ ${#packages[@]} -gt 0 ]]; then

@@ -22,7 +22,8 @@ import (
 type job struct {
 	x    *experiments.Experiment
 	plan experiments.Plan
-	n    int // from 1
+	n    int           // from 1
+	part *result.Shard // of a list that several processes share; nil: all of it is this process's
 
 	earlier []result.Attempt // of this job, those that decided nothing
 	folder  *folderName      // of the newest attempt
@@ -43,6 +44,7 @@ type batch struct {
 	app    *app
 	flags  *runFlags
 	jobs   []job
+	part   bool // jobs are a part of a list
 	events io.Writer
 	took   []time.Duration // how long each job's experiment takes, by its prediction; 0: not known
 	// done is told of each run that has a result, instead of the user, with the wall time that it took. Nil: the user.
@@ -155,7 +157,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	}
 	res, err = runner.Run(ctx, runner.Options{
 		Experiment: j.x, Plan: j.plan, Timeout: b.flags.timeout, Tool: result.Tool{Name: "tcplab", Version: version},
-		Command: b.commandLine(), Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off", Earlier: j.earlier,
+		Command: b.commandLine(), Shard: j.part, Watch: w, Dir: folder.root, Events: events, Keep: keep, NoEvidence: b.flags.evidence == "off", Earlier: j.earlier,
 		Chinese: page.Translate,
 	})
 	if cerr := stream.Close(); err == nil && cerr != nil {

@@ -38,6 +38,7 @@ type guestRun struct {
 	// Source is the experiment's file, with its text: the guest has no other. Nil: it is one of the catalogue.
 	Source *experiments.Source `json:"source,omitempty"`
 	Plan   experiments.Plan    `json:"plan"`
+	Shard  *result.Shard       `json:"shard,omitempty"`
 }
 
 // find is the experiment of a run.
@@ -126,7 +127,7 @@ func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
 	defer root.Close()
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
-		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Dir: root, Events: &events, Virtual: q.Virtual,
+		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Shard: r.Shard, Dir: root, Events: &events, Virtual: q.Virtual,
 		Foreseen: q.Foreseen, NoEvidence: q.NoEvidence, Chinese: page.Translate,
 	})
 	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}

@@ -220,7 +220,7 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 		if j.plan.Options.IPv6() {
 			return vm.Options{}, usage(explain.IPv6, errors.New("--ipv6 with --kernel: a machine has no ip6tables yet: leave one of the two away"))
 		}
-		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan})
+		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
 	}
 	q.Foreseen = foresee(facts, jobs)
 	request, err := json.Marshal(q)

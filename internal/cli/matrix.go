@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -65,9 +66,30 @@ with all that run leaves. The exit code is that of the gravest run; what changes
 	fl.StringVar(&f.evidence, "evidence", "auto", "the kernel's own account, by eBPF and counters: auto (where this machine and user can) or off")
 	_ = cmd.RegisterFlagCompletionFunc("evidence", cobra.FixedCompletions([]string{"auto", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(matrixForms, cobra.ShellCompDirectiveNoFileComp))
+	shardFlag(cmd, &f.shard, "experiments, each on all kernels")
 	langFlag(cmd, &f.lang)
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
+}
+
+// divide leaves this process its part of the rows. A row is not divided: what changes from kernel to kernel is found where all of it is run.
+func (m *matrixRun) divide(given bool) error {
+	s, err := findShard(m.flags.shard, given, os.Getenv)
+	if err != nil {
+		return err
+	}
+	settings := m.flags.settings()
+	for _, c := range m.cols {
+		settings = append(settings, c.name)
+	}
+	m.jobs, m.shard = m.app.part(s, m.jobs, "experiments", settings)
+	for i, j := range m.jobs {
+		if j.part != nil {
+			m.rows = append(m.rows, j.part.Run)
+		}
+		m.jobs[i].part = nil // the matrix is of the list, and not each of its runs
+	}
+	return nil
 }
 
 // oneOf lists choices: "text, json or html".
@@ -162,6 +184,12 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 	m := &matrixRun{app: a, flags: f, cols: cols, batches: make([]*batch, len(cols)), crews: make([]crew, len(cols)), took: map[[2]string]time.Duration{}}
 	for i, x := range xs {
 		m.jobs = append(m.jobs, job{x: x, plan: plans[i], n: i + 1})
+	}
+	if err := m.divide(cmd.Flags().Changed("shard")); err != nil {
+		return err
+	}
+	if len(m.jobs) == 0 {
+		return m.show(m.document(), form)
 	}
 	if err := m.hostCan(cmd.Context()); err != nil {
 		return err

@@ -33,6 +33,8 @@ type matrixRun struct {
 	app    *app
 	flags  *matrixFlags
 	jobs   []job
+	shard  *result.Shard // without a Run; nil: the whole matrix
+	rows   []int         // with a shard: the number of each job in the whole
 	cols   []column
 	began  time.Time
 	folder *folder
@@ -223,10 +225,14 @@ func (m *matrixRun) results() map[[2]string]*result.Result {
 // document is the matrix as data.
 func (m *matrixRun) document() *result.Matrix {
 	doc := &result.Matrix{Schema: result.MatrixSchema, Tool: result.Tool{Name: "tcplab", Version: version}, Profile: m.flags.profile, Command: os.Args,
-		Started: m.began.UTC(), Wall: result.Seconds(time.Since(m.began))}
+		Started: m.began.UTC(), Wall: result.Seconds(time.Since(m.began)), Shard: m.shard, Rows: []result.MatrixRow{}}
 	for i, c := range m.cols {
 		k := result.MatrixKernel{Name: c.name, Folder: c.folder(), Machines: m.crews[i].machines, Boot: result.Seconds(m.crews[i].stats.Boot),
 			Wall: result.Seconds(m.crews[i].stats.Wall), Peak: m.crews[i].stats.Peak}
+		if m.batches[i] == nil {
+			doc.Kernels = append(doc.Kernels, k) // an empty part
+			continue
+		}
 		if r := firstOf(m.batches[i].results); r != nil {
 			k.Release, k.Version, k.HZ = r.Kernel.Release, r.Kernel.Version, r.Kernel.HZ
 		}
@@ -249,6 +255,9 @@ func firstOf(rs []*result.Result) *result.Result {
 // row is one experiment on every kernel, and what changes from one to the next.
 func (m *matrixRun) row(j job) result.MatrixRow {
 	row := result.MatrixRow{Experiment: j.x.Name, Summary: j.x.Summary}
+	if m.shard != nil {
+		row.Row = m.rows[j.n-1]
+	}
 	var before *result.Result
 	var name string
 	for i, b := range m.batches {
@@ -332,10 +341,9 @@ func (m *matrixRun) page(w io.Writer, doc *result.Matrix) error {
 	return page.HTML(w, page.Options{Lang: m.flags.page, Matrix: doc}, m.inOrder()...)
 }
 
-// show prints the matrix and sets the exit code: that of the gravest run.
-func (m *matrixRun) show(doc *result.Matrix, form string) error {
-	a := m.app
-	codes := []int{a.code}
+// worstOf is the exit code of a matrix: that of the gravest run, or the one there is.
+func worstOf(doc *result.Matrix, code int) int {
+	codes := []int{code}
 	for _, row := range doc.Rows {
 		for _, c := range row.Cells {
 			code := c.Verdict.ExitCode()
@@ -345,7 +353,13 @@ func (m *matrixRun) show(doc *result.Matrix, form string) error {
 			codes = append(codes, code)
 		}
 	}
-	a.code = explain.Worst(codes...)
+	return explain.Worst(codes...)
+}
+
+// show prints the matrix and sets the exit code: that of the gravest run.
+func (m *matrixRun) show(doc *result.Matrix, form string) error {
+	a := m.app
+	a.code = worstOf(doc, a.code)
 	switch form {
 	case "json":
 		return doc.Write(a.out)
@@ -355,6 +369,9 @@ func (m *matrixRun) show(doc *result.Matrix, form string) error {
 		return report.MatrixMarkdown(a.out, doc)
 	case "html":
 		return m.page(a.out, doc)
+	}
+	if m.folder == nil {
+		return nil // an empty part, which was told of
 	}
 	if err := report.Matrix(a.out, doc, a.style(a.out)); err != nil {
 		return err

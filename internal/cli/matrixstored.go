@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"syscall"
 
 	"github.com/tcplab/tcplab/internal/explain"
@@ -19,6 +21,7 @@ import (
 type storedMatrix struct {
 	dir string
 	*result.Matrix
+	merged bool // of several: each row is in a folder of its own
 }
 
 // matrixAt reads a matrix by its folder or its matrix.json. It is nil where the path is that of something else.
@@ -38,40 +41,54 @@ func matrixAt(path string) (*storedMatrix, error) {
 	if err != nil {
 		return nil, usage(explain.InvalidFile, fmt.Errorf("%s: %w (want the matrix.json that `tcplab matrix` writes, schema %s)", path, err, result.MatrixSchema))
 	}
-	return &storedMatrix{filepath.Dir(path), m}, nil
+	return &storedMatrix{dir: filepath.Dir(path), Matrix: m}, nil
 }
 
-// onlyMatrix is the matrix among the paths, which must be the only one; nil: there is none.
-func onlyMatrix(paths []string) (*storedMatrix, error) {
+// onlyMatrix is the matrix that the paths lead to, put together where they lead to parts of one; nil: they lead to none. There must be nothing
+// else among them.
+func onlyMatrix(paths []string, partial bool) (*storedMatrix, error) {
+	var found []*storedMatrix
+	others := false
 	for _, path := range paths {
 		m, err := matrixAt(path)
 		if err != nil {
 			return nil, err
 		}
-		if m != nil && len(paths) > 1 {
-			return nil, usage(explain.InvalidFile, fmt.Errorf("%s is a matrix, and a matrix is shown alone: want its folder and no other, or the folders of runs", path))
-		}
-		if m != nil {
-			return m, nil
+		switch {
+		case m == nil:
+			others = true
+		case m.Shard != nil && slices.ContainsFunc(found, func(o *storedMatrix) bool { return reflect.DeepEqual(o.Matrix, m.Matrix) }): // by another name, such as latest
+		default:
+			found = append(found, m)
 		}
 	}
-	return nil, nil
+	switch {
+	case len(found) == 0:
+		return nil, nil
+	case others, len(found) > 1 && slices.ContainsFunc(found, func(m *storedMatrix) bool { return m.Shard == nil }):
+		return nil, usage(explain.InvalidFile, fmt.Errorf("%s is a matrix, and a matrix is shown alone: want its folder and no other, or the parts of one matrix, or the folders of runs", found[0].dir))
+	}
+	return mergeMatrices(found, partial)
 }
 
 // results reads the runs of a matrix, row by row.
 func (m *storedMatrix) results() (runs []*result.Result, named map[[2]string]*result.Result, err error) {
 	named = map[[2]string]*result.Result{}
 	for _, row := range m.Rows {
+		dir := m.dir
+		if m.merged {
+			dir = filepath.FromSlash(row.Part)
+		}
 		for _, c := range row.Cells {
 			if c.Folder == "" {
 				continue
 			}
 			folder := filepath.FromSlash(c.Folder)
 			if !filepath.IsLocal(folder) {
-				return nil, nil, usage(explain.InvalidFile, fmt.Errorf("%s: %s on %s: folder %q: want one inside the folder of the matrix", filepath.Join(m.dir, matrixFile), row.Experiment, c.Kernel,
+				return nil, nil, usage(explain.InvalidFile, fmt.Errorf("%s: %s on %s: folder %q: want one inside the folder of the matrix", filepath.Join(dir, matrixFile), row.Experiment, c.Kernel,
 					c.Folder))
 			}
-			r, err := load(filepath.Join(m.dir, folder))
+			r, err := load(filepath.Join(dir, folder))
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s on %s: %w", row.Experiment, c.Kernel, err)
 			}
@@ -91,6 +108,9 @@ func (a *app) reportMatrix(f *reportFlags, form string, lang page.Lang, m *store
 		if runs, named, err = m.results(); err != nil {
 			return err
 		}
+	}
+	if m.merged && !f.partial {
+		a.code = worstOf(m.Matrix, a.code)
 	}
 	draw := func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang, Matrix: m.Matrix}, runs...) }
 	if f.html != "" && f.html != "-" {

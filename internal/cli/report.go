@@ -25,7 +25,9 @@ type reportFlags struct {
 	form string
 	html string // file
 	lang string
-	as   map[string]*bool // --json for --format=json, and so on
+	// partial: parts of a list need not be the whole
+	partial bool
+	as      map[string]*bool // --json for --format=json, and so on
 }
 
 func (a *app) reportCmd() *cobra.Command {
@@ -36,10 +38,15 @@ func (a *app) reportCmd() *cobra.Command {
 		Long: `Report reads result.json of stored runs (a folder, or the file itself) and prints them as text, or in the form that --format names.
 With --html it writes one page that opens in any browser; several runs share a page, and a table of all of them comes first.
 
-The folder of a matrix is shown as the matrix: its table says what was predicted for each kernel, what changes from one to the next, and why.`,
+The parts of a list of runs (--shard) are put together: every run must be there once, or nothing is shown and the exit code is 6. Their order and
+the exit code are those of the run without parts. A folder that has folders of runs in it (--out of a part) stands for all of those.
+
+The folder of a matrix is shown as the matrix: its table says what was predicted for each kernel, what changes from one to the next, and why.
+Parts of a matrix are put together in the same way.`,
 		Example: `  tcplab report tcplab-runs/latest
   tcplab report --html=all.html tcplab-runs/2026*
-  tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml`,
+  tcplab report --format=junit tcplab-runs/*-exp1-syn-loss > junit.xml
+  tcplab report --html=all.html part-1 part-2 part-3`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.report(cmd, f, args) },
 	}
@@ -50,6 +57,7 @@ The folder of a matrix is shown as the matrix: its table says what was predicted
 	for _, form := range []string{"json", "junit", "markdown", "svg"} {
 		f.as[form] = fl.Bool(form, false, "the same as --format="+form)
 	}
+	fl.BoolVar(&f.partial, "partial", false, "show parts of a list of runs although others are missing")
 	langFlag(cmd, &f.lang)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -130,20 +138,33 @@ func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := onlyMatrix(args)
+	args = unfold(args)
+	m, err := onlyMatrix(args, f.partial)
 	if err != nil {
 		return err
 	}
 	if m != nil {
 		return a.reportMatrix(f, form, lang, m)
 	}
-	var runs []*result.Result
+	var stored []namedRun
 	for _, path := range args {
 		r, err := load(path)
 		if err != nil {
 			return err
 		}
-		runs = append(runs, r)
+		stored = append(stored, namedRun{path, r})
+	}
+	stored, shared, err := merge(stored, f.partial)
+	if err != nil {
+		return err
+	}
+	args = nil
+	var runs []*result.Result
+	for _, s := range stored {
+		args, runs = append(args, s.path), append(runs, s.Result)
+		if shared {
+			a.code = explain.Worst(a.code, s.Verdict.ExitCode())
+		}
 	}
 	if f.html != "" && f.html != "-" {
 		if err := writeWhole(f.html, func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang}, runs...) }); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,6 +137,7 @@ type runFlags struct {
 	realTime bool
 	evidence string
 	lang     string
+	shard    string
 	page     page.Lang // what lang comes to
 }
 
@@ -176,6 +178,7 @@ report.html, which opens in any browser.`,
 	fl.StringVar(&f.evidence, "evidence", "auto", "the kernel's own account, by eBPF and counters: auto (where this machine and user can) or off")
 	_ = cmd.RegisterFlagCompletionFunc("evidence", cobra.FixedCompletions([]string{"auto", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.absolute, "absolute-seq", false, "show sequence numbers as they are on the wire, not relative to the initial ones")
+	shardFlag(cmd, &f.shard, "runs")
 	langFlag(cmd, &f.lang)
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
@@ -239,13 +242,13 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	if !cmd.Flags().Changed("parallel") {
 		f.parallel = f.atOnce(names, len(xs))
 	}
+	s, err := findShard(f.shard, cmd.Flags().Changed("shard"), os.Getenv)
+	if err != nil {
+		return err
+	}
+	jobs := list(xs, plans, f.repeat)
 	if f.dryRun {
-		for i, x := range xs {
-			if _, err := fmt.Fprintf(a.out, "# %s by hand (needs root; touches nothing now)\n%s\n", x.Name, strings.Join(x.Script(plans[i]), "\n")); err != nil {
-				return err
-			}
-		}
-		return nil
+		return a.byHand(s.take(jobs))
 	}
 	if done, err := a.again(f.kernel != ""); done {
 		return err
@@ -257,13 +260,11 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 		return err
 	}
 	defer closeEvents()
-	var jobs []job
-	for i, x := range xs {
-		for range f.repeat {
-			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1, folder: &folderName{}})
-		}
+	jobs, part := a.part(s, jobs, "runs", f.settings())
+	b := &batch{app: a, flags: f, jobs: jobs, events: events, took: make([]time.Duration, len(jobs)), part: part != nil}
+	if len(jobs) == 0 {
+		return b.finish() // more parts than runs
 	}
-	b := &batch{app: a, flags: f, jobs: jobs, events: events, took: make([]time.Duration, len(jobs))}
 	carryOut := b.do
 	if f.kernel != "" {
 		carryOut = b.boot
@@ -278,6 +279,34 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 		return err
 	}
 	return b.finish()
+}
+
+// settings are what runs share besides their parameters, and what their verdicts may depend on.
+func (f *runFlags) settings() []string {
+	return []string{f.kernel, strconv.FormatBool(f.realTime), f.timeout.String(), f.evidence}
+}
+
+// list is the runs that are asked for, in their order.
+func list(xs []*experiments.Experiment, plans []experiments.Plan, repeat int) (jobs []job) {
+	for i, x := range xs {
+		for range repeat {
+			jobs = append(jobs, job{x: x, plan: plans[i], n: len(jobs) + 1, folder: &folderName{}})
+		}
+	}
+	return jobs
+}
+
+// byHand prints the script of each experiment among the jobs.
+func (a *app) byHand(jobs []job) error {
+	for i, j := range jobs {
+		if i > 0 && j.x == jobs[i-1].x {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.out, "# %s by hand (needs root; touches nothing now)\n%s\n", j.x.Name, strings.Join(j.x.Script(j.plan), "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openEvents opens the target of --events; nil for none.
@@ -368,10 +397,10 @@ func (b *batch) finish() error {
 
 // finishJSON prints the one document: a result, or all of them.
 func (b *batch) finishJSON(done []*result.Result, failures []failedDocument) error {
-	if len(b.jobs) == 1 {
+	if len(b.jobs) == 1 && !b.part { // a part is of several runs, whatever there is of it
 		return report.JSON(b.app.out, done[0])
 	}
-	doc := map[string]any{"schema": "tcplab.results/v1", "results": done}
+	doc := map[string]any{"schema": "tcplab.results/v1", "results": append([]*result.Result{}, done...)} // an empty part has [], not null
 	if len(failures) > 0 {
 		doc["errors"] = failures
 	}

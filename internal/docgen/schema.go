@@ -30,6 +30,7 @@ func schemaPage(root string) (string, error) {
 	}{
 		{"## The types", form{"internal/result/result.go", ""}},
 		{"", form{"internal/result/case.go", ""}},
+		{"", form{"internal/result/shard.go", ""}},
 		{"", form{"internal/result/evidence.go", ""}},
 		{"## The lines of events.ndjson", form{"internal/runner/observe_linux.go", "statusLine"}},
 		{"", form{"internal/agent/protocol.go", "Event"}},

@@ -93,7 +93,7 @@ func tcplab(t *testing.T, args ...string) (output string, exit int) {
 const ownLab = "my-lab.yaml"
 
 // programs may stand in a console block without a check of their own.
-var programs = []string{"git", "cd", "vagrant", "tshark", "wireshark", "tcpdump", "capinfos", "nsenter", "ss", "ip", "cat", "jq", "source", "install"}
+var programs = []string{"git", "cd", "vagrant", "tshark", "wireshark", "tcpdump", "capinfos", "nsenter", "ss", "ip", "cat", "jq", "source", "install", "podman", "kubectl", "sbatch"}
 
 // commands checks every command line of a document. Those that need root are parsed, and run with --dry-run; those that need a stored
 // run are parsed; all others are run, and must exit as the block says. Blocks marked golden must print exactly what the document shows.
@@ -212,7 +212,7 @@ func makeTargets(t *testing.T) map[string]bool {
 // is written in capitals stands for something else and is not looked at.
 func spans(t *testing.T, d Doc) (bad []string) {
 	targets := makeTargets(t)
-	place := regexp.MustCompile(`^(cmd|internal|lab|experiments|sysctl|pcapout|docs|scripts)/[a-z0-9_./-]*$`)
+	place := regexp.MustCompile(`^(cmd|deploy|internal|lab|experiments|sysctl|pcapout|docs|scripts)/[a-z0-9_./-]*$`)
 	for _, s := range d.Spans {
 		why := ""
 		words := Words(strings.TrimPrefix(s.Text, "sudo "))

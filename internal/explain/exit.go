@@ -31,7 +31,7 @@ func Exits() []Exit {
 		{ExitUnable, "unable", "this machine cannot run it: see `tcplab doctor`"},
 		{ExitSkipped, "skipped", "everything was skipped"},
 		{ExitInconclusive, "inconclusive", "the host stalled or the capture lost packets: neither a pass nor a contradiction"},
-		{ExitInternal, "internal", "tcplab itself failed, or left something behind"},
+		{ExitInternal, "internal", "tcplab itself failed, left something behind, or was given parts that are not the whole"},
 		{ExitInterrupted, "interrupted", "stopped by SIGINT, after everything was taken down"},
 		{ExitTerminated, "terminated", "stopped by SIGTERM, after everything was taken down"},
 	}

@@ -13,6 +13,7 @@ const (
 	ChildDied         = "TL1602"
 	InternalError     = "TL1603"
 	MachineEnded      = "TL1604"
+	PartsMissing      = "TL1605"
 )
 
 var usageEntries = []Entry{
@@ -93,4 +94,11 @@ A guest that ends by itself most often panicked (panic, kernel/panic.c): the las
 
 The console's last lines are in the message. Run it again; in real time (--real-time), if it happens in virtual time only.`,
 		[]string{NoMachine, ChildDied}},
+	{PartsMissing, "the parts of a list of runs are not the whole",
+		`tcplab report was given runs that several processes shared (--shard), and not every run of the list is there once. Nothing was shown, because what is missing may be what failed.
+
+Each result says which run of which list it is, how many runs and parts the list has, and a hash of the list: its experiments, parameters, repeats and the kernel. A part is missing where its job was never started, was killed, or could not make its run; its own output says so. A run is there more than once where a part was made again beside the first one, and runs of another list belong to another command.
+
+Make the part again that is named (--shard=I/N with the same command), and keep the folders of one list apart from those of another. tcplab report --partial shows what there is.`,
+		[]string{MachineEnded, ChildDied, InvalidFile}},
 }

@@ -18,9 +18,10 @@ type Matrix struct {
 	Tool    Tool           `json:"tool"`
 	Profile string         `json:"profile"`
 	Command []string       `json:"command,omitempty"`
-	Started time.Time      `json:"started"` // wall clock, UTC
-	Wall    Seconds        `json:"wall"`    // of this machine, for all of it
-	Kernels []MatrixKernel `json:"kernels"` // the columns
+	Started time.Time      `json:"started"`         // wall clock, UTC
+	Wall    Seconds        `json:"wall"`            // of this machine, for all of it
+	Shard   *Shard         `json:"shard,omitempty"` // where it is one part of a matrix that several processes shared
+	Kernels []MatrixKernel `json:"kernels"`         // the columns
 	Rows    []MatrixRow    `json:"rows"`
 	Verdict Verdict        `json:"verdict"` // the gravest
 }
@@ -42,6 +43,8 @@ type MatrixKernel struct {
 
 // MatrixRow is one experiment.
 type MatrixRow struct {
+	Row        int          `json:"row,omitempty"`  // its number in the whole, from 1, where several processes shared the matrix
+	Part       string       `json:"part,omitempty"` // where `tcplab report` put parts together: the folder of the part that has it
 	Experiment string       `json:"experiment"`
 	Summary    string       `json:"summary"`
 	Params     []Param      `json:"params,omitempty"` // those that were given

@@ -72,8 +72,9 @@ type Result struct {
 	Experiment Experiment  `json:"experiment"`
 	Profile    string      `json:"profile"` // "textbook", "kernel" or "fast"
 	Command    []string    `json:"command,omitempty"`
-	Started    time.Time   `json:"started"` // wall clock, UTC
-	Wall       Seconds     `json:"wall"`    // from start to teardown done
+	Shard      *Shard      `json:"shard,omitempty"` // where the run was one of a list that several processes shared
+	Started    time.Time   `json:"started"`         // wall clock, UTC
+	Wall       Seconds     `json:"wall"`            // from start to teardown done
 	Kernel     Kernel      `json:"kernel"`
 	Params     []Param     `json:"params,omitempty"`
 	Hosts      []Host      `json:"hosts,omitempty"`

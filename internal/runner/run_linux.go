@@ -306,7 +306,7 @@ func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
 func (r *run) head(p *result.Prediction) *result.Result {
 	x := r.Experiment
 	res := &result.Result{
-		Schema: result.Schema, Tool: r.Tool, Profile: string(r.Plan.Profile), Command: r.Command, Started: r.began.UTC(),
+		Schema: result.Schema, Tool: r.Tool, Profile: string(r.Plan.Profile), Command: r.Command, Shard: r.Shard, Started: r.began.UTC(),
 		Experiment: result.Experiment{Name: x.Name, Summary: x.Summary, Question: x.Question},
 		Kernel: result.Kernel{Release: r.facts.Release, Version: minor(r.facts.Version), Arch: r.facts.Arch, HZ: r.facts.HZ,
 			CPUs: runtime.NumCPU(), Facts: p.Facts},

@@ -28,6 +28,7 @@ type Options struct {
 	Timeout time.Duration
 	Tool    result.Tool
 	Command []string
+	Shard   *result.Shard // nil: not of a shared list
 	// Watch is told what happens. Nil: nobody.
 	Watch Watcher
 	// Dir is the folder for the run's files, empty but for what the caller put there. Nil: no files.
