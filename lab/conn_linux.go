@@ -37,6 +37,14 @@ type Client struct {
 // calls that are planned from that one are made on time though it was late.
 func (c *Client) Opened() time.Duration { return time.Duration(c.opened.Load()) }
 
+// Span is a time from and to an instant of CLOCK_MONOTONIC.
+type Span = agent.Span
+
+// Expect says when the programs that are started on this host from now on may have something to tell. A client process looks for stops of
+// its own at these times as often as a late wake-up could matter, and else ten times a second: so many that wait cost little. Without it,
+// or with no spans, a process always looks.
+func (h *Host) Expect(due []Span) { h.due = due }
+
 // Start starts a client process on this host and waits until it runs.
 func (h *Host) Start(ctx context.Context) (*Client, error) {
 	c := &Client{host: h, events: make(chan Event, 64), done: make(chan struct{})}
@@ -45,6 +53,13 @@ func (h *Host) Start(ctx context.Context) (*Client, error) {
 	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single"}
 	if h.virtual {
 		c.cmd.Env = append(c.cmd.Env, agent.VirtualTime+"=1", "GOGC=off")
+	}
+	if len(h.due) > 0 {
+		b, err := json.Marshal(h.due)
+		if err != nil {
+			return nil, fmt.Errorf("%s: client process: %w", h.Name, err)
+		}
+		c.cmd.Env = append(c.cmd.Env, agent.Due+"="+string(b))
 	}
 	// Dies with the namespace's thread; standard input is the second line: it closes however this process ends.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

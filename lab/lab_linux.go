@@ -54,6 +54,7 @@ type Host struct {
 	names   map[string]netip.Addr // of the lab's hosts, for DialContext
 	prefix  netip.Prefix
 	virtual bool                       // time is
+	due     []Span                     // when a client may have something to tell; empty: at any time
 	cpu     int                        // receives all frames; -1: there is only one
 	ordered bool                       // and really does
 	observe func(host string, e Event) // never nil

@@ -21,6 +21,13 @@ const Name = "tcplab-agent"
 // nobody watches for stalls, because a watcher would be all the work there is.
 const VirtualTime = "TCPLAB_VIRTUAL_TIME"
 
+// Due is an environment variable: the spans, as JSON, in which the agent may have something to tell. Elsewhere it looks for stops of its own
+// less often. Where it is not set, anything may come at any time.
+const Due = "TCPLAB_DUE"
+
+// Span is a time from and to an instant of CLOCK_MONOTONIC.
+type Span struct{ From, To time.Duration }
+
 // Op is what a Request asks for.
 type Op string
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"os"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ type pulse struct {
 const (
 	beatLate   = 2 * time.Millisecond // less moves nothing
 	mostStalls = 1000
+	// restEvery is how often the pulse beats where nothing is due for so long: a shorter stop then moves nothing that is told.
+	restEvery = 100 * time.Millisecond
 )
 
 // beatEvery is how often the pulse beats. A stop is sure to be noticed if it is longer than this and beatLate together, which is a jiffy and 5 ms:
@@ -40,21 +43,49 @@ func startPulse() *pulse {
 	if os.Getenv(VirtualTime) != "" {
 		return p
 	}
-	every := beatEvery()
-	due := now() + every // from here on nothing goes unnoticed, though the goroutine may start later
-	p.done.Go(func() { p.run(due, every) })
+	every, spans := beatEvery(), dueSpans()
+	t := now()
+	due := t + untilBeat(t, every, spans) // from here on nothing goes unnoticed, though the goroutine may start later
+	p.done.Go(func() { p.run(due, every, spans) })
 	return p
 }
 
-func (p *pulse) run(due, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// untilBeat is how long after t the next beat is. No spans: anything may be due at any time.
+func untilBeat(t, every time.Duration, spans []Span) time.Duration {
+	if spans == nil {
+		return every
+	}
+	wait := restEvery
+	for _, s := range spans {
+		switch {
+		case t >= s.From && t <= s.To:
+			return every
+		case t < s.From:
+			wait = min(wait, s.From-t)
+		}
+	}
+	return max(wait, every)
+}
+
+// dueSpans reads Due; nil where it is not set.
+func dueSpans() []Span {
+	text := os.Getenv(Due)
+	var spans []Span
+	if text == "" || json.Unmarshal([]byte(text), &spans) != nil {
+		return nil
+	}
+	return spans
+}
+
+func (p *pulse) run(due, every time.Duration, spans []Span) {
+	next := time.NewTimer(due - now())
+	defer next.Stop()
 	for {
 		ended := false
 		select {
 		case <-p.end:
 			ended = true
-		case <-tick.C:
+		case <-next.C:
 		}
 		t := now()
 		if late := t - due; late > beatLate && len(p.stalls) < mostStalls {
@@ -63,7 +94,8 @@ func (p *pulse) run(due, every time.Duration) {
 		if ended {
 			return
 		}
-		due = t + every
+		due = t + untilBeat(t, every, spans)
+		next.Reset(due - t)
 	}
 }
 
