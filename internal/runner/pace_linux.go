@@ -1,12 +1,15 @@
 package runner
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
 )
 
 // startIn is how far ahead the client's first call is put: long enough to start its process. In virtual time, which runs on translated
@@ -110,3 +113,31 @@ func (o *observer) wait(ctx context.Context, d time.Duration) {
 // unwatched reports whether nobody looks on while the run goes on, and time is virtual: working out what is known so far, again and again,
 // would be most of the machine's work.
 func (o *observer) unwatched() bool { return o.r.Virtual && o.r.Watch == nil }
+
+// due are the times around all that is predicted for a start. The first call may be made later than planned on a busy machine, and all else with
+// it; and what is late is looked for where it comes.
+func due(t timeline.Timeline, start time.Duration) []lab.Span {
+	const before, after = 100 * time.Millisecond, 400 * time.Millisecond
+	var spans []lab.Span
+	add := func(e *timeline.Event) {
+		if e != nil {
+			spans = append(spans, lab.Span{From: start + e.Earliest - before, To: start + e.Latest + after})
+		}
+	}
+	for _, t := range append([]timeline.Timeline{t}, t.Alternatives...) {
+		for i := range t.Events {
+			add(&t.Events[i])
+		}
+		add(t.Outcome)
+	}
+	slices.SortFunc(spans, func(a, b lab.Span) int { return cmp.Compare(a.From, b.From) })
+	var joined []lab.Span
+	for _, s := range spans {
+		if last := len(joined) - 1; last >= 0 && s.From <= joined[last].To {
+			joined[last].To = max(joined[last].To, s.To)
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}

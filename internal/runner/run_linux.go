@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -277,34 +276,6 @@ func (r *run) predict() error {
 	}
 	r.res = r.head(p)
 	return nil
-}
-
-// due are the times around all that is predicted for a start. The first call may be made later than planned on a busy machine, and all else with
-// it; and what is late is looked for where it comes.
-func due(t timeline.Timeline, start time.Duration) []lab.Span {
-	const before, after = 100 * time.Millisecond, 400 * time.Millisecond
-	var spans []lab.Span
-	add := func(e *timeline.Event) {
-		if e != nil {
-			spans = append(spans, lab.Span{From: start + e.Earliest - before, To: start + e.Latest + after})
-		}
-	}
-	for _, t := range append([]timeline.Timeline{t}, t.Alternatives...) {
-		for i := range t.Events {
-			add(&t.Events[i])
-		}
-		add(t.Outcome)
-	}
-	slices.SortFunc(spans, func(a, b lab.Span) int { return cmp.Compare(a.From, b.From) })
-	var joined []lab.Span
-	for _, s := range spans {
-		if last := len(joined) - 1; last >= 0 && s.From <= joined[last].To {
-			joined[last].To = max(joined[last].To, s.To)
-			continue
-		}
-		joined = append(joined, s)
-	}
-	return joined
 }
 
 // choose picks the start: of those in the next two buckets of the wheel's first level, the one that leaves the least open, as far as
