@@ -201,13 +201,14 @@ func up(eth netlink.Link) bool {
 	return a.OperState == netlink.OperUp || tap && a.OperState == netlink.OperUnknown && a.RawFlags&unix.IFF_RUNNING != 0
 }
 
-// awaitState waits until the link of that name is operational, or until it is not, in the calling thread's namespace.
+// awaitState waits until the link of that name is operational, or until it is not, in the calling thread's namespace. Before Linux 6.8 the kernel
+// may take a second to say so (linkwatch_schedule_work): the looks become rare soon, because in virtual time each of them costs and the waiting does not.
 func awaitState(ctx context.Context, iface string, want bool) error {
-	const look, limit = 100 * time.Microsecond, 5 * time.Second
+	const soon, limit = 100 * time.Microsecond, 5 * time.Second
 	return withRoute(func(nl *netlink.Handle) error {
-		tick, late := time.NewTicker(look), time.After(limit)
-		defer tick.Stop()
-		for {
+		look, late := time.NewTimer(soon), time.After(limit)
+		defer look.Stop()
+		for wait := soon; ; wait = min(wait+wait/4, 100*soon) {
 			eth, err := nl.LinkByName(iface)
 			if err != nil {
 				return fmt.Errorf("find %s: %w", iface, err)
@@ -220,7 +221,8 @@ func awaitState(ctx context.Context, iface string, want bool) error {
 				return ctx.Err()
 			case <-late:
 				return fmt.Errorf("%s is %s %v after the links were set, want it operational: %v", iface, eth.Attrs().OperState, limit, want)
-			case <-tick.C:
+			case <-look.C:
+				look.Reset(wait)
 			}
 		}
 	})

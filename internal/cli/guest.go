@@ -28,6 +28,8 @@ type guestRequest struct {
 	Runs    []guestRun    `json:"runs"`
 	// Foreseen spares the guest the long search for windows, which translated code is slow at.
 	Foreseen runner.Foreseen `json:"foreseen"`
+	// Types spares it the decoding of the kernel's own.
+	Types []byte `json:"types,omitempty"`
 	// NoEvidence is --evidence=off.
 	NoEvidence bool `json:"no_evidence,omitempty"`
 }
@@ -80,6 +82,7 @@ func guestMain() {
 			if err := q.serve(r, say); err != nil {
 				return err
 			}
+			vm.Collect()
 		}
 		return nil
 	})
@@ -128,7 +131,7 @@ func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
 		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Shard: r.Shard, Dir: root, Events: &events, Virtual: q.Virtual,
-		Foreseen: q.Foreseen, NoEvidence: q.NoEvidence, Chinese: page.Translate,
+		Foreseen: q.Foreseen, KernelTypes: q.Types, NoEvidence: q.NoEvidence, Chinese: page.Translate,
 	})
 	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
 	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {

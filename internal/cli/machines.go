@@ -223,6 +223,9 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
 	}
 	q.Foreseen = foresee(facts, jobs)
+	if !q.NoEvidence {
+		q.Types = typesOf(k)
+	}
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err
@@ -230,6 +233,20 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	o := vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}
 	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
 	return o, nil
+}
+
+// typesOf is what the guest needs of its kernel's BTF. Nil where it cannot be had: the guest looks for itself, and says what is wrong.
+func typesOf(k vm.Kernel) []byte {
+	f, err := k.Open()
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	types, err := runner.KernelTypes(f)
+	if err != nil {
+		return nil
+	}
+	return types
 }
 
 // Deadlines of a guest that is in order are never met, on a machine ten times as slow as ours and as busy. One that hangs is met by the

@@ -38,8 +38,8 @@ func (a *app) matrixCmd() *cobra.Command {
 one kernel to the next. Why is found by asking for the prediction again with one fact or knob of the other kernel at a time.
 
 Kernels are named as for run --kernel and run in virtual machines, in virtual time, without root; several machines at once, one for each
-processor. The name host is this machine's own kernel, in real time; it needs root, and its labs run after the machines, because
-those keep the processors busy. Without --kernels it is every kernel in the cache.
+processor. The name host is this machine's own kernel, in real time; it needs what run needs, and its labs run after the machines,
+because those keep the processors busy. Without --kernels it is every kernel in the cache.
 
 A matrix leaves one folder: matrix.json, matrix.txt, junit.xml, report.html, and below them a folder of each run by kernel and experiment,
 with all that run leaves. The exit code is that of the gravest run; what changes between kernels is no failure.`,
@@ -190,6 +190,11 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 	}
 	if len(m.jobs) == 0 {
 		return m.show(m.document(), form)
+	}
+	if slices.ContainsFunc(cols, func(c column) bool { return c.host }) {
+		if done, err := a.again(); done {
+			return err
+		}
 	}
 	if err := m.hostCan(cmd.Context()); err != nil {
 		return err

@@ -71,19 +71,11 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// What one kernel cannot do is that kernel's cell: the others keep theirs, and the exit code says it. A user without root who names the host
-// is told so before anything is run.
+// What one kernel cannot do is that kernel's cell: the others keep theirs, and the exit code says it. Who has no root has the host's
+// column too, where user namespaces are allowed.
 func TestMatrixOfWhatCannotBe(t *testing.T) {
-	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
-	dir, err := os.MkdirTemp("", "tcplab-user-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	program := staticProgram(t, dir)
+	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
+	program := staticProgram(t, t.TempDir())
 	m, _, said := matrixOf(t, program, explain.ExitUnable, "exp1", "--profile=fast", "--kernels=6.1,6.12", "--set=client.net.ipv4.tcp_syn_linear_timeouts=1")
 	cells := m.Rows[0].Cells
 	if cells[0].Verdict != result.Unable || cells[1].Verdict != result.Pass || m.Verdict != result.Unable {
@@ -92,14 +84,11 @@ func TestMatrixOfWhatCannotBe(t *testing.T) {
 	if !strings.Contains(cells[0].Error, "tcp_syn_linear_timeouts") || !strings.Contains(said, cells[0].Error) {
 		t.Errorf("got %q, want the knob's name, also in %q", cells[0].Error, said)
 	}
-	cmd := exec.Command("setpriv", "--reuid=64321", "--regid=64321", "--clear-groups", "--no-new-privs", program, "matrix", "exp1", "--kernels=host")
-	cmd.Dir = dir
-	cmd.Env = []string{"HOME=" + dir, "PATH=/usr/bin:/bin"}
-	text, err := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != explain.ExitUnable || !strings.Contains(string(text), "needs root (nothing was run)") {
-		t.Errorf("host without root: got exit code %d, %v: %s", code, err, text)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "tcplab-runs")); !os.IsNotExist(err) {
-		t.Errorf("a folder was left behind (%v)", err)
+	dir := openFolder(t)
+	text, err := rootless(t, dir, "matrix", "exp1", "--profile=fast", "--kernels=host").CombinedOutput()
+	// A busy machine may leave the run undecided; that it was made is what counts here.
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 5) || !strings.Contains(string(text), "exp1-syn-loss") || !strings.Contains(string(text), "in real time") {
+		t.Errorf("host without root: got %v: %s", err, text)
 	}
 }

@@ -22,7 +22,7 @@ import (
 func trace(t *testing.T, hosts ...Namespace) *Tracer {
 	t.Helper()
 	labtest.Need(t, labtest.Root)
-	tr, err := Trace(hosts)
+	tr, err := Trace(hosts, nil)
 	if err != nil {
 		t.Fatal(err) // also the verifier's log
 	}
@@ -183,7 +183,7 @@ func monotonic(t *testing.T) time.Duration {
 func TestTraceRefused(t *testing.T) {
 	const inside = "TCPLAB_TEST_NO_CAPABILITIES"
 	if os.Getenv(inside) != "" {
-		tr, err := Trace(nil)
+		tr, err := Trace(nil, nil)
 		if !errors.Is(err, ErrNoTrace) || !strings.Contains(err.Error(), "first user namespace") {
 			t.Errorf("got %v, want %v", err, ErrNoTrace)
 		}
@@ -210,7 +210,7 @@ func TestTraceAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			tr, err := Trace(nil)
+			tr, err := Trace(nil, nil)
 			if err != nil {
 				t.Error(err)
 				return

@@ -42,17 +42,22 @@ type Tracer struct {
 	objects traceObjects
 	links   []link.Link
 	ring    *ringbuf.Reader
+	facts   facts
 	seen    []Event
 }
 
 // Trace starts to follow. It costs nothing while nothing happens, and wakes nobody when something does: see Events. The error wraps
-// ErrNoTrace where this machine or this user cannot.
-func Trace(namespaces []Namespace) (*Tracer, error) {
-	f, err := readFacts()
+// ErrNoTrace where this machine or this user cannot. types are what Distil made for this very kernel; nil: its own BTF is read.
+func Trace(namespaces []Namespace, types []byte) (*Tracer, error) {
+	read := readFacts
+	if types != nil {
+		read = func() (facts, error) { return distilled(types) }
+	}
+	f, err := read()
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{}
+	t := &Tracer{facts: f}
 	if err := t.load(f); err != nil {
 		return nil, errors.Join(untraced(err), t.Close())
 	}
@@ -61,12 +66,8 @@ func Trace(namespaces []Namespace) (*Tracer, error) {
 			return nil, errors.Join(err, t.Close())
 		}
 	}
-	for _, p := range t.programs() {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return nil, errors.Join(untraced(fmt.Errorf("attach %v: %w", p, err)), t.Close())
-		}
-		t.links = append(t.links, l)
+	if err := t.attach(); err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
 	if t.ring, err = ringbuf.NewReader(t.objects.Ring); err != nil {
 		return nil, errors.Join(fmt.Errorf("tracepoints: read the ring: %w", err), t.Close())
@@ -75,8 +76,28 @@ func Trace(namespaces []Namespace) (*Tracer, error) {
 	return t, nil
 }
 
+// followed are the tracepoints, in the order of programs.
+var followed = []string{"tcp_retransmit_skb", "tcp_retransmit_synack", "inet_sock_set_state", "kfree_skb"}
+
 func (t *Tracer) programs() []*ebpf.Program {
 	return []*ebpf.Program{t.objects.Retransmit, t.objects.Synack, t.objects.State, t.objects.Drop}
+}
+
+func (t *Tracer) attach() error {
+	for i, p := range t.programs() {
+		var l link.Link
+		var err error
+		if t.facts.distilled != nil {
+			l, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: followed[i], Program: p})
+		} else {
+			l, err = link.AttachTracing(link.TracingOptions{Program: p})
+		}
+		if err != nil {
+			return untraced(fmt.Errorf("attach %v: %w", p, err))
+		}
+		t.links = append(t.links, l)
+	}
+	return nil
 }
 
 func (t *Tracer) load(f facts) error {
@@ -93,7 +114,12 @@ func (t *Tracer) load(f facts) error {
 			return err
 		}
 	}
-	return spec.LoadAndAssign(&t.objects, &ebpf.CollectionOptions{Cache: f.types})
+	o := &ebpf.CollectionOptions{Cache: f.types}
+	if f.distilled != nil {
+		asRaw(spec)
+		o.Programs.KernelTypes = f.distilled
+	}
+	return spec.LoadAndAssign(&t.objects, o)
 }
 
 // follow lets the events of a namespace through.
@@ -189,16 +215,13 @@ func (t *Tracer) event(b []byte) (Event, error) {
 	if _, err := binary.Decode(b, binary.NativeEndian, &raw); err != nil {
 		return Event{}, fmt.Errorf("tracepoints: an event of %d bytes: %w", len(b), err)
 	}
-	f, err := readFacts()
-	if err != nil {
-		return Event{}, err
-	}
-	return raw.event(t.hosts, f), nil
+	return raw.event(t.hosts, t.facts), nil
 }
 
 // facts are what the running kernel's BTF says of the tracepoints.
 type facts struct {
 	types                    *btf.Cache // decoded once: that takes 10 ms here, and a second in a virtual machine
+	distilled                *btf.Spec  // instead of types, where they were distilled elsewhere
 	retransmitArgs, dropArgs int
 	reasons                  map[uint32]string // enum skb_drop_reason: the numbers change with each version
 }
@@ -213,7 +236,17 @@ var readFacts = sync.OnceValues(func() (facts, error) {
 	if err != nil {
 		return facts{}, untraced(err)
 	}
-	f := facts{types: cache, reasons: map[uint32]string{}}
+	f, err := factsOf(types)
+	f.types = cache
+	return f, err
+})
+
+// tracepointType begins the name of a tracepoint's type: void (*)(void *data, arguments...).
+const tracepointType = "btf_trace_"
+
+func factsOf(types *btf.Spec) (facts, error) {
+	f := facts{reasons: map[uint32]string{}}
+	var err error
 	for name, n := range map[string]*int{"tcp_retransmit_skb": &f.retransmitArgs, "kfree_skb": &f.dropArgs, "tcp_retransmit_synack": new(int), "inet_sock_set_state": new(int)} {
 		if *n, err = arguments(types, name); err != nil {
 			return facts{}, fmt.Errorf("%w: %w", ErrNoTrace, err)
@@ -227,12 +260,12 @@ var readFacts = sync.OnceValues(func() (facts, error) {
 		f.reasons[uint32(v.Value)] = strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")
 	}
 	return f, nil
-})
+}
 
-// arguments counts a tracepoint's arguments: btf_trace_NAME is void (*)(void *data, arguments...).
+// arguments counts a tracepoint's arguments.
 func arguments(types *btf.Spec, name string) (int, error) {
 	var def *btf.Typedef
-	if err := types.TypeByName("btf_trace_"+name, &def); err != nil {
+	if err := types.TypeByName(tracepointType+name, &def); err != nil {
 		return 0, fmt.Errorf("tracepoint %s: %w", name, err)
 	}
 	if p, ok := def.Type.(*btf.Pointer); ok {

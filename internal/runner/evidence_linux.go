@@ -2,6 +2,7 @@ package runner
 
 import (
 	"cmp"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -29,6 +30,9 @@ type testimony struct {
 	from, to time.Duration // CLOCK_MONOTONIC: the rules and the counters were read between the two
 }
 
+// KernelTypes are what a run on another kernel needs of that kernel's BTF to follow its tracepoints: see Options.KernelTypes.
+func KernelTypes(vmlinux io.ReaderAt) ([]byte, error) { return evidence.Distil(vmlinux) }
+
 // testify starts to follow the tracepoints, and reads the counters. What this machine does not give is no error.
 func (r *run) testify() {
 	if r.NoEvidence {
@@ -39,7 +43,7 @@ func (r *run) testify() {
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		hosts = append(hosts, evidence.Namespace{Host: h.Name, Path: h.NamespacePath(), Addr: h.Addr})
 	}
-	t.tracer, t.missing = evidence.Trace(hosts)
+	t.tracer, t.missing = evidence.Trace(hosts, r.KernelTypes)
 	t.count(r, t.before)
 	r.told = t
 }

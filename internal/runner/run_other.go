@@ -4,6 +4,7 @@ package runner
 
 import (
 	"context"
+	"io"
 
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/lab"
@@ -16,3 +17,6 @@ func Run(context.Context, Options) (*result.Result, error) { return nil, unable{
 func Doctor(context.Context) []Finding {
 	return []Finding{{Name: "Linux", State: Missing, Value: lab.ErrPlatform.Error(), Cure: "use a Linux machine, a virtual one will do; predict, explain and report work here"}}
 }
+
+// KernelTypes returns lab.ErrPlatform.
+func KernelTypes(io.ReaderAt) ([]byte, error) { return nil, lab.ErrPlatform }

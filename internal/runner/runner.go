@@ -44,6 +44,9 @@ type Options struct {
 	Virtual bool
 	// Earlier are the attempts before this one, which decided nothing. Nil: this is the first.
 	Earlier []result.Attempt
+	// KernelTypes are what KernelTypes made of the BTF of the kernel that the run is on. Nil: the kernel's own BTF is read, which a guest takes
+	// a second for.
+	KernelTypes []byte
 	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
 	NoEvidence bool
 	// Chinese gives the Chinese form of a sentence, for a second comment on each packet of the capture files; ok is false where it has none.

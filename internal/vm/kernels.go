@@ -194,6 +194,15 @@ func (k Kernel) unpacked() (Kernel, error) {
 	return k.store(cache, vmlinux, modules, hex.EncodeToString(sum[:]))
 }
 
+// Open opens the kernel's vmlinux, for what can be read out of it. It is unpacked where that was not done before.
+func (k Kernel) Open() (*os.File, error) {
+	k, err := k.unpacked()
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(filepath.Join(k.Dir, fileKernel))
+}
+
 // modulesOf is the folder of a kernel's modules: in the tree in which it lies, or the machine's.
 func modulesOf(image, release string) string {
 	tree := filepath.Join(filepath.Dir(filepath.Dir(image)), "lib", "modules", release)
