@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
@@ -216,11 +215,10 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	}
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off"}
+	ipv6 := false
 	for _, j := range jobs {
-		if j.plan.Options.IPv6() {
-			return vm.Options{}, usage(explain.IPv6, errors.New("--ipv6 with --kernel: a machine has no ip6tables yet: leave one of the two away"))
-		}
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
+		ipv6 = ipv6 || j.x.Setup(j.plan.Options).IPv6
 	}
 	q.Foreseen = foresee(facts, jobs)
 	if !q.NoEvidence {
@@ -230,7 +228,7 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	if err != nil {
 		return vm.Options{}, err
 	}
-	o := vm.Options{Kernel: k, Program: program, Request: request, RealTime: b.flags.realTime}
+	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime}
 	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
 	return o, nil
 }

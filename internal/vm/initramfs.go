@@ -35,9 +35,14 @@ func initramfs(w io.Writer, o Options) error {
 		return err
 	}
 	a.copy(pathInit, o.Program)
-	legacy, err := a.iptables()
+	legacy, err := a.iptables("iptables")
 	if err != nil {
 		return err
+	}
+	if o.IPv6 {
+		if _, err := a.iptables("ip6tables"); err != nil {
+			return err
+		}
 	}
 	e := envelope{Deadline: o.Virtual, RealTime: o.RealTime, Request: o.Request}
 	about, err := readAbout(o.Kernel.Dir)
@@ -45,7 +50,7 @@ func initramfs(w io.Writer, o Options) error {
 		return missing("kernel %s: %w", o.Kernel.Release, err)
 	}
 	for _, name := range about.Modules {
-		if skip(name, legacy) {
+		if skip(name, legacy, o.IPv6) {
 			continue
 		}
 		a.copy(filepath.Join(dirKernel, name+".ko"), filepath.Join(o.Kernel.Dir, dirModules, name+".ko"))
@@ -77,12 +82,16 @@ func static(program string) error {
 	return nil
 }
 
-// skip leaves out the modules of the iptables that is not used: each takes the guest milliseconds to load.
-func skip(name string, legacy bool) bool {
-	if legacy {
-		return strings.HasPrefix(name, "nf") && name != "nf_reject_ipv4"
+// skip leaves out the modules of the iptables that is not used, and those of IPv6 where no lab is one of it: each takes the guest milliseconds
+// to load.
+func skip(name string, legacy, ipv6 bool) bool {
+	if !ipv6 && slices.Contains(ofIPv6, name) {
+		return true
 	}
-	return strings.HasPrefix(name, "iptable_") || name == "ip_tables"
+	if legacy {
+		return strings.HasPrefix(name, "nf") && name != "nf_reject_ipv4" && name != "nf_reject_ipv6"
+	}
+	return strings.HasPrefix(name, "iptable_") || name == "ip_tables" || strings.HasPrefix(name, "ip6table_") || name == "ip6_tables"
 }
 
 // archive writes files with the folders above them. Every time in it is zero and every owner root, so that it is the same each time.
@@ -132,9 +141,9 @@ func (a *archive) copy(name, from string) {
 	a.file(name, 0o755, b)
 }
 
-// iptables copies the host's iptables program, its extensions and libraries. The guest finds it as /usr/sbin/iptables.
-func (a *archive) iptables() (legacy bool, err error) {
-	path, err := findProgram("iptables")
+// iptables copies the host's program of that name, iptables or ip6tables, with its extensions and libraries. The guest finds it in /usr/sbin.
+func (a *archive) iptables(program string) (legacy bool, err error) {
+	path, err := findProgram(program)
 	if err != nil {
 		return false, missing("%w (install it with: apt-get install iptables)", err)
 	}
@@ -144,9 +153,9 @@ func (a *archive) iptables() (legacy bool, err error) {
 	}
 	name := filepath.Base(real)
 	a.copy("usr/sbin/"+name, real)
-	a.link("usr/sbin/iptables", name)
+	a.link("usr/sbin/"+program, name)
 	need := []string{real}
-	// Extensions are loaded by name at run time; those of IPv4 and of every family are enough.
+	// Extensions are loaded by name at run time.
 	for _, lib := range libraryDirs {
 		found, _ := filepath.Glob(filepath.Join(lib, "xtables", "lib*.so"))
 		for _, f := range found {
@@ -165,7 +174,7 @@ func (a *archive) iptables() (legacy bool, err error) {
 }
 
 // extensions are those that lab.Rule uses.
-var extensions = []string{"libxt_standard", "libxt_tcp", "libxt_udp", "libxt_statistic", "libxt_length", "libxt_bpf", "libxt_comment", "libipt_REJECT"}
+var extensions = []string{"libxt_standard", "libxt_tcp", "libxt_udp", "libxt_statistic", "libxt_length", "libxt_bpf", "libxt_comment", "libipt_REJECT", "libip6t_REJECT"}
 
 // findProgram looks where an ordinary user's PATH does not.
 func findProgram(name string) (string, error) {

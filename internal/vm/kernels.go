@@ -30,11 +30,12 @@ type about struct {
 	Modules []string `json:"modules"`
 	Wanted  []string `json:"wanted"`            // what was looked for; another program may want more
 	Matches []string `json:"matches,omitempty"` // what was looked for besides, for rules that look into a packet
+	IPv6    []string `json:"ipv6,omitempty"`    // and for labs of IPv6
 }
 
 // whole reports whether the kernel was unpacked with all that a lab needs now.
 func (a about) whole() bool {
-	return slices.Equal(a.Wanted, wanted) && slices.Equal(a.Matches, matchers)
+	return slices.Equal(a.Wanted, wanted) && slices.Equal(a.Matches, matchers) && slices.Equal(a.IPv6, ofIPv6)
 }
 
 const (
@@ -186,7 +187,7 @@ func (k Kernel) unpacked() (Kernel, error) {
 	if release == "" {
 		release = k.Release
 	}
-	modules, err := loadModules(modulesOf(k.From, release), slices.Concat(wanted, matchers))
+	modules, err := loadModules(modulesOf(k.From, release), slices.Concat(wanted, matchers, ofIPv6))
 	if err != nil {
 		return k, missing("%s: %w", k.From, err)
 	}
@@ -225,7 +226,7 @@ func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers}
+	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers, IPv6: ofIPv6}
 	files := map[string][]byte{fileKernel: vmlinux}
 	for _, m := range modules {
 		a.Modules = append(a.Modules, m.name)

@@ -24,6 +24,9 @@ var wanted = []string{
 // matchers are modules of iptables' matches that came later: a program that does not know of them still finds its own in the cache.
 var matchers = []string{"xt_bpf"}
 
+// ofIPv6 are the modules of a lab of IPv6, which came later still.
+var ofIPv6 = []string{"ipv6", "ip6t_REJECT", "nf_reject_ipv6", "nft_reject_ipv6", "ip6_tables", "ip6table_filter", "ip6table_raw", "ip6table_mangle"}
+
 // module is one kernel module, unpacked.
 type module struct {
 	name    string

@@ -21,6 +21,8 @@ type Options struct {
 	Kernel  Kernel
 	Program string // path of a static executable: the guest's first process
 	Request []byte // what Guest gets
+	// IPv6 loads what a lab of IPv6 takes, too. Zero: the guest is spared the time.
+	IPv6 bool
 	// RealTime lets the guest's clock run with the host's. Zero: virtual time.
 	RealTime bool
 	// Wall and Virtual bound the time of the host and that of the guest. Zero: DefaultWall, DefaultVirtual.

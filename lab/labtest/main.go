@@ -69,7 +69,7 @@ func boot(name string) (int, error) {
 		return 1, err
 	}
 	code := 1
-	_, err = vm.Run(context.Background(), vm.Options{Kernel: k, Program: program, Request: request}, func(msg vm.Message) error {
+	_, err = vm.Run(context.Background(), vm.Options{Kernel: k, Program: program, Request: request, IPv6: true}, func(msg vm.Message) error {
 		switch msg.Name {
 		case sayOutput:
 			_, err := os.Stdout.Write(msg.Data)
