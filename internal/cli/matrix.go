@@ -192,7 +192,7 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 		return m.show(m.document(), form)
 	}
 	if slices.ContainsFunc(cols, func(c column) bool { return c.host }) {
-		if done, err := a.again(); done {
+		if done, err := a.again(false); done {
 			return err
 		}
 	}

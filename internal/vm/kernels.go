@@ -96,11 +96,33 @@ func Find(name string) (Kernel, error) {
 			return k, nil
 		}
 	}
+	if release := outdated(name); release != "" {
+		return Kernel{}, missing("kernel %s in the cache was put there by an older tcplab, without modules that a lab needs now; `tcplab kernels fetch %s` gets it anew", release, name)
+	}
 	var have []string
 	for _, k := range ks {
 		have = append(have, k.Release)
 	}
 	return Kernel{}, missing("no kernel %s in the cache or in /boot (there: %s); `tcplab kernels fetch %s` gets Debian's", name, cmp.Or(strings.Join(have, ", "), "none"), name)
+}
+
+// outdated is the newest release of a version that lies in the cache without modules that are wanted now. Empty: there is none.
+func outdated(name string) (release string) {
+	cache, err := Cache()
+	if err != nil {
+		return ""
+	}
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		a, err := readAbout(filepath.Join(cache, e.Name()))
+		if err == nil && !a.whole() && matches(e.Name(), name) && (release == "" || compareReleases(release, e.Name()) < 0) {
+			release = e.Name()
+		}
+	}
+	return release
 }
 
 // matches reports whether a release is of the version that was named: 6.1 is 6.1.0-56-cloud-amd64 and not 6.12.

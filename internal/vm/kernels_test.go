@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -63,6 +64,9 @@ func TestCache(t *testing.T) {
 	}
 	if k, err := Find("99.1"); err != nil || k.Release != "99.1.0-10-test" {
 		t.Errorf("got %q, %v, want the newest of those that have every module", k.Release, err)
+	}
+	if _, err := Find("99.1.0-11-test"); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "tcplab kernels fetch 99.1.0-11-test") {
+		t.Errorf("without modules: got %v, want ErrMissing that says how to get it anew", err)
 	}
 	if err := os.RemoveAll(old); err != nil {
 		t.Fatal(err)
