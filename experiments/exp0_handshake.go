@@ -95,7 +95,7 @@ func setupHandshake(o Options) Setup {
 	} else {
 		listen.CloseDelay = linger(o)
 	}
-	s := Setup{Listen: []lab.ListenOptions{listen}, RTT: o.Duration("rtt")}
+	s := Setup{Listen: []lab.ListenOptions{listen}}
 	if r := o["reject"]; r != "" && r != "none" {
 		rule := lab.DropSYN(handshakePort(o))
 		rule.Reject = r

@@ -34,10 +34,11 @@ func init() {
 			{Flag: "quickack", Doc: "when the server's program sets TCP_QUICKACK: never, once (after accept()), or always (after each answer)", Kind: Choice,
 				Choices: []string{never, "once", "always"}, Default: never, Code: explain.NagleDelayed},
 			{Flag: "rounds", Doc: "requests, 1 to 8", Min: 1, Max: 8, Default: "4"},
-			{Flag: "pace", Doc: "from one request to the next, 100ms to 10s; with --writes=forgotten-cork 300ms at least", Kind: Time,
+			{Flag: "pace", Doc: "from one request to the next, 100ms to 10s, and two round trips of --rtt; with --writes=forgotten-cork 300ms at least", Kind: Time,
 				Min: int64(100 * time.Millisecond), Max: int64(10 * time.Second), Default: "300ms"},
 			{Flag: "pingpong-thresh", Doc: "answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.8 and later)", Host: "server",
 				Sysctl: "net.ipv4.tcp_pingpong_thresh", Textbook: "1", Fast: "1", Absent: "1", Code: explain.NagleDelayed},
+			rttParam(),
 		},
 		Setup:   setupDelayedACK,
 		Calls:   callsOfDelayedACK,
@@ -96,16 +97,16 @@ func plainDelayedACK(e Env) (oracle.DelayedACK, error) {
 	}
 	o := e.Options
 	d := oracle.DelayedACK{Client: "client", Server: "server", Writes: oracle.Writes(o["writes"]), Size: halfRequest, QuickACK: o["quickack"] == "always",
-		ServerRTOMin: micro("server")}
+		ServerRTOMin: micro("server"), RTT: o.rtt()}
 	if d.Writes == oracle.ForgottenCork {
 		d.ClientRTOMin = micro("client")
 	}
 	if v, ok := read("server", "tcp_pingpong_thresh"); ok {
 		d.Threshold = int(v)
 	}
-	pace := e.Whole(o.Duration("pace"))
+	pace := e.Whole(o.Duration("pace") + 2*d.RTT)
 	for i := range roundsOf(o) {
-		d.Rounds = append(d.Rounds, oracle.Round{Write: e.Whole(burstWrite) + time.Duration(i)*pace})
+		d.Rounds = append(d.Rounds, oracle.Round{Write: e.Whole(burstWrite+d.RTT) + time.Duration(i)*pace})
 	}
 	return d, errors.Join(errs...)
 }
@@ -118,6 +119,9 @@ func delayedACKInput(e Env) (oracle.DelayedACK, error) {
 	}
 	if pace := e.Options.Duration("pace"); d.Writes == oracle.ForgottenCork && pace < 300*time.Millisecond {
 		return d, fmt.Errorf("--pace=%v: with --writes=forgotten-cork a request takes some 210 ms: want 300ms or more", pace)
+	}
+	if d.Writes == oracle.ForgottenCork && d.RTT > 0 {
+		return d, fmt.Errorf("--writes=forgotten-cork with --rtt=%v: the RTO that lets the segment out is predicted for a veth alone: leave --rtt away", d.RTT)
 	}
 	for i, at := range d.Answers(e.Facts) {
 		d.Rounds[i].Write = e.Call(callRound(i), d.Rounds[i].Write)

@@ -36,12 +36,20 @@ func (a asked) waited() (time.Duration, *result.Packet) {
 	var which *result.Packet
 	for i := range a.acks {
 		for _, h := range a.halves {
-			if d := a.acks[i].At() - h.At(); h.RelSeq+uint32(h.Len) == a.acks[i].RelAck && d > most {
+			if d := a.acks[i].At() - reached(h); h.RelSeq+uint32(h.Len) == a.acks[i].RelAck && d > most {
 				most, which = d, &a.acks[i]
 			}
 		}
 	}
 	return most, which
+}
+
+// reached is when a packet was at its receiver's link, where that was seen.
+func reached(p result.Packet) time.Duration {
+	if p.ArrivedAt != nil {
+		return p.ArrivedAt.Duration()
+	}
+	return p.At()
 }
 
 // ackKept is how long an acknowledgement may take and still count as sent at once: well below a delayed one, which takes at least 16 ms.

@@ -37,6 +37,7 @@ func init() {
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
 			{Flag: "drop-at", Doc: "where the SYN is lost: server-input, client-output, link-down (the server's end of the link) or no-neighbour (nobody answers ARP, or neighbour discovery)",
 				Kind: Choice, Choices: []string{atServerInput, atClientOutput, atLinkDown, atNoNeighbour}, Default: atServerInput},
+			rttParam(),
 		},
 		Setup:   setupSYNLoss,
 		Predict: predictSYNLoss,
@@ -98,6 +99,9 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 		return timeline.Timeline{}, err
 	}
 	at := e.Options["drop-at"]
+	if rtt := e.Options.rtt(); at == atLinkDown && rtt > 0 {
+		return timeline.Timeline{}, fmt.Errorf("--drop-at=%s with --rtt=%v: a link with a delay keeps the client's carrier when the server's end goes down, as one over a switch: leave --rtt away", at, rtt)
+	}
 	if at == atNoNeighbour {
 		return e.Ask(oracle.NoNeighbour{Connect: c, IPv6: e.Options.IPv6()})
 	}

@@ -44,6 +44,7 @@ func init() {
 				Default: "70s", Fast: "3500ms"},
 			{Flag: "cut", Doc: "when the server stops hearing: start (of the third ACK on) or mid (after one exchange)", Kind: Choice,
 				Choices: []string{"start", "mid"}, Default: "start"},
+			rttParam(),
 		},
 		Setup:   setupACKLoss,
 		Calls:   callsOfACKLoss,
@@ -63,8 +64,11 @@ const (
 	ackLossData    = "123456"
 )
 
-// ackLossExchange is when the client of --cut=mid makes its request. The cut is made between that and the earliest --idle.
+// ackLossExchange is how long after the handshake the client of --cut=mid makes its request. The cut is made between that and --idle.
 const ackLossExchange = 100 * time.Millisecond
+
+// cutWithin is how long the cut may take.
+const cutWithin = 100 * time.Millisecond
 
 // midCut reports whether the peer vanishes in mid-connection.
 func midCut(o Options) bool { return o["cut"] == "mid" }
@@ -82,7 +86,7 @@ func callsOfACKLoss(e Env) []Call {
 	if !midCut(e.Options) {
 		return []Call{write}
 	}
-	return []Call{{Name: "request", At: e.Whole(ackLossExchange)}, write}
+	return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.rtt())}, write}
 }
 
 // ackLossInput reads what the oracle needs from the effective settings.
@@ -90,10 +94,14 @@ func ackLossInput(e Env) (oracle.BlackHole, error) {
 	server, err := serverInput(e)
 	b := oracle.BlackHole{
 		Host: "client", Server: server, Bytes: len(ackLossData), Request: len(ackLossRequest),
-		UserTimeout: time.Duration(e.Options.Number("user-timeout")) * time.Millisecond,
+		UserTimeout: time.Duration(e.Options.Number("user-timeout")) * time.Millisecond, RTT: e.Options.rtt(),
 	}
 	if midCut(e.Options) {
 		b.Cut = oracle.CutMid
+		idle, over := e.Options.Duration("idle"), ackLossExchange+b.RTT*5/2+cutWithin // handshake, exchange, the last acknowledgement's way
+		if b.RTT > 0 && idle < over {
+			return b, fmt.Errorf("--idle=%v: with --cut=mid and --rtt=%v the exchange and the cut take until %v: want that or more", idle, b.RTT, over)
+		}
 	}
 	for _, c := range callsOfACKLoss(e) {
 		at := e.Call(c.Name, c.At)
@@ -185,6 +193,9 @@ func talkIntoVoid(ctx context.Context, l *lab.Lab, c *lab.Client, e Env) error {
 		if done, err := ended(err); done {
 			return err
 		}
+		if err := arrived(ctx, e.Options); err != nil { // the acknowledgement of the answer
+			return err
+		}
 		if _, err := l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr)); err != nil {
 			return err
 		}
@@ -270,7 +281,7 @@ func ackLossByHand(p Plan) []string {
 		port++
 		before = []string{fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; a, _ = %s.accept(); a.send(a.recv(100)); time.sleep(86400)' &`,
 			hand.listener(port)), "sleep 1 # until it listens"}
-		talk = fmt.Sprintf(`s.send(b"hello\n"); s.recv(100); os.system("ip netns exec server %s -A INPUT -s %s -j DROP"); `, hand.iptables, hand.client.Addr())
+		talk = fmt.Sprintf(`s.send(b"hello\n"); s.recv(100); %sos.system("ip netns exec server %s -A INPUT -s %s -j DROP"); `, waitByHand(p.Options), hand.iptables, hand.client.Addr())
 		after = []string{"ip netns exec server " + hand.iptables + " -vnL INPUT", "kill %4"}
 	}
 	return append(append(before, fmt.Sprintf(`ip netns exec client python3 -c '%ss.connect(("%s", %d)); %stime.sleep(%g); s.send(b"%s"); s.recv(100)'`,

@@ -89,7 +89,7 @@ func TestACKLossParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := map[string]string{"synack-retries": "2", "retries2": "5", "early-retrans": "0", "rto-max-ms": "1000", "rto-min-us": "100000", "user-timeout": "1500",
-		"idle": "2s", "cut": "mid"}
+		"idle": "2s", "cut": "mid", "rtt": "20ms"}
 	for _, q := range x.Params {
 		if q.Flag == "ipv6" {
 			continue // the kernel's TCP does the same over both

@@ -36,6 +36,7 @@ func init() {
 			{Flag: "no-keepalive", Doc: "leave SO_KEEPALIVE off: yes or no", Kind: Choice, Choices: []string{"yes", "no"}, Default: "no"},
 			{Flag: "peer", Doc: "what becomes of the server: gone or alive", Kind: Choice, Choices: []string{"gone", "alive"}, Default: "gone"},
 			{Flag: "watch", Doc: "how long a connection that does not die is watched, 1s to 48h", Kind: Time, Min: int64(time.Second), Max: int64(48 * time.Hour)},
+			rttParam(),
 		},
 		Setup:   func(Options) Setup { return Setup{Listen: []lab.ListenOptions{{Port: httpPort, Service: lab.Sink}}} },
 		Calls:   callsOfKeepalive,
@@ -73,6 +74,7 @@ func keepaliveInput(e Env) (oracle.Keepalive, error) {
 		Count:       int(o.Number("keepcnt")),
 		UserTimeout: time.Duration(o.Number("user-timeout")) * time.Millisecond,
 		Peer:        oracle.KeepalivePeer{Host: "server", Gone: o["peer"] != "alive"},
+		RTT:         o.rtt(),
 	}
 	if !k.Peer.Gone && !k.Off {
 		k.Peer.InvalidRatelimit = time.Duration(read("server", "net.ipv4.tcp_invalid_ratelimit")) * time.Millisecond
@@ -123,7 +125,7 @@ func watchFor(k oracle.Keepalive, asked time.Duration) time.Duration {
 	if k.Off {
 		return (on.Dies() * 11 / 10).Round(100 * time.Millisecond)
 	}
-	return k.First() + 2*k.Round() + k.Round()/2
+	return k.RTT + k.First() + 2*k.Round() + k.Round()/2
 }
 
 func callsOfKeepalive(e Env) []Call {
@@ -155,6 +157,9 @@ func runKeepalive(ctx context.Context, l *lab.Lab, e Env) error {
 		KeepAlive: !k.Off, KeepIdle: k.Idle, KeepInterval: k.SockInterv, KeepCount: k.Count, UserTimeout: k.UserTimeout,
 	}})
 	if err == nil && k.Peer.Gone {
+		if err = arrived(ctx, e.Options); err != nil { // the third packet of the handshake
+			return err
+		}
 		_, err = l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr))
 	}
 	if err == nil {

@@ -81,7 +81,7 @@ func TestKeepalivePredict(t *testing.T) {
 func TestKeepaliveParameters(t *testing.T) {
 	x := find(t, "exp4-keepalive")
 	other := map[string]string{"keepalive-time": "3", "keepalive-intvl": "3", "keepalive-probes": "3", "keepidle": "3", "keepintvl": "3", "keepcnt": "3",
-		"user-timeout": "4500", "no-keepalive": "yes", "peer": "alive", "watch": "2s"}
+		"user-timeout": "4500", "no-keepalive": "yes", "peer": "alive", "watch": "2s", "rtt": "20ms"}
 	for _, q := range x.Params {
 		if q.Flag == "ipv6" {
 			continue // the kernel's TCP does the same over both

@@ -61,7 +61,7 @@ func setupFastOpen(o Options) Setup {
 	if o["listener"] == "on" {
 		listen.FastOpen = fastOpenQueue
 	}
-	s := Setup{Listen: []lab.ListenOptions{listen}, RTT: o.Duration("rtt")}
+	s := Setup{Listen: []lab.ListenOptions{listen}}
 	// Each request has one SYN and one SYN-ACK until then.
 	switch oracle.FastOpenLoss(o["lose"]) {
 	case oracle.LoseSYNData:

@@ -82,7 +82,6 @@ func setupRecovery(o Options) Setup {
 	return Setup{
 		Listen: []lab.ListenOptions{{Port: httpPort, Service: lab.Sink, LowWater: int(o.Number("segments")) * burstSize}},
 		Faults: []Fault{{Host: "server", Rule: lab.DropData(httpPort, lost(o)...)}},
-		RTT:    o.Duration("rtt"),
 		OwnMSS: "client",
 	}
 }

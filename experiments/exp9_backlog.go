@@ -41,6 +41,7 @@ func init() {
 				Textbook: "5", Fast: "1"},
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
 				Sysctl: "net.ipv4.tcp_syn_linear_timeouts", Textbook: "0", Fast: "0", Absent: "0", Code: explain.LinearSYNTimeouts},
+			rttParam(),
 		},
 		Setup:   setupBacklog,
 		Calls:   callsOfBacklog,
@@ -56,7 +57,8 @@ func init() {
 
 const (
 	firstClient  = 40001 // the first client's own port
-	betweenConns = 80 * time.Millisecond
+	lastClient   = 900 * time.Millisecond
+	betweenConns = 80 * time.Millisecond // and a round trip: the third packet of one is there before the SYN of the next
 )
 
 // backlogClients are the clients: as many as fill the queue but for its last place, the one that is held, the one that takes the last place, and
@@ -65,7 +67,7 @@ func backlogClients(o Options) []oracle.BacklogClient {
 	n := int(max(o.Number("backlog"), 1))
 	out := make([]oracle.BacklogClient, n+3)
 	for i := range out {
-		out[i] = oracle.BacklogClient{Port: firstClient + uint16(i), At: time.Duration(i) * betweenConns, Held: i == n}
+		out[i] = oracle.BacklogClient{Port: firstClient + uint16(i), At: time.Duration(i) * (betweenConns + o.rtt()), Held: i == n}
 	}
 	return out
 }
@@ -109,11 +111,16 @@ func backlogInput(e Env) (oracle.Backlog, error) {
 		return v
 	}
 	b := oracle.Backlog{Connect: c, Server: s, Length: int(max(e.Options.Number("backlog"), 1)), Abort: read("server", "net.ipv4.tcp_abort_on_overflow") != 0,
-		Cookies: int(read("server", "net.ipv4.tcp_syncookies")), Ratelimit: time.Duration(read("client", "net.ipv4.tcp_invalid_ratelimit")) * time.Millisecond}
+		Cookies: int(read("server", "net.ipv4.tcp_syncookies")), Ratelimit: time.Duration(read("client", "net.ipv4.tcp_invalid_ratelimit")) * time.Millisecond,
+		RTT: e.Options.rtt()}
 	if most := int(read("server", "net.core.somaxconn")); most > 0 {
 		b.Length = min(b.Length, most)
 	}
 	b.Clients = backlogClients(e.Options)
+	if last := b.Clients[len(b.Clients)-1].At; b.RTT > 0 && last > lastClient {
+		errs = append(errs, fmt.Errorf("--backlog=%s with --rtt=%v: the last client would come %v after the first, and must come within %v, before the first timer: want a smaller one of the two",
+			e.Options["backlog"], b.RTT, last, lastClient))
+	}
 	for i := range b.Clients {
 		b.Clients[i].At = max(e.Call(clientName(b.Clients[i]), e.Whole(b.Clients[i].At)), 0)
 	}
@@ -218,8 +225,8 @@ func backlogByHand(p Plan) []string {
 	return []string{
 		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = %s; l.bind(("%s", %d)); l.listen(%s); time.sleep(86400)' &`, hand.socket, host, port, p.Options["backlog"]),
 		"sleep 1 # until it listens",
-		fmt.Sprintf(`for from in %s; do ip netns exec client python3 -c 'import socket, sys; s = %s; s.bind(("", int(sys.argv[1]))); s.connect(("%s", %d)); print(sys.argv[1], "is connected", flush=True); print(s.recv(1))' $from & sleep 0.1; done`,
-			strings.Join(clients, " "), hand.socket, host, port),
+		fmt.Sprintf(`for from in %s; do ip netns exec client python3 -c 'import socket, sys; s = %s; s.bind(("", int(sys.argv[1]))); s.connect(("%s", %d)); print(sys.argv[1], "is connected", flush=True); print(s.recv(1))' $from & sleep %g; done`,
+			strings.Join(clients, " "), hand.socket, host, port, (100*time.Millisecond + p.Options.rtt()).Seconds()),
 		"for i in $(seq 70); do ip netns exec server ss -Htan; echo; sleep 1; done # the queue of the listener: how many wait, and how many fit but for one",
 		"ip netns exec server nstat -az TcpExtListenOverflows TcpExtListenDrops",
 		"kill $(jobs -p)",

@@ -68,7 +68,7 @@ func queueLength(b oracle.Backlog, e Env, r *result.Result) result.Check {
 	}
 	c := result.Check{ID: "accept-queue", Name: "waiting in the queue, and its limit", Expected: fmt.Sprintf("%d, limit %d", want, b.Length), Observed: "not visible", Verdict: result.Skip,
 		Detail: "no look found the listener when the queue was full"}
-	full := b.Clients[len(b.Clients)-1].At // when the last client came
+	full := b.Clients[len(b.Clients)-1].At + b.RTT // when the last client came, and the one before it was taken in
 	for _, s := range r.Samples {
 		if s.Host != "server" || s.State != "LISTEN" || s.At.Duration() < full {
 			continue

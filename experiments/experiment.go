@@ -93,7 +93,7 @@ type Setup struct {
 	Listen []lab.ListenOptions
 	// Faults are the rules that are in place from the start. Run may make more.
 	Faults []Fault
-	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs.
+	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs. Where the experiment has the parameter, register sets it.
 	RTT time.Duration
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them, or neighbour discovery.
 	NoNeighbours bool
@@ -389,6 +389,7 @@ var catalogue []*Experiment
 // register adds an experiment to the catalogue, from the init function of its file.
 func register(x *Experiment) {
 	x.overBoth()
+	x.overLink()
 	catalogue = append(catalogue, x)
 	slices.SortFunc(catalogue, func(a, b *Experiment) int {
 		return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.Name, b.Name))

@@ -12,7 +12,7 @@ import (
 )
 
 // Backlog is a listener from whose queue nobody takes a connection, and clients that come one after the other, each from a port of its own,
-// over a path without delay. Of one of them the first acknowledgement is lost, so that its connection is still half open when others fill the
+// on a link that loses nothing else. Of one of them the first acknowledgement is lost, so that its connection is still half open when others fill the
 // queue.
 type Backlog struct {
 	Connect   // of each client; Host is theirs
@@ -22,6 +22,7 @@ type Backlog struct {
 	Cookies   int           // tcp_syncookies, 0 to 2
 	Ratelimit time.Duration // tcp_invalid_ratelimit of the clients
 	Clients   []BacklogClient
+	RTT       time.Duration // the link's, both ways together, up to 500 ms, and not more than lies between two clients; 0: a veth
 	// Reads: the held client's program waits in read(2) until its connection ends; it does only where a RST comes.
 	Reads bool
 }
@@ -159,6 +160,9 @@ func (b Backlog) validate(f kernel.Facts, start *Start) error {
 		if i > 0 && c.At < b.Clients[i-1].At || c.At < 0 { // a millisecond apart would do, and a busy machine moves them
 			return fmt.Errorf("backlog: client %d at %v: want it after the one before", i+1, c.At)
 		}
+		if i > 0 && c.At-b.Clients[i-1].At < b.RTT { // its SYN would find the queue as it was before the other's acknowledgement
+			return fmt.Errorf("backlog: client %d at %v: want it an RTT of %v or more after the one before", i+1, c.At, b.RTT)
+		}
 		if c.Held {
 			held++
 		}
@@ -173,6 +177,8 @@ func (b Backlog) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("backlog: %d clients from %d ports, %d of them held: want each from its own, and one held at most", len(b.Clients), len(ports), held)
 	case b.Clients[len(b.Clients)-1].At > 900*time.Millisecond:
 		return fmt.Errorf("backlog: the last client at %v: want all within 900 ms, before the first timer", b.Clients[len(b.Clients)-1].At)
+	case b.RTT < 0 || b.RTT > exchangeRTT:
+		return fmt.Errorf("backlog: RTT of %v: want 0 to %v", b.RTT, exchangeRTT)
 	case b.Ratelimit < 0:
 		return fmt.Errorf("backlog: tcp_invalid_ratelimit of %v: want 0 ms or more", b.Ratelimit)
 	}
@@ -217,18 +223,23 @@ func (o *overflow) add(e timeline.Event, at time.Duration, jiffy int64, late tim
 
 func (o *overflow) open(c BacklogClient, p Place) {
 	client, server := o.Connect.Host, o.Server.Host
+	at := func(e timeline.Event, when time.Duration) timeline.Event {
+		e.At = when
+		return e
+	}
+	half := o.RTT / 2
 	o.add(named(client, timeline.SYN, 0, exact(0, 0, 0)), 0, 0, 0, say("the SYN of the client from port %d", c.Port))
 	why := "a place is free: answered, and a half-open connection is kept"
 	if p.Cookie {
 		why = "answered with a cookie in its sequence number: nothing is kept"
 	}
-	o.add(named(server, timeline.SYNACK, 0, exact(0, 1, 0)), 0, 0, answerWithin, say("%s", why))
+	o.add(named(server, timeline.SYNACK, 0, at(exact(0, 1, 0), half)), half, 0, lateness(o.RTT, 1), say("%s", why))
 	why = "completes the handshake: the connection waits in the queue for accept(2)"
 	if c.Held {
 		why = "completes the handshake for the client; on its way to the server it is lost, once"
 	}
-	o.add(named(client, timeline.ACK, 0, exact(1, 1, 0)), 0, 0, answerWithin, say("%s", why))
-	o.add(named(client, timeline.Connected, 0, timeline.Event{}), 0, 0, applicationWithin, say("the SYN-ACK has come: the client believes that it is connected"))
+	o.add(named(client, timeline.ACK, 0, at(exact(1, 1, 0), o.RTT)), o.RTT, 0, lateness(o.RTT, 2), say("%s", why))
+	o.add(named(client, timeline.Connected, 0, at(timeline.Event{}, o.RTT)), o.RTT, 0, applicationWithin, say("the SYN-ACK has come: the client believes that it is connected"))
 }
 
 // halfOpen plays the request timer of the held client. Each repeated SYN-ACK is answered with an acknowledgement that would complete the
@@ -237,22 +248,31 @@ func (o *overflow) halfOpen() {
 	const chain = "request timer"
 	client, server := o.Connect.Host, o.Server.Host
 	q := request{server: o.Server, w: o.w}
-	q.arm(0, 0)
+	half, came := o.RTT/2, int64(0)
+	if half > 0 {
+		came = o.w.jiffy(half + o.w.late(answerWithin))
+	}
+	q.arm(came, half)
 	limit := ceilJiffies(o.w.facts, o.Ratelimit)
 	answered, before := false, int64(0)
-	emit := func(host string, what timeline.What, n int, e timeline.Event, at int64, nominal time.Duration, why func() string) {
-		e.Chain, e.Bound = chain, timeline.Bound{At: nominal}
-		o.add(named(host, what, n, e), o.w.instant(at), at, 0, why)
+	// crossed is how often the link was crossed since the timer.
+	emit := func(host string, what timeline.What, n int, e timeline.Event, at int64, nominal time.Duration, crossed int, why func() string) {
+		after, late := time.Duration(crossed)*half, time.Duration(0)
+		if half > 0 {
+			late = lateness(o.RTT, crossed)
+		}
+		e.Chain, e.Bound = chain, timeline.Bound{At: nominal + after, After: after}
+		o.add(named(host, what, n, e), o.w.instant(at)+after, at, late, why)
 	}
 	for ; ; q.arm(q.armed, q.nominalFire) {
 		at, nominal, from := q.armed, q.nominalFire, q.nominalStart
 		if q.dies() {
-			emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, say("%v + %v, the request timer fires after %s: forgotten, silently", from, q.timeout(), plural(q.numTimeout, "retransmission")))
+			emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, 0, say("%v + %v, the request timer fires after %s: forgotten, silently", from, q.timeout(), plural(q.numTimeout, "retransmission")))
 			return
 		}
 		why := say("%v + %v, the request timer's fire %d", from, q.timeout(), q.numTimeout+1)
 		q.numTimeout++
-		emit(server, timeline.SYNACKAgain, q.numTimeout, exact(0, 1, 0), at, nominal, why)
+		emit(server, timeline.SYNACKAgain, q.numTimeout, exact(0, 1, 0), at, nominal, 0, why)
 		if answered && limit > 0 && at-before < limit {
 			continue
 		}
@@ -261,14 +281,14 @@ func (o *overflow) halfOpen() {
 		if o.Abort {
 			fate = "the queue is full, and tcp_abort_on_overflow answers with a RST"
 		}
-		emit(client, timeline.ChallengeACK, 0, exact(1, 1, 0), at, nominal, say("answers SYN-ACK again %d: %s", q.numTimeout, fate))
+		emit(client, timeline.ChallengeACK, 0, exact(1, 1, 0), at, nominal, 1, say("answers SYN-ACK again %d: %s", q.numTimeout, fate))
 		if !o.Abort {
 			continue
 		}
-		emit(server, timeline.RST, 0, exact(1, 0, 0), at, nominal, say("tcp_abort_on_overflow: the acknowledgement found the queue full"))
-		emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, say("with the RST the half-open connection is dropped"))
+		emit(server, timeline.RST, 0, exact(1, 0, 0), at, nominal, 2, say("tcp_abort_on_overflow: the acknowledgement found the queue full"))
+		emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, 2, say("with the RST the half-open connection is dropped"))
 		if o.Reads {
-			emit(client, timeline.SocketError, 0, timeline.Event{Errno: "ECONNRESET"}, at, nominal, say("the RST ends the connection that the client believed in"))
+			emit(client, timeline.SocketError, 0, timeline.Event{Errno: "ECONNRESET"}, at, nominal, 3, say("the RST ends the connection that the client believed in"))
 		}
 		return
 	}

@@ -19,6 +19,14 @@ func backlogOf(length, clients, held int) Backlog {
 	return b
 }
 
+// apart puts the clients of b on a link with a round trip.
+func apart(b *Backlog, rtt time.Duration) {
+	b.RTT = rtt
+	for i := range b.Clients {
+		b.Clients[i].At += time.Duration(i) * rtt
+	}
+}
+
 // TestBacklogPlaces catches a queue that is one too long or too short: o has a place, x is refused, l is half open and will be too late, c got a cookie.
 func TestBacklogPlaces(t *testing.T) {
 	for _, tt := range []struct {
@@ -69,6 +77,11 @@ func TestBacklogMeasured(t *testing.T) {
 		seen  []float64
 	}{
 		{"ignored", func(*Backlog) {}, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack request-gone", []float64{1.029, 1.029, 3.045, 3.045}},
+		{"ignored, over 100 ms", func(b *Backlog) { apart(b, 100*time.Millisecond) }, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack request-gone", nil},
+		{"reset, over 100 ms", func(b *Backlog) {
+			apart(b, 100*time.Millisecond)
+			b.Abort, b.Reads = true, true
+		}, "2:syn-ack-retransmission 2:challenge-ack 2:rst request-gone socket-error", nil},
 		{"reset", func(b *Backlog) { b.Abort, b.Reads = true, true }, "2:syn-ack-retransmission 2:challenge-ack 2:rst request-gone socket-error", []float64{1.019, 1.019, 1.019}},
 		{"cookies", func(b *Backlog) { b.Cookies = 2 }, "", nil},
 		{"cookies, and abort", func(b *Backlog) { b.Cookies, b.Abort = 2, true }, "", nil},
@@ -88,7 +101,7 @@ func TestBacklogMeasured(t *testing.T) {
 				if e.Host == "server" {
 					t.Errorf("%s: the server answers the refused client: %+v", tt.name, e)
 				}
-			case e.At > 400*time.Millisecond:
+			case e.At > 400*time.Millisecond+4*b.RTT: // after the handshakes
 				name := string(e.What)
 				if e.Port != 0 {
 					name = fmt.Sprintf("%d:%s", e.Port-40000, e.What)

@@ -26,7 +26,7 @@ const pingpongOld = 3
 // answersQuickly are TCP_MAX_QUICKACKS: so many acknowledgements at the start of a connection are sent at once. A request takes two at most.
 const answersQuickly = 16
 
-// DelayedACK is a connection on which one end asks and the other answers, round after round, over a path without delay: Nagle's algorithm
+// DelayedACK is a connection on which one end asks and the other answers, round after round, on a link that loses nothing: Nagle's algorithm
 // against the delayed acknowledgement.
 type DelayedACK struct {
 	Client, Server string // "" means "client" and "server"
@@ -37,6 +37,9 @@ type DelayedACK struct {
 	Threshold      int     // tcp_pingpong_thresh of the server, 1 to 255; 0: the kernel has no such knob
 	ServerRTOMin   time.Duration
 	ClientRTOMin   time.Duration // tcp_rto_min_us of each end; 0: 200 ms
+	// RTT is the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds. With ForgottenCork it must be 0: what is left of the
+	// first samples in the RTO then matters.
+	RTT time.Duration
 }
 
 // Round is one request and its answer. Write is when the client writes, from the connect(2), and Answer when the server's program answers, as
@@ -94,7 +97,10 @@ func (d DelayedACK) Answers(f kernel.Facts) []time.Duration {
 	var out []time.Duration
 	mode := 0
 	for _, round := range d.Rounds {
-		at := round.Write
+		at := round.Write + d.RTT/2
+		if d.Writes == TwoWrites { // the second half waits for the acknowledgement of the first
+			at += d.RTT
+		}
 		if r.waits(mode) {
 			at, mode = at+time.Duration(r.delay+1)*f.Jiffy(), 0
 		}
@@ -126,6 +132,10 @@ func (d DelayedACK) validate(f kernel.Facts, start *Start) error {
 		}
 	}
 	switch {
+	case d.RTT < 0 || d.RTT > exchangeRTT:
+		return fmt.Errorf("delayed ACK: RTT of %v: want 0 to %v", d.RTT, exchangeRTT)
+	case d.RTT > 0 && d.Writes == ForgottenCork:
+		return fmt.Errorf("delayed ACK: writes %q with an RTT of %v: the persist timer's RTO is modelled for a veth alone", d.Writes, d.RTT)
 	case d.Size < 1 || d.Size > 250:
 		return fmt.Errorf("delayed ACK: halves of %d bytes: want 1 to 250, both together less than TCP_MSS_DEFAULT, with which a receiver begins to guess what a full segment is", d.Size)
 	case len(d.Rounds) < 1 || len(d.Rounds) > answersQuickly/2:
@@ -133,7 +143,8 @@ func (d DelayedACK) validate(f kernel.Facts, start *Start) error {
 	case d.Threshold < 0 || d.Threshold > 255:
 		return fmt.Errorf("delayed ACK: tcp_pingpong_thresh=%d: the kernel takes 1..255, 0 stands for no such knob", d.Threshold)
 	}
-	before := roundsApart - apart // the first one only has to keep away from the handshake
+	apart += 2 * d.RTT
+	before := roundsApart + d.RTT - apart // the first one only has to keep away from the handshake
 	for i, r := range d.Rounds {
 		if r.Write < before+apart {
 			return fmt.Errorf("delayed ACK: round %d at %v: want it %v after the one before, or after the connect(2)", i+1, r.Write, apart)
@@ -195,19 +206,35 @@ func (a *answering) run() {
 	a.slip = a.w.call(0)
 	a.c, a.s = 1, 1
 	a.add(a.Client, timeline.SYN, exact(0, 0, 0), point{}, 0, "first SYN: time starts here")
-	a.add(a.Server, timeline.SYNACK, exact(0, 1, 0), point{}, answerWithin, "answers the SYN at once")
-	a.add(a.Client, timeline.ACK, exact(1, 1, 0), point{}, answerWithin, "answers the SYN-ACK at once")
-	a.add(a.Client, timeline.Connected, timeline.Event{}, point{}, answerWithin, "the SYN-ACK has come")
+	there := a.cross(point{})
+	back := a.cross(there)
+	a.add(a.Server, timeline.SYNACK, exact(0, 1, 0), there, answerWithin, "answers the SYN at once")
+	a.add(a.Client, timeline.ACK, exact(1, 1, 0), back, answerWithin, "answers the SYN-ACK at once")
+	a.add(a.Client, timeline.Connected, timeline.Event{}, back, answerWithin, "the SYN-ACK has come")
 	for i, r := range a.Rounds {
 		a.nth = i + 1
 		a.round(r)
 	}
 }
 
-// point is when something happens: at a call's instant, or at the start of a jiffy.
+// point is when something happens: at a call's instant, or at the start of a jiffy, or when a packet of either has crossed the link.
 type point struct {
 	at, nominal time.Duration
-	jiffy       int64 // 0: no timer's
+	jiffy       int64         // 0: no timer's
+	after       time.Duration // since the start of that jiffy
+	late        time.Duration // of the link
+}
+
+// cross is the point at the other end of the link.
+func (a *answering) cross(m point) point {
+	if a.RTT == 0 {
+		return m
+	}
+	m.at, m.nominal, m.late = m.at+a.RTT/2, m.nominal+a.RTT/2, m.late+lateness(a.RTT, 1)
+	if m.jiffy != 0 {
+		m.after += a.RTT / 2
+	}
+	return m
 }
 
 // call is the point of a planned call.
@@ -217,17 +244,20 @@ func (a *answering) call(planned time.Duration) point {
 
 // timer is the point at which a timer fires that is armed in another.
 func (a *answering) timer(m point, d int64) point {
+	if m.late > 0 {
+		m.at += a.w.late(m.late)
+	}
 	j := a.w.fire(a.w.jiffy(m.at), d)
 	return point{at: a.w.instant(j), nominal: m.nominal + a.w.fromJiffies(d), jiffy: j}
 }
 
 // add adds an event at a point, up to so much later.
 func (a *answering) add(host string, what timeline.What, e timeline.Event, m point, late time.Duration, why string) *happening {
-	e.Host, e.What, e.At = host, what, m.nominal
+	e.Host, e.What, e.At, e.After = host, what, m.nominal, m.after
 	if m.jiffy != 0 { // from one round to the next it is the programs' calls that decide, and not a timer
 		e.Chain = fmt.Sprintf("round %d", a.nth)
 	}
-	a.out = append(a.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: late, why: say("%s", why)})
+	a.out = append(a.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: late + m.late, why: say("%s", why)})
 	return &a.out[len(a.out)-1]
 }
 
@@ -249,7 +279,7 @@ func (a *answering) send(n int, m point, why string) {
 func (a *answering) round(r Round) {
 	m := a.request(r)
 	answer := m
-	answer.jiffy = 0 // a program's
+	answer.jiffy, answer.after = 0, 0 // a program's
 	late := r.Answer + a.slip - m.at
 	slow := late > closeSlack+2*a.facts.Jiffy()
 	if slow {
@@ -267,7 +297,7 @@ func (a *answering) round(r Round) {
 		}
 		a.acknowledge(m, "two segments with a push wait for it (ICSK_ACK_PUSHED2): the program's read lets it go").late = max(answerWithin, late)
 	case timer:
-		a.acknowledge(a.timer(point{at: m.at, nominal: m.nominal}, a.delay), "the program takes longer to answer than the delayed ACK").Chain = a.chain(delackTimer)
+		a.acknowledge(a.timer(m, a.delay), "the program takes longer to answer than the delayed ACK").Chain = a.chain(delackTimer)
 	}
 	if timer && a.mode >= a.threshold {
 		a.mode = 0
@@ -280,6 +310,7 @@ func (a *answering) round(r Round) {
 	} else if a.QuickACK {
 		a.mode = 0
 	}
+	answer = a.cross(answer)
 	a.add(a.Client, timeline.ACK, exact(a.c, a.s, 0), answer, 2*applicationWithin, "at once: the client has not been answering")
 	a.add(a.Client, timeline.Answered, timeline.Event{}, answer, 2*applicationWithin, "the whole answer has come")
 }
@@ -290,7 +321,7 @@ func (a *answering) race(m, answer point) (timer, counts bool) {
 	if answer.at == m.at {
 		return false, true
 	}
-	t := a.timer(point{at: m.at, nominal: m.nominal}, a.delay)
+	t := a.timer(m, a.delay)
 	if a.mode >= a.threshold && (t.at-answer.at).Abs() < applicationWithin {
 		a.near = true
 		return a.fires, !a.fires
@@ -301,23 +332,26 @@ func (a *answering) race(m, answer point) (timer, counts bool) {
 // request plays the client's writes, and returns when the last segment of them has come.
 func (a *answering) request(r Round) point {
 	m := a.call(r.Write)
+	there := a.cross(m)
 	switch a.Writes {
 	case TwoWrites:
 		a.send(a.Size, m, "the first half: nothing is in flight")
 		if a.mode < a.threshold {
-			a.acknowledge(m, "at once: not in pingpong mode")
-			a.send(a.Size, m, "the second half waited for that (Nagle)")
-			return m
+			a.acknowledge(there, "at once: not in pingpong mode")
+			back := a.cross(there)
+			a.send(a.Size, back, "the second half waited for that (Nagle)")
+			return a.cross(back)
 		}
-		t := a.timer(m, a.delay)
+		t := a.timer(there, a.delay)
 		a.acknowledge(t, fmt.Sprintf("the delayed ACK's timer, %v (TCP_ATO_MIN): the server has been answering, and has nothing to say yet", a.w.fromJiffies(a.delay))).Chain = a.chain(delackTimer)
 		a.mode = 0
-		a.send(a.Size, t, "the second half waited for that (Nagle)")
-		return t
+		back := a.cross(t)
+		a.send(a.Size, back, "the second half waited for that (Nagle)")
+		return a.cross(back)
 	case NoDelay:
 		a.send(a.Size, m, "the first half")
 		if a.mode < a.threshold {
-			a.acknowledge(m, "at once: not in pingpong mode")
+			a.acknowledge(there, "at once: not in pingpong mode")
 		}
 		a.send(a.Size, m, "the second half, at once: TCP_NODELAY")
 	case ForgottenCork:
@@ -330,5 +364,5 @@ func (a *answering) request(r Round) point {
 	default:
 		a.send(2*a.Size, m, "the whole request in one segment")
 	}
-	return m
+	return there
 }

@@ -73,6 +73,10 @@ func TestDelayedACK(t *testing.T) {
 		want         string
 	}{
 		{"the first round is quick, the others wait 40 ms", "6.18", 250, nil, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
+		{"over 100 ms: the wait is added to the round trips", "6.18", 250, func(d *DelayedACK) { d.RTT = 100 * time.Millisecond },
+			"d100@200 k250 d100@300 k350 R350 c400 d100@500 K590 d100@640 k690 R690 c740 d100@800 K890 d100@940 k990 R990 c1040"},
+		{"one segment over 100 ms", "6.18", 250, func(d *DelayedACK) { d.Writes, d.RTT = OneWrite, 100*time.Millisecond },
+			"d200@200 k250 R250 c300 d200@500 R550 c600 d200@800 R850 c900"},
 		{"before 5.1 as well", "4.19", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
 		{"5.1 to 5.19 need three answers", "5.15", 250, func(d *DelayedACK) {
 			d.Threshold = 0

@@ -20,7 +20,7 @@ const (
 	readWithin = 100 * time.Millisecond
 )
 
-// Keepalive is a connection on which nobody says anything after the handshake, over a path without delay.
+// Keepalive is a connection on which nobody says anything after the handshake, on a link that loses nothing.
 type Keepalive struct {
 	Host        string        // who has SO_KEEPALIVE, and connects; "" means "client"
 	Off         bool          // SO_KEEPALIVE is not set: nothing is ever sent
@@ -32,6 +32,7 @@ type Keepalive struct {
 	Count       int           // TCP_KEEPCNT, 1 to 127; 0: not set, Probes rules
 	UserTimeout time.Duration // TCP_USER_TIMEOUT in whole ms; 0: not set
 	Peer        KeepalivePeer
+	RTT         time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 	// Until is how long after its first call the program waits in read(2); 0: until that ends. Close is when it ends its sending side
 	// (shutdown(2)), not before Until; the peer then closes at once. 0: never. A connection whose peer answers needs it, unless it is Off.
 	Until, Close time.Duration
@@ -96,10 +97,11 @@ func (k Keepalive) First() time.Duration {
 	return idle
 }
 
-// Round is how long after an answer the next probe comes, by the formula: the timer first waits the interval, then what is left of the time.
+// Round is how long after an answered probe the next one comes, by the formula: the timer first waits the interval, then what is left of the
+// time since the answer.
 func (k Keepalive) Round() time.Duration {
 	idle, interval, _, _ := k.effective()
-	return max(idle, interval)
+	return max(idle+k.RTT, interval)
 }
 
 // effective is keepalive_time_when, keepalive_intvl_when and keepalive_probes, with the name of the first.
@@ -152,6 +154,10 @@ func (k Keepalive) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("keepalive: close after %v, of a peer that is gone: the repeats of that FIN are not modelled here", k.Close)
 	case k.Close == 0 && !k.Off && !k.Peer.Gone:
 		return fmt.Errorf("keepalive: the peer answers, so this never ends: want the time of close")
+	case k.RTT < 0 || k.RTT > exchangeRTT:
+		return fmt.Errorf("keepalive: RTT of %v: want 0 to %v", k.RTT, exchangeRTT)
+	case k.Close > 0 && k.Close < 2*k.RTT:
+		return fmt.Errorf("keepalive: close after %v: want it well after the handshake, which takes %v", k.Close, k.RTT)
 	case f.HZ < 24 || f.HZ > 10000:
 		return fmt.Errorf("keepalive: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
 	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
@@ -225,7 +231,9 @@ func (q *quiet) run() {
 
 // timer is tcp_keepalive_timer, fire by fire.
 func (q *quiet) timer(over time.Duration) {
-	at, nominal := q.w.fire(0, q.idleJ), q.idle
+	opened := q.hears(0)
+	q.heard, q.heardNominal = opened, q.k.RTT
+	at, nominal := q.w.fire(opened, q.idleJ), q.k.RTT+q.idle
 	for q.w.instant(at) < over {
 		elapsed := at - q.heard // the peer never sends data: lrcvtime is not later
 		if elapsed < q.idleJ {
@@ -260,10 +268,28 @@ func (q *quiet) probe(at int64, nominal time.Duration) {
 	if q.k.Peer.Gone || q.hasAnswered && q.limitJ > 0 && at-q.answered < q.limitJ { // tcp_oow_rate_limited
 		return
 	}
-	q.hasAnswered, q.answered = true, at
+	q.hasAnswered, q.answered = true, at // by the probes: the way to the peer takes the same time each time
 	q.timed(q.k.Peer.Host, timeline.KeepaliveACK, 0, segment{1, 1}, at, nominal,
 		say("its number lies before the window, so the kernel answers with what it expects, at once; the program there never knows"))
-	q.heard, q.heardNominal, q.probesOut = at, nominal, 0 // tcp_ack
+	q.later(q.k.RTT/2, 1)
+	q.heard, q.heardNominal, q.probesOut = q.hears(q.w.instant(at)), nominal+q.k.RTT, 0 // tcp_ack
+}
+
+// hears is the jiffy in which the answer to what is sent at an instant is there.
+func (q *quiet) hears(sent time.Duration) int64 {
+	if q.k.RTT == 0 {
+		return q.w.jiffy(sent)
+	}
+	return q.w.jiffy(sent + q.k.RTT + q.w.late(answerWithin))
+}
+
+// later has the newest event come so much after its timer: it has crossed the link so many times.
+func (q *quiet) later(by time.Duration, hops int) {
+	h := &q.out[len(q.out)-1]
+	h.at, h.At, h.After = h.at+by, h.At+by, by
+	if q.k.RTT > 0 {
+		h.late = lateness(q.k.RTT, hops)
+	}
 }
 
 // end is tcp_send_active_reset and tcp_write_err.
@@ -299,29 +325,30 @@ func (q *quiet) called(host string, what timeline.What, s segment, at, nominal, 
 }
 
 func (q *quiet) handshake() {
+	half := q.k.RTT / 2
 	q.called(q.k.Host, timeline.SYN, segment{0, 0}, 0, 0, 0, say("first SYN: time starts here"))
-	q.called(q.k.Peer.Host, timeline.SYNACK, segment{0, 1}, 0, 0, answerWithin, say("answers the SYN at once"))
+	q.called(q.k.Peer.Host, timeline.SYNACK, segment{0, 1}, half, half, lateness(q.k.RTT, 1), say("answers the SYN at once"))
 	why := say("answers the SYN-ACK at once; the keepalive timer starts here at %v, %s", q.idle, q.names[0])
 	if q.k.Off {
 		why = say("answers the SYN-ACK at once; without SO_KEEPALIVE no timer runs from here on")
 	}
-	q.called(q.k.Host, timeline.ACK, segment{1, 1}, 0, 0, answerWithin, why)
-	e := timeline.Event{Host: q.k.Host, What: timeline.Connected}
-	q.out = append(q.out, happening{Event: e, late: answerWithin, why: say("the SYN-ACK has come")})
+	q.called(q.k.Host, timeline.ACK, segment{1, 1}, q.k.RTT, q.k.RTT, lateness(q.k.RTT, 2), why)
+	e := timeline.Event{Host: q.k.Host, What: timeline.Connected, Bound: timeline.Bound{At: q.k.RTT}}
+	q.out = append(q.out, happening{Event: e, at: q.k.RTT, late: lateness(q.k.RTT, 2), why: say("the SYN-ACK has come")})
 }
 
 // close is shutdown(2) towards a peer that closes as soon as it reads the end: its FIN carries the ACK of ours, where its program is sooner
 // than its delayed ACK. That is due at the next tick: until the first data comes, icsk_ack.ato is 0 (tcp_event_data_recv sets it to 40 ms).
 func (q *quiet) close(at time.Duration) {
-	nominal := q.k.Close
+	nominal, half := q.k.Close, q.k.RTT/2
 	q.called(q.k.Host, timeline.FIN, segment{1, 1}, at, nominal, answerWithin, say("the program ends the connection after %v", nominal))
-	delayed := q.w.fire(q.w.jiffy(at), 0)
-	q.timed(q.k.Peer.Host, timeline.ACK, 0, segment{1, 2}, delayed, nominal,
+	delayed := q.w.fire(q.w.jiffy(at+half), 0)
+	q.timed(q.k.Peer.Host, timeline.ACK, 0, segment{1, 2}, delayed, nominal+half,
 		say("only where the program there takes longer than to the next tick to close: the delayed ACK of a connection that never had data"))
 	q.out[len(q.out)-1].Maybe, q.out[len(q.out)-1].Chain = true, "delayed ACK"
-	q.called(q.k.Peer.Host, timeline.FIN, segment{1, 2}, at, nominal, 2*answerWithin,
+	q.called(q.k.Peer.Host, timeline.FIN, segment{1, 2}, at+half, nominal+half, 2*answerWithin,
 		say("the program there reads the end and closes: its FIN acknowledges ours"))
-	q.called(q.k.Host, timeline.ACK, segment{2, 2}, at, nominal, 2*answerWithin, say("acknowledges the FIN at once"))
-	e := timeline.Event{Host: q.k.Host, What: timeline.EndOfStream, Bound: timeline.Bound{At: nominal}}
-	q.out = append(q.out, happening{Event: e, at: at, late: readWithin, outcome: true, why: say("the peer's FIN has come: the connection was alive to its end")})
+	q.called(q.k.Host, timeline.ACK, segment{2, 2}, at+q.k.RTT, nominal+q.k.RTT, answerWithin+lateness(q.k.RTT, 2), say("acknowledges the FIN at once"))
+	e := timeline.Event{Host: q.k.Host, What: timeline.EndOfStream, Bound: timeline.Bound{At: nominal + q.k.RTT}}
+	q.out = append(q.out, happening{Event: e, at: at + q.k.RTT, late: readWithin, outcome: true, why: say("the peer's FIN has come: the connection was alive to its end")})
 }

@@ -54,6 +54,8 @@ func (r keepaliveRule) fires(j int64, nth int) int64 {
 	d := r.idleJ
 	if nth > 0 {
 		d = r.intervJ
+	} else {
+		j += int64(r.k.RTT / r.facts.Jiffy()) // it is armed when the SYN-ACK is there
 	}
 	_, at := Fire(r.facts, uint64(j)+1<<40, uint64(d))
 	return int64(at - 1<<40)

@@ -58,6 +58,9 @@ var keepaliveRows = []struct {
 		Peer: KeepalivePeer{InvalidRatelimit: 2500 * time.Millisecond}}, []quietEvent{
 		probe(1, 1), answer(1), probe(1, 2), probe(2, 3), probe(3, 4), answer(4), probe(1, 5), fin("client", 5.5), fin("server", 5.5), ack(5.5), late(5.5), eof(5.5)},
 		instants(1.0277, 1.0278, 2.0517, 3.0757, 4.0997, 4.0998, 5.1236)},
+	{"alive, over 200 ms: the idle time counts from the answer, and the timer from the SYN-ACK", Keepalive{Time: 2 * time.Second, Interval: time.Second, Probes: 2,
+		Close: 7500 * time.Millisecond, RTT: 200 * time.Millisecond}, []quietEvent{
+		probe(1, 2.2), answer(2.3), probe(1, 4.4), answer(4.5), probe(1, 6.6), answer(6.7), fin("client", 7.5), fin("server", 7.6), late(7.6), ack(7.7), eof(7.7)}, nil},
 	{"off", Keepalive{Off: true, Time: time.Second, Interval: time.Second, Probes: 3, Peer: KeepalivePeer{Gone: true}}, nil, nil},
 	{"off, read until a time", Keepalive{Off: true, Time: time.Second, Interval: time.Second, Probes: 3, Until: 4 * time.Second, Peer: KeepalivePeer{Gone: true}}, []quietEvent{
 		{"client", timeline.Quiet, 0, 4 * time.Second}}, nil},
@@ -184,12 +187,15 @@ func TestKeepaliveKnobs(t *testing.T) {
 func TestKeepaliveStarts(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	pick := func(n int) time.Duration { return time.Duration(1+rng.IntN(n)) * time.Second }
-	for range 30 {
+	for n := range 30 {
 		f, err := kernel.Model(kernel.Version{Major: 6, Minor: 1}, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
 		k := Keepalive{Time: pick(400), Interval: pick(400), Probes: rng.IntN(4), Peer: KeepalivePeer{Gone: true}}
+		if n%2 == 1 {
+			k.RTT = 130 * time.Millisecond
+		}
 		switch rng.IntN(4) {
 		case 0:
 			k.UserTimeout = k.Time + time.Duration(rng.IntN(1000))*time.Second + time.Duration(rng.IntN(1000))*time.Millisecond

@@ -62,6 +62,6 @@ var zhParams = []message{
 		"客户端怎样写请求：two（两次 write()）、nodelay（同上并设 TCP_NODELAY）、cork（在打开与关闭 TCP_CORK 之间）、forgotten-cork（一直打开），或 one（一次写出）"},
 	{"when the server's program sets TCP_QUICKACK: never, once (after accept()), or always (after each answer)", "服务器程序何时设 TCP_QUICKACK：never（从不）、once（accept() 之后一次）或 always（每次应答之后）"},
 	{"requests, 1 to 8", "请求数，1 到 8"},
-	{"from one request to the next, 100ms to 10s; with --writes=forgotten-cork 300ms at least", "两次请求的间隔，100ms 到 10s；--writes=forgotten-cork 时至少 300ms"},
+	{"from one request to the next, 100ms to 10s, and two round trips of --rtt; with --writes=forgotten-cork 300ms at least", "两次请求的间隔，100ms 到 10s，另加 --rtt 的两个往返；--writes=forgotten-cork 时至少 300ms"},
 	{"answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.8 and later)", "服务器应答多少次之后开始延迟确认，1 到 255（Linux 6.8 及以后）"},
 }
