@@ -36,7 +36,7 @@ type Options struct {
 const (
 	DefaultWall    = 10 * time.Minute
 	DefaultVirtual = 48 * time.Hour
-	DefaultMemory  = 320
+	DefaultMemory  = 512
 )
 
 // Stats say what a machine took.
