@@ -84,11 +84,13 @@ RACE_PKG  ?= $(shell go list $(PKG) | grep -vE '/($(PURE))$$')
 
 # The negative controls of each experiment, and the program on a machine that fails it in one way after the other, are the same code with other inputs:
 # TestControls, TestRun, TestMany and TestSignals stand for them here, and make lab runs them all.
-RACE_SKIP := ^Test.+Controls$$|^Test(Kill|Rootless|Faults|FullDisk|Schedules|HostUntouched|KnobsSee|HandOver|TwoUsers|Retry)
+# What is one command after the other has no race.
+RACE_SKIP := ^Test.+Controls$$|^Test(Kill|Rootless|Faults|FullDisk|Schedules|HostUntouched|KnobsSee|HandOver|TwoUsers|Retry|Script$$|PredictKernels$$|Weights$$)
 
+# A program under the race detector sleeps for a second before it exits, and each lab starts some.
 .PHONY: lab-race
 lab-race: root ## the tests of what runs at once under the race detector, as root
-	$(LAB_TEST) -race -skip '$(RACE_SKIP)' $(RACE_PKG)
+	GORACE=atexit_sleep_ms=0 $(LAB_TEST) -race -skip '$(RACE_SKIP)' $(RACE_PKG)
 
 .PHONY: root
 root: # ask for the password now: the test runs cannot

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -50,7 +51,7 @@ func (h *Host) Start(ctx context.Context) (*Client, error) {
 	c := &Client{host: h, events: make(chan Event, 64), done: make(chan struct{})}
 	c.cmd = exec.Command("/proc/self/exe")
 	c.cmd.Args = []string{agent.Name}
-	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single"}
+	c.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single", "GORACE=" + os.Getenv("GORACE")}
 	if h.virtual {
 		c.cmd.Env = append(c.cmd.Env, agent.VirtualTime+"=1", "GOGC=off")
 	}

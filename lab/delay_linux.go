@@ -86,7 +86,7 @@ func tap(mac net.HardwareAddr) (fd int, err error) {
 func join(client, server *Host, rtt time.Duration) (*line, error) {
 	l := &line{cmd: exec.Command("/proc/self/exe")}
 	l.cmd.Args = []string{wire.Name, strconv.FormatInt(int64(rtt/2), 10)}
-	l.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single"}
+	l.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single", "GORACE=" + os.Getenv("GORACE")}
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // as Host.Start
 	l.cmd.Stderr = &l.stderr
 	defer func() { // the process has its own
