@@ -283,12 +283,19 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 }
 
 // excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
-// due: processors stood still until then without a break, or the event before was late and took the rounding of the wheel with it. A
-// short stall does not excuse a long delay.
+// due: processors stood still until then without a break, or an event before was late, and took this one and the rounding of the wheel with
+// it. A short stall does not excuse a long delay.
 func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
-	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
-		due += slip + b.GapLatest/wheelShare
+	behind := time.Duration(0) // what another event was late by, that this one may answer: it was judged for that itself
+	for _, slip := range j.slips {
+		if slip > Allowance(j.Jiffy) {
+			behind = max(behind, slip)
+		}
 	}
+	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
+		behind = max(behind, slip+b.GapLatest/wheelShare)
+	}
+	due += behind
 	until := due + Allowance(j.Jiffy)
 	stalls := slices.Clone(j.Stalls)
 	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })

@@ -73,3 +73,31 @@ func TestByProgram(t *testing.T) {
 		}
 	}
 }
+
+// TestBehind catches an answer to a late packet that is called a contradiction because something else came in time between the two, and one
+// that may be later than what it answers.
+func TestBehind(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name      string
+		data, ack time.Duration
+		want      result.Verdict
+	}{
+		{"late data, and its acknowledgement as late", 32 * ms, 42 * ms, result.Inconclusive},
+		{"late data, and its acknowledgement later still", 32 * ms, 70 * ms, result.Fail},
+		{"data in time, and a late acknowledgement", 10 * ms, 42 * ms, result.Fail},
+		{"late data, and its acknowledgement in time", 32 * ms, 33 * ms, result.Inconclusive},
+	} {
+		in := answered(0)
+		add := func(host string, what timeline.What, at, open, seen time.Duration) {
+			in.Want.Events = append(in.Want.Events, timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: at, Earliest: at, Latest: at + open}})
+			in.Got.Events = append(in.Got.Events, timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: seen}})
+		}
+		add("server", timeline.Data, 10*ms, ms, c.data)
+		add("client", timeline.Connected, 12*ms, 30*ms, max(12*ms, c.data))
+		add("client", timeline.ACK, 20*ms, ms, c.ack)
+		if got, verdict := complaints(in); verdict != c.want {
+			t.Errorf("%s: got %s %v, want %s", c.name, verdict, got, c.want)
+		}
+	}
+}
