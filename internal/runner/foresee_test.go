@@ -10,11 +10,10 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
-	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // What was foreseen is what the run would have found, for every experiment; and a run that reads another value of any setting that the
-// prediction stands on does not take it. The answers that it is offered are empty, so that taking one shows.
+// prediction stands on does not take it: that would be the timeline of the old value, where another follows from the new one.
 func TestForesee(t *testing.T) {
 	facts, err := kernel.Model(kernel.Version{Major: 6, Minor: 12}, 250)
 	if err != nil {
@@ -58,7 +57,8 @@ func TestForesee(t *testing.T) {
 	}
 }
 
-// changedSetting predicts with another value of one setting, from answers that are all empty. Values of which nothing follows change no question.
+// changedSetting predicts with another value of one setting, from the answers that were foreseen. Some of them may still hold, where an experiment asks
+// several questions; values of which nothing follows show nothing.
 func changedSetting(t *testing.T, x *experiments.Experiment, e experiments.Env, foreseen Foreseen, name string) {
 	t.Helper()
 	host, knob, _ := strings.Cut(name, ".")
@@ -72,10 +72,6 @@ func changedSetting(t *testing.T, x *experiments.Experiment, e experiments.Env, 
 	if err != nil {
 		return // no such value
 	}
-	empty := Foreseen{}
-	for q := range foreseen {
-		empty[q] = timeline.Timeline{}
-	}
 	before, err := x.Predict(e)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +79,7 @@ func changedSetting(t *testing.T, x *experiments.Experiment, e experiments.Env, 
 	if cmp.Equal(before, want) {
 		return
 	}
-	other.Memory = oracle.NewMemory(empty)
+	other.Memory = oracle.NewMemory(foreseen)
 	got, err := x.Predict(other)
 	if err != nil {
 		t.Fatal(err)
