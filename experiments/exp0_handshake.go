@@ -37,7 +37,7 @@ func init() {
 			{Flag: "reject", Doc: "what a rule in the server's INPUT chain answers to the SYN: none, tcp-reset or an ICMP error", Kind: Choice,
 				Choices: slices.Concat([]string{"none", "tcp-reset"}, icmpErrors, icmp6Errors), IPv4: icmpErrors, IPv6: icmp6Errors,
 				Default: "none", Code: explain.SoftICMP},
-			{Flag: "rtt", Doc: "round-trip time of the link, 0s to 200ms; 0s: a veth, some 20 µs", Kind: Time, Max: int64(200 * time.Millisecond),
+			{Flag: "rtt", Doc: "round-trip time of the link, 0s to 200ms; 0s: a veth, without a delay", Kind: Time, Max: int64(200 * time.Millisecond),
 				Default: "0s"},
 		},
 		Setup:   setupHandshake,

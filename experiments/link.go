@@ -11,7 +11,7 @@ const rttMost = 200 * time.Millisecond
 
 // rttParam is the parameter of an experiment that plays on any link. Not given: a veth.
 func rttParam() Param {
-	return Param{Flag: "rtt", Doc: fmt.Sprintf("round-trip time of the link, 0s to %v; 0s: a veth, some 20 µs", rttMost), Kind: Time, Max: int64(rttMost)}
+	return Param{Flag: "rtt", Doc: fmt.Sprintf("round-trip time of the link, 0s to %v; 0s: a veth, without a delay", rttMost), Kind: Time, Max: int64(rttMost)}
 }
 
 // rtt is the round-trip time of the link that a run is on. 0: a veth.

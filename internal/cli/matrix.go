@@ -185,16 +185,16 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 	for i, x := range xs {
 		m.jobs = append(m.jobs, job{x: x, plan: plans[i], n: i + 1})
 	}
+	if slices.ContainsFunc(cols, func(c column) bool { return c.host }) {
+		if done, err := a.again(false); done {
+			return err
+		}
+	}
 	if err := m.divide(cmd.Flags().Changed("shard")); err != nil {
 		return err
 	}
 	if len(m.jobs) == 0 {
 		return m.show(m.document(), form)
-	}
-	if slices.ContainsFunc(cols, func(c column) bool { return c.host }) {
-		if done, err := a.again(false); done {
-			return err
-		}
 	}
 	if err := m.hostCan(cmd.Context()); err != nil {
 		return err

@@ -7,7 +7,7 @@ var zhParams = []message{
 	{"how long the second end takes to close after it can know of the first, up to 50s, instead of what --close says", "第二端得知第一端关闭后多久才关闭，最长 50s，取代 --close 所说的"},
 	{"open: a server listens; closed: nobody does", "open：有服务器监听；closed：没有"},
 	{"what a rule in the server's INPUT chain answers to the SYN: none, tcp-reset or an ICMP error", "服务器 INPUT 链中的规则如何回应 SYN：none（不回应）、tcp-reset 或 ICMP 差错"},
-	{"round-trip time of the link, 0s to 200ms; 0s: a veth, some 20 µs", "链路的往返时间，0s 到 200ms；0s：veth，约 20 µs"},
+	{"round-trip time of the link, 0s to 200ms; 0s: a veth, without a delay", "链路的往返时间，0s 到 200ms；0s：veth，没有延迟"},
 	{"round-trip time of the link, 0 to 200ms", "链路的往返时间，0 到 200ms"}, {"round-trip time of the link, 4ms to 300ms", "链路的往返时间，4ms 到 300ms"},
 	{"SYN retransmissions of the client, 1 to 127", "客户端重传 SYN 的次数，1 到 127"},
 	{"first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", "最初以固定 1 s 间隔重传的次数，0 到 127（Linux 6.5 及以后）"},
