@@ -3,4 +3,4 @@
 package runner
 
 // atOnce is how many tests go at once.
-const atOnce = "6"
+const atOnce = "8"
