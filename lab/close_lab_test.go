@@ -27,9 +27,8 @@ func TestServerClosesByItself(t *testing.T) {
 		if closes := when == AfterAccept; closes && (err != nil || e.Bytes != 0) || !closes && !errors.Is(err, ErrQuiet) {
 			t.Errorf("%s: got %+v, %v, want that it closed: %v", when, e, err, closes)
 		}
-		for end := time.Now().Add(time.Second); len(seen.of("server")) < len(strings.Fields(want)) && time.Now().Before(end); {
-			time.Sleep(time.Millisecond) // its call has returned when it tells so, and the FIN is there before that
-		}
+		// The server tells that it closed when its call has returned, and its FIN is here before that.
+		eventually(func() bool { return len(seen.of("server")) >= len(strings.Fields(want)) })
 		var kinds []string
 		for _, e := range seen.of("server") {
 			kinds = append(kinds, string(e.Event))
