@@ -2,7 +2,7 @@ package result
 
 import "fmt"
 
-// Case is one row of that table: a connection, what ends it, and when its program is told.
+// Case is one row of Prediction.Cases: a connection, what ends it, and when its program is told.
 type Case struct {
 	N    int    `json:"n"`              // its number in the whole table, from 1
 	Name string `json:"name"`           // "idle, keepalive"
