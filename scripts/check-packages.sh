@@ -56,14 +56,14 @@ nothing_left() {
 	[[ -z $left ]] || { say "$2 left:"; echo "$left" >&2; return 1; }
 }
 
-# works runs what is installed.
+# works runs what is installed. grep reads to the end: with -q it stops at the first match, and the program before it can die of SIGPIPE.
 works() {
 	local root=$1 page got
 	got=$("$root/usr/bin/tcplab" version)
 	[[ $got == "tcplab $version "* ]] || die "tcplab version says $got, want $version"
-	"$root/usr/bin/tcplab" list | grep -q '^exp1-syn-loss' || die "tcplab list does not name exp1-syn-loss"
+	"$root/usr/bin/tcplab" list | grep '^exp1-syn-loss' >/dev/null || die "tcplab list does not name exp1-syn-loss"
 	for page in tcplab tcplab-run; do
-		MANPATH=$root/usr/share/man man -P cat 1 "$page" 2>"$tmp/man" | grep -q '^NAME' || die "man $page: $(cat "$tmp/man")"
+		MANPATH=$root/usr/share/man man -P cat 1 "$page" 2>"$tmp/man" | grep '^NAME' >/dev/null || die "man $page: $(cat "$tmp/man")"
 	done
 	bash -c 'set -e; _init_completion() { :; }; source "$1"; complete -p tcplab >/dev/null' - "$root/usr/share/bash-completion/completions/tcplab" ||
 		die "bash: the completion does not load"
@@ -82,7 +82,7 @@ install_deb() {
 	dpkg_in "$root" --purge tcplab
 	nothing_left "$root" dpkg || die "a removed deb must leave nothing"
 	dpkg_in "$root" -i "$out/tcplab_$version-1_arm64.deb" || die "dpkg -i of arm64 fails"
-	go version -m "$root/usr/bin/tcplab" | grep -q 'GOARCH=arm64' || die "the arm64 deb holds no arm64 binary"
+	go version -m "$root/usr/bin/tcplab" | grep 'GOARCH=arm64' >/dev/null || die "the arm64 deb holds no arm64 binary"
 	# Control: a file that nobody removes must be seen.
 	as_root touch "$root/usr/share/doc/tcplab/left"
 	dpkg_in "$root" --purge tcplab
