@@ -20,8 +20,8 @@ var imports = map[string][]string{
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
 	"experiments":          {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
-	"predict":              {"internal/judge", "internal/kernel", "internal/oracle", "internal/timeline"},                                                                                                               // public: windows, for anyone's test
-	"lab/labtest":          {"internal/analyse", "internal/judge", "internal/kernel", "internal/netns", "internal/result", "internal/stall", "internal/timeline", "internal/vm", "lab", "pcapout", "predict", "sysctl"}, // public: a lab in anyone's test
+	"predict":              {"internal/judge", "internal/kernel", "internal/oracle", "internal/timeline"},                                                                                                                                 // public: windows, for anyone's test
+	"lab/labtest":          {"internal/analyse", "internal/judge", "internal/kernel", "internal/netns", "internal/result", "internal/stall", "internal/timeline", "internal/vm", "lab", "pcapout", "predict", "sysctl", "internal/guard"}, // public: a lab in anyone's test
 	"internal/spec":        {"experiments", "lab", "sysctl", "pcapout", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result"},
 	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
 	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},
@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"internal/report/page": {"internal/report", "internal/result", "internal/timeline"},
 	"internal/live":        {"internal/result", "internal/timeline"},
 	"internal/web":         {"internal/report", "internal/report/page", "internal/result"}, // a Lab that cli brings runs and predicts
+	"internal/vm":          {"internal/guard"},                                             // a transport: it knows no experiment, no lab
 
 	// Leaves.
 	"experiments/files": {}, // text alone
@@ -45,7 +46,6 @@ var imports = map[string][]string{
 	"internal/stall":    {},
 	"internal/timeline": {},
 	"internal/userns":   {},
-	"internal/vm":       {}, // a transport: it knows no experiment, no lab
 	"internal/wire":     {},
 	"pcapout":           {},
 	"sysctl":            {},

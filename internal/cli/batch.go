@@ -63,10 +63,7 @@ type batch struct {
 // do makes the runs, the longest first. The first error ends those of one experiment: what ran already is not reported, because the
 // machine cannot run the rest. Of several experiments the others go on.
 func (b *batch) do(ctx context.Context) (err error) {
-	made := missing(b.flags.out)
-	for _, p := range made {
-		b.app.guard.Made(p)
-	}
+	made := b.app.guard.Made(b.flags.out)
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	if len(b.jobs) == 1 && b.done == nil {

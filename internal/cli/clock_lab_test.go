@@ -27,7 +27,7 @@ func TestClockStepped(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest: %v: %s", err, out)
 	}
-	k, err := vm.Find("6.12")
+	k, err := vm.Find("6.12", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,18 +126,6 @@ func (f *folder) done(failed error) error {
 	return nil
 }
 
-// missing lists the folders on the way to path that do not exist, the outermost first.
-func missing(path string) []string {
-	var m []string
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
-		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
-			slices.Reverse(m)
-			return m
-		}
-		m = append(m, p)
-	}
-}
-
 // keepMade ends the use of the folders that were made for a batch: after an error they go again, if nothing else is in them; otherwise
 // they are given to the user who called sudo.
 func keepMade(made []string, failed error) error {

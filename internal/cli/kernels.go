@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -28,9 +29,11 @@ apt, as you, with apt's own checks; nothing is installed and nothing else is dow
 		Short: "get the newest Debian kernel of a version: 6.1, 6.12",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, versions []string) error {
+			a.guard = guard.Start() // killed in its middle, it leaves nothing
+			defer a.guard.Bye()
 			for _, v := range versions {
 				fmt.Fprintf(a.err, "fetching Linux %s through apt\n", v)
-				k, err := vm.Fetch(cmd.Context(), v)
+				k, err := vm.Fetch(cmd.Context(), v, a.guard)
 				if ierr := interrupted(cmd.Context()); ierr != nil {
 					return ierr
 				}
@@ -48,9 +51,11 @@ apt, as you, with apt's own checks; nothing is installed and nothing else is dow
 		Short: "remove kernels from the cache",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, releases []string) error {
+			a.guard = guard.Start()
+			defer a.guard.Bye()
 			var errs []error
 			for _, r := range releases {
-				_, err := vm.Remove(r)
+				_, err := vm.Remove(r, a.guard)
 				errs = append(errs, err)
 			}
 			return errors.Join(errs...)

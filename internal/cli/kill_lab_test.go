@@ -420,10 +420,7 @@ func TestKillHanging(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitFor(t, filepath.Join(dir, "hangs"))
-			left := map[int]string{}
-			for _, pid := range descendants(t, cmd.Process.Pid) {
-				left[pid] = startTime(pid)
-			}
+			left := descendants(t, cmd.Process.Pid)
 			if len(left) < 3 { // the guard, iptables, and what that started
 				t.Errorf("a hanging iptables: got processes %v, want 3 or more", left)
 			}
@@ -457,26 +454,30 @@ func fakeIPTables(t *testing.T, dir, script string) {
 // waitFor waits until there is a file.
 func waitFor(t *testing.T, path string) {
 	t.Helper()
-	deadline := time.After(soon)
-	tick := time.NewTicker(10 * time.Millisecond)
+	await(t, path, 10*time.Millisecond, func() bool { _, err := os.Stat(path); return err == nil })
+}
+
+// await looks every so often until something is so.
+func await(t *testing.T, what string, every time.Duration, so func() bool) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
+	for !so() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s is not there after %v", path, soon)
+			t.Fatalf("%s: not after a minute", what)
 		}
 	}
 }
 
-// descendants lists the processes that a process has started, and those in turn.
-func descendants(t *testing.T, pid int) []int {
-	var all []int
-	for child := range holdings(t, pid).children {
-		all = append(append(all, child), descendants(t, child)...)
+// descendants are the processes that a process has started, and those in turn, with their start times.
+func descendants(t *testing.T, pid int) map[int]string {
+	t.Helper()
+	all := holdings(t, pid).children
+	for child := range maps.Clone(all) {
+		maps.Copy(all, descendants(t, child))
 	}
 	return all
 }

@@ -31,7 +31,7 @@ var machinesHere = labtest.Requirement{Name: "QEMU and the kernels 6.1 and 6.12"
 	_, err := vm.FindEngine()
 	for _, k := range otherKernels {
 		if err == nil {
-			_, err = vm.Find(k)
+			_, err = vm.Find(k, nil)
 		}
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ func TestRunOnOtherKernelAsUser(t *testing.T) {
 	}
 	defer os.RemoveAll(home)
 	program := staticProgram(t, home)
-	k, err := vm.Find("6.12")
+	k, err := vm.Find("6.12", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
@@ -40,13 +41,10 @@ type crew struct {
 // boot makes the runs on another kernel, in machines of their own: each boots once for its share of the runs and makes them one after
 // the other.
 func (b *batch) boot(ctx context.Context) (err error) {
-	made := missing(b.flags.out)
-	for _, p := range made {
-		b.app.guard.Made(p)
-	}
+	made := b.app.guard.Made(b.flags.out)
 	defer func() { err = keepMade(made, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
-	k, err := vm.Find(b.flags.kernel)
+	k, err := vm.Find(b.flags.kernel, b.app.guard)
 	if err != nil {
 		return err
 	}
@@ -222,20 +220,20 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 	}
 	q.Foreseen = foresee(facts, jobs)
 	if !q.NoEvidence {
-		q.Types = typesOf(k)
+		q.Types = typesOf(k, b.app.guard)
 	}
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err
 	}
-	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime}
+	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}
 	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
 	return o, nil
 }
 
 // typesOf is what the guest needs of its kernel's BTF. Nil where it cannot be had: the guest looks for itself, and says what is wrong.
-func typesOf(k vm.Kernel) []byte {
-	f, err := k.Open()
+func typesOf(k vm.Kernel, g *guard.Guard) []byte {
+	f, err := k.Open(g)
 	if err != nil {
 		return nil
 	}

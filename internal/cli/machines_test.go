@@ -124,16 +124,16 @@ func TestMachineEndsAmongOthers(t *testing.T) {
 
 // TestColumns catches kernels that are named twice, and a name of nothing.
 func TestColumns(t *testing.T) {
-	cols, err := kernelColumns([]string{"host", " host"})
+	cols, err := kernelColumns([]string{"host", " host"}, nil)
 	if err != nil || len(cols) != 1 || !cols[0].host {
 		t.Errorf("host twice: got %+v, %v, want it once", cols, err)
 	}
-	if _, err := kernelColumns([]string{"host", ""}); err == nil {
+	if _, err := kernelColumns([]string{"host", ""}, nil); err == nil {
 		t.Error("an empty name: got no error")
 	} else if exit, _ := classify(err); exit != explain.ExitUsage {
 		t.Errorf("an empty name: got exit code %d, want %d", exit, explain.ExitUsage)
 	}
-	if _, err := kernelColumns([]string{"0.99"}); !errors.Is(err, vm.ErrMissing) {
+	if _, err := kernelColumns([]string{"0.99"}, nil); !errors.Is(err, vm.ErrMissing) {
 		t.Errorf("a kernel that is not here: got %v, want %v", err, vm.ErrMissing)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -125,7 +126,7 @@ type column struct {
 }
 
 // kernelColumns resolves the kernels' names, each kernel once.
-func kernelColumns(names []string) ([]column, error) {
+func kernelColumns(names []string, g *guard.Guard) ([]column, error) {
 	if len(names) == 0 {
 		ks, err := vm.Kernels()
 		if err != nil {
@@ -148,7 +149,7 @@ func kernelColumns(names []string) ([]column, error) {
 		c := column{name: name, host: name == hostKernel}
 		if !c.host {
 			var err error
-			if c.kernel, err = vm.Find(name); err != nil {
+			if c.kernel, err = vm.Find(name, g); err != nil {
 				return nil, err
 			}
 		}
@@ -177,7 +178,9 @@ func (a *app) matrix(cmd *cobra.Command, f *matrixFlags, names []string) error {
 	if f.page, err = language(f.lang); err != nil {
 		return err
 	}
-	cols, err := kernelColumns(f.kernels)
+	a.guard = guard.Start() // killed in its middle, a matrix leaves nothing
+	defer a.guard.Bye()
+	cols, err := kernelColumns(f.kernels, a.guard)
 	if err != nil {
 		return err
 	}

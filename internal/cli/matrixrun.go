@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
-	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
@@ -74,12 +73,7 @@ func (m *matrixRun) hostCan(ctx context.Context) error {
 // do runs all of it: the machines first, as many at once as there are processors, then this machine's own labs.
 func (m *matrixRun) do(ctx context.Context, form string) (err error) {
 	m.began = time.Now()
-	m.app.guard = guard.Start() // killed in its middle, a matrix leaves nothing
-	defer m.app.guard.Bye()
-	made := missing(m.flags.out)
-	for _, p := range made {
-		m.app.guard.Made(p)
-	}
+	made := m.app.guard.Made(m.flags.out)
 	defer func() { err = keepMade(made, err) }()
 	if m.folder, err = makeFolder(m.app.guard, m.flags.out, "matrix"); err != nil {
 		return err

@@ -96,7 +96,7 @@ func TestKubernetesParts(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
 	t.Parallel()
 	dir := openFolder(t)
-	k, err := vm.Find("6.1")
+	k, err := vm.Find("6.1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

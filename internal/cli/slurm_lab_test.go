@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -97,10 +96,10 @@ func startSlurm(t *testing.T, p *partsOf) *cluster {
 	in := func(name string) string { return filepath.Join(s.dir, name) }
 	s.start(t, "munged", "--foreground", "--key-file="+in("munge.key"), "--socket="+in("munge.socket"), "--pid-file="+in("munge.pid"), "--log-file="+in("munge.log"),
 		"--seed-file="+in("munge.seed"), "--num-threads=2")
-	await(t, "munged", func() bool { _, err := os.Stat(in("munge.socket")); return err == nil })
+	await(t, "munged", 50*time.Millisecond, func() bool { _, err := os.Stat(in("munge.socket")); return err == nil })
 	s.start(t, "slurmctld", "-D", "-f", in("slurm.conf"))
 	s.start(t, "slurmd", "-D", "-f", in("slurm.conf"))
-	await(t, "an idle node", func() bool {
+	await(t, "an idle node", 50*time.Millisecond, func() bool {
 		out, _ := s.command("sinfo", "--noheader", "--format=%T").Output()
 		return strings.TrimSpace(string(out)) == "idle"
 	})
@@ -192,7 +191,7 @@ func (s *cluster) array(t *testing.T, tasks string) (said string) {
 		t.Fatalf("sbatch: got exit code %d: %s", code, stderr)
 	}
 	id := strings.TrimSpace(stdout)
-	await(t, "job "+id, func() bool {
+	await(t, "job "+id, 50*time.Millisecond, func() bool {
 		out, err := s.command("squeue", "--noheader", "--jobs="+id, "--states=all", "--format=%T").Output()
 		states := strings.Fields(string(out))
 		for _, state := range states {
@@ -214,22 +213,6 @@ func (s *cluster) array(t *testing.T, tasks string) (said string) {
 		t.Logf("job %s: %s", id, said)
 	}
 	return said
-}
-
-// await waits until something is so.
-func await(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not after a minute", what)
-		}
-	}
 }
 
 // freePort is one that nobody listens on now.

@@ -2,12 +2,15 @@
 // memory, a second Ctrl-C) the guard ends the programs that tcplab had started and that still run, such as an iptables that hangs, and
 // removes the folder of a run that has no result.
 //
+// It also removes a folder that was only needed for a while, such as that of a kernel which is being unpacked.
+//
 // The kernel does the rest by itself: what a lab is made of has no name (see netns). Its one trap: programs are found by a variable in
 // their environment, which tcplab sets in its own, so what is started with another environment is not found.
 package guard
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -42,6 +45,48 @@ const (
 
 // result is the file that makes a run's folder whole: it is written when the captures are.
 const result = "result.json"
+
+// Try says that a folder is about to be made in out.
+func (g *Guard) Try(out, name string) { g.say(message{Op: opTry, Out: out, Name: name}) }
+
+// Own says that the folder was made.
+func (g *Guard) Own(name string) { g.say(message{Op: opOwn, Name: name}) }
+
+// Done says that the folder is whole, or gone.
+func (g *Guard) Done(name string) { g.say(message{Op: opDone, Name: name}) }
+
+// Made says that a folder and those on the way to it are about to be made. It lists the ones that are missing, the outermost first.
+func (g *Guard) Made(path string) (missing []string) {
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, p)
+	}
+	slices.Reverse(missing)
+	for _, p := range missing {
+		if abs, err := filepath.Abs(p); err == nil {
+			g.say(message{Op: opMade, Out: abs})
+		}
+	}
+	return missing
+}
+
+// Scratch makes a folder in parent that is needed for a while. done removes it with all that is in it.
+func (g *Guard) Scratch(parent, prefix string) (dir string, done func() error, err error) {
+	name := prefix + rand.Text()
+	dir = filepath.Join(parent, name)
+	g.Try(parent, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		g.Done(name)
+		return "", nil, err
+	}
+	g.Own(name)
+	return dir, func() error {
+		defer g.Done(name)
+		return os.RemoveAll(dir)
+	}, nil
+}
 
 // folder is one run's, in the root in which it was made: no link that somebody puts there later leads elsewhere.
 type folder struct {

@@ -64,22 +64,6 @@ func (g *Guard) say(m message) {
 	_, _ = g.pipe.Write(append(b, '\n')) // a guard that somebody killed guards nothing
 }
 
-// Try says that a folder is about to be made in out.
-func (g *Guard) Try(out, name string) { g.say(message{Op: opTry, Out: out, Name: name}) }
-
-// Own says that the folder was made.
-func (g *Guard) Own(name string) { g.say(message{Op: opOwn, Name: name}) }
-
-// Done says that the folder is whole, or gone.
-func (g *Guard) Done(name string) { g.say(message{Op: opDone, Name: name}) }
-
-// Made says that a folder on the way to the runs was made.
-func (g *Guard) Made(path string) {
-	if abs, err := filepath.Abs(path); err == nil {
-		g.say(message{Op: opMade, Out: abs})
-	}
-}
-
 // Bye ends the guard: everything was undone. It may be called again.
 func (g *Guard) Bye() {
 	g.say(message{Op: opBye})

@@ -8,17 +8,7 @@ type Guard struct{}
 // Start returns nil.
 func Start() *Guard { return nil }
 
-// Try does nothing.
-func (*Guard) Try(string, string) {}
-
-// Own does nothing.
-func (*Guard) Own(string) {}
-
-// Done does nothing.
-func (*Guard) Done(string) {}
-
-// Made does nothing.
-func (*Guard) Made(string) {}
+func (*Guard) say(message) {}
 
 // Bye does nothing.
 func (*Guard) Bye() {}

@@ -32,6 +32,7 @@ func TestWatch(t *testing.T) {
 		{"after everything", []string{"a/events.ndjson"}, []string{a, b, `{"op":"bye"}`}, []string{"a/", "a/events.ndjson"}, false},
 		{"a link in its place", []string{"elsewhere/keep", "a=elsewhere"}, []string{a, b}, []string{"elsewhere/", "elsewhere/keep"}, true},
 		{"a folder on the way", []string{"way/"}, []string{`{"op":"made","out":"OUT/way"}`, `{"op":"try","out":"OUT/way","name":"a"}`}, nil, true},
+		{"a folder for a while, on the way", []string{"way/a/boot/vmlinuz"}, []string{`{"op":"made","out":"OUT/way"}`, `{"op":"try","out":"OUT/way","name":"a"}`, b}, nil, true},
 		{"a folder on the way that others use", []string{"way/file"}, []string{`{"op":"made","out":"OUT/way"}`}, []string{"way/", "way/file"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -55,6 +56,47 @@ func TestWatch(t *testing.T) {
 				t.Errorf("got %q left, %v, programs swept: %t, want %q and %t", left, err, swept, tt.left, tt.swept)
 			}
 		})
+	}
+}
+
+// Without a guard too there is a folder that is gone when it was needed, with all that is in it and nothing beside it; where it cannot be made, that is said.
+func TestScratch(t *testing.T) {
+	parent := t.TempDir()
+	var none *Guard
+	one, done, err := none.Scratch(parent, "x-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, otherDone, err := none.Scratch(parent, "x-")
+	if err != nil || other == one {
+		t.Fatalf("got %s twice, %v, want two folders", one, err)
+	}
+	make1(t, one, "boot/vmlinuz")
+	make1(t, other, "result.json")
+	if err := done(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(parent); err != nil || len(left) != 1 || left[0].Name() != filepath.Base(other) {
+		t.Errorf("got %v, %v, want the other one", left, err)
+	}
+	if err := otherDone(); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := none.Scratch(one, "x-"); err == nil {
+		t.Error("in a folder that is gone: got nil, want an error")
+	}
+}
+
+// The folders that are missing are listed in the order in which they are made; what is there is not.
+func TestMade(t *testing.T) {
+	dir := t.TempDir()
+	var none *Guard
+	a := filepath.Join(dir, "a")
+	if got, want := none.Made(filepath.Join(a, "b", "..", "b", "c")), []string{a, filepath.Join(a, "b"), filepath.Join(a, "b", "c")}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := none.Made(dir); len(got) != 0 {
+		t.Errorf("got %q, want none", got)
 	}
 }
 

@@ -27,7 +27,7 @@ var engineHere = labtest.Requirement{Name: "QEMU", Missing: func() string {
 
 func kernelHere(version string) labtest.Requirement {
 	return labtest.Requirement{Name: "a kernel " + version, Missing: func() string {
-		if _, err := Find(version); err != nil {
+		if _, err := Find(version, nil); err != nil {
 			return err.Error()
 		}
 		return ""
@@ -51,7 +51,7 @@ func TestBoot(t *testing.T) {
 	labtest.Need(t, engineHere, labtest.IPTables, kernelHere("6.12"), kernelHere("6.1"))
 	program := guestProgram(t)
 	for _, version := range []string{"6.1", "6.12"} {
-		k, err := Find(version)
+		k, err := Find(version, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestBoot(t *testing.T) {
 func TestEnds(t *testing.T) {
 	labtest.Need(t, engineHere, labtest.IPTables, kernelHere("6.12"))
 	program := guestProgram(t)
-	k, err := Find("6.12")
+	k, err := Find("6.12", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestEnds(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	labtest.Need(t, engineHere, labtest.IPTables, kernelHere("6.12"))
 	program := guestProgram(t)
-	k, err := Find("6.12")
+	k, err := Find("6.12", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

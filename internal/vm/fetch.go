@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/guard"
 )
 
 // Offered lists the releases that this machine's package archive has and that Fetch can get, the oldest first: Debian's kernels for
@@ -23,6 +25,7 @@ func Offered(ctx context.Context) ([]string, error) {
 const (
 	packagePrefix = "linux-image-"
 	packageFlavor = "-cloud-amd64"
+	scratchPrefix = "tcplab-kernel-"
 )
 
 func offered(names string) []string {
@@ -39,8 +42,8 @@ func offered(names string) []string {
 }
 
 // Fetch gets the newest kernel of a version through apt, as the user who calls, with apt's own checks of what it got, and unpacks it
-// into the cache. Nothing is installed.
-func Fetch(ctx context.Context, version string) (Kernel, error) {
+// into the cache. Nothing is installed. The guard, which may be nil, knows of what is there for a while only.
+func Fetch(ctx context.Context, version string, g *guard.Guard) (Kernel, error) {
 	releases, err := Offered(ctx)
 	if err != nil {
 		return Kernel{}, err
@@ -49,11 +52,11 @@ func Fetch(ctx context.Context, version string) (Kernel, error) {
 	if len(releases) == 0 {
 		return Kernel{}, missing("apt knows no %s%s...%s; `apt-get update` may help", packagePrefix, version, packageFlavor)
 	}
-	dir, err := os.MkdirTemp("", "tcplab-kernel-")
+	dir, done, err := g.Scratch(os.TempDir(), scratchPrefix)
 	if err != nil {
 		return Kernel{}, fmt.Errorf("fetch a kernel: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	var last error
 	for _, release := range slices.Backward(releases) { // the list may name one that is gone from the archive
 		cmd := exec.CommandContext(ctx, "apt-get", "-q", "download", packagePrefix+release)
@@ -69,20 +72,21 @@ func Fetch(ctx context.Context, version string) (Kernel, error) {
 		if len(found) != 1 {
 			return Kernel{}, missing("apt-get download %s%s left %d packages, want one", packagePrefix, release, len(found))
 		}
-		return fromPackage(found[0])
+		return fromPackage(found[0], g)
 	}
 	return Kernel{}, last
 }
 
 // fromPackage unpacks a Debian package of a kernel into the cache.
-func fromPackage(path string) (Kernel, error) {
-	dir, err := os.MkdirTemp("", "tcplab-kernel-")
+func fromPackage(path string, g *guard.Guard) (Kernel, error) {
+	dir, done, err := g.Scratch(os.TempDir(), scratchPrefix)
 	if err != nil {
 		return Kernel{}, fmt.Errorf("unpack a kernel: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	if out, err := exec.Command("dpkg-deb", "-x", path, dir).CombinedOutput(); err != nil {
+	defer done()
+	tree := filepath.Join(dir, "tree") // the guard looks at names in dir, and a package may have any
+	if out, err := exec.Command("dpkg-deb", "-x", path, tree).CombinedOutput(); err != nil {
 		return Kernel{}, missing("dpkg-deb -x %s: %w: %s", path, err, strings.TrimSpace(string(out)))
 	}
-	return fromTree(dir)
+	return fromTree(tree, g)
 }

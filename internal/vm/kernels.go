@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/guard"
 )
 
 // Kernel is a kernel that can be booted.
@@ -82,10 +84,11 @@ func Kernels() ([]Kernel, error) {
 }
 
 // Find resolves what a user names: a version (6.1, 6.12.117), a release, or a path to a bzImage, a Debian package, or the folder of an
-// unpacked one. Of several kernels of a version it is the newest. An error that wraps ErrMissing means that there is none here.
-func Find(name string) (Kernel, error) {
+// unpacked one. Of several kernels of a version it is the newest. An error that wraps ErrMissing means that there is none here. The guard may be
+// nil: then a SIGKILL leaves what a package was unpacked to.
+func Find(name string, g *guard.Guard) (Kernel, error) {
 	if strings.ContainsRune(name, filepath.Separator) {
-		return fromPath(name)
+		return fromPath(name, g)
 	}
 	ks, err := Kernels()
 	if err != nil {
@@ -161,30 +164,30 @@ func leading(s string) (n int, rest string) {
 }
 
 // fromPath unpacks what lies at a path.
-func fromPath(path string) (Kernel, error) {
+func fromPath(path string, g *guard.Guard) (Kernel, error) {
 	st, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return Kernel{}, missing("--kernel: %w", err)
 	case st.IsDir():
-		return fromTree(path)
+		return fromTree(path, g)
 	case strings.HasSuffix(path, ".deb"):
-		return fromPackage(path)
+		return fromPackage(path, g)
 	}
 	return Kernel{From: path, Release: strings.TrimPrefix(filepath.Base(path), "vmlinuz-")}, nil
 }
 
 // fromTree finds the one bzImage in the folder of an unpacked package.
-func fromTree(dir string) (Kernel, error) {
+func fromTree(dir string, g *guard.Guard) (Kernel, error) {
 	found, _ := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if len(found) != 1 {
 		return Kernel{}, missing("%s: %d files boot/vmlinuz-*, want one", dir, len(found))
 	}
-	return Kernel{From: found[0], Release: strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-")}.unpacked()
+	return Kernel{From: found[0], Release: strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-")}.unpacked(g)
 }
 
 // unpacked makes sure that the kernel lies in the cache, ready to be booted: vmlinux and the modules.
-func (k Kernel) unpacked() (Kernel, error) {
+func (k Kernel) unpacked(g *guard.Guard) (Kernel, error) {
 	if k.Dir != "" {
 		return k, nil
 	}
@@ -214,12 +217,12 @@ func (k Kernel) unpacked() (Kernel, error) {
 		return k, missing("%s: %w", k.From, err)
 	}
 	k.Release = release
-	return k.store(cache, vmlinux, modules, hex.EncodeToString(sum[:]))
+	return k.store(cache, vmlinux, modules, hex.EncodeToString(sum[:]), g)
 }
 
 // Open opens the kernel's vmlinux, for what can be read out of it. It is unpacked where that was not done before.
-func (k Kernel) Open() (*os.File, error) {
-	k, err := k.unpacked()
+func (k Kernel) Open(g *guard.Guard) (*os.File, error) {
+	k, err := k.unpacked(g)
 	if err != nil {
 		return nil, err
 	}
@@ -236,18 +239,19 @@ func modulesOf(image, release string) string {
 }
 
 // store puts an unpacked kernel into the cache: whole, or not at all.
-func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string) (Kernel, error) {
+func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string, g *guard.Guard) (Kernel, error) {
 	if k.Release == "" || filepath.Base(k.Release) != k.Release || strings.HasPrefix(k.Release, ".") {
 		return k, missing("%s: the kernel's release is %q", k.From, k.Release)
 	}
+	g.Made(cache)
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
-	tmp, err := os.MkdirTemp(cache, ".new-")
+	tmp, done, err := g.Scratch(cache, ".new-")
 	if err != nil {
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer done()
 	a := about{Release: k.Release, Image: sum, Wanted: wanted, Matches: matchers, IPv6: ofIPv6}
 	files := map[string][]byte{fileKernel: vmlinux}
 	for _, m := range modules {
@@ -257,22 +261,40 @@ func (k Kernel) store(cache string, vmlinux []byte, modules []module, sum string
 	if files[fileAbout], err = json.MarshalIndent(a, "", "  "); err != nil {
 		return k, err
 	}
-	if err := os.Mkdir(filepath.Join(tmp, dirModules), 0o755); err != nil {
-		return k, fmt.Errorf("cache of kernels: %w", err)
-	}
+	fresh := filepath.Join(tmp, k.Release) // a level deeper than where kernels are looked for
+	err = os.MkdirAll(filepath.Join(fresh, dirModules), 0o755)
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(tmp, name), b, 0o644); err != nil {
-			return k, fmt.Errorf("cache of kernels: %w", err)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(fresh, name), b, 0o644)
 		}
 	}
+	if err == nil {
+		err = os.Chmod(fresh, 0o755)
+	}
 	k.Dir = filepath.Join(cache, k.Release)
-	if err := os.RemoveAll(k.Dir); err != nil {
+	if err == nil {
+		err = takePlace(fresh, k.Dir, filepath.Join(tmp, "old"), a)
+	}
+	if err != nil {
 		return k, fmt.Errorf("cache of kernels: %w", err)
 	}
-	if err := os.Rename(tmp, k.Dir); err != nil {
-		return k, fmt.Errorf("cache of kernels: %w", err)
+	return k, nil
+}
+
+// takePlace moves a new kernel to where it belongs, and one that is there aside: there is never half of one. Another program that was quicker
+// with the same one, and may already boot it, keeps its place.
+func takePlace(fresh, place, aside string, a about) error {
+	err := os.Rename(fresh, place)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return k, os.Chmod(k.Dir, 0o755)
+	if b, err := readAbout(place); err == nil && b.Image == a.Image && b.whole() {
+		return nil
+	}
+	if err := os.Rename(place, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(fresh, place)
 }
 
 func readAbout(dir string) (about, error) {
@@ -285,14 +307,18 @@ func readAbout(dir string) (about, error) {
 }
 
 // Remove takes a kernel out of the cache. It is named as for Find, but by its release alone; one in /boot is not the cache's.
-func Remove(name string) (Kernel, error) {
+func Remove(name string, g *guard.Guard) (Kernel, error) {
 	ks, err := Kernels()
 	if err != nil {
 		return Kernel{}, err
 	}
 	for _, k := range ks {
 		if k.Release == name && k.Dir != "" {
-			return k, os.RemoveAll(k.Dir)
+			tmp, done, err := g.Scratch(filepath.Dir(k.Dir), ".old-")
+			if err != nil {
+				return k, err
+			}
+			return k, errors.Join(os.Rename(k.Dir, filepath.Join(tmp, name)), done())
 		}
 	}
 	return Kernel{}, missing("no kernel %s in the cache", name)

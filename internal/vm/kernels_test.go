@@ -44,7 +44,7 @@ func TestCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, release := range []string{"99.1.0-9-test", "99.1.0-10-test"} {
-		k, err := Kernel{Release: release, From: "x"}.store(cache, []byte("\x7fELF"), []module{{name: "veth", data: []byte("m")}}, "sum")
+		k, err := Kernel{Release: release, From: "x"}.store(cache, []byte("\x7fELF"), []module{{name: "veth", data: []byte("m")}}, "sum", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func TestCache(t *testing.T) {
 			t.Errorf("module: got %q, %v", b, err)
 		}
 	}
-	if k, err := Find("99.1"); err != nil || k.Release != "99.1.0-10-test" {
+	if k, err := Find("99.1", nil); err != nil || k.Release != "99.1.0-10-test" {
 		t.Errorf("got %q, %v, want the newest", k.Release, err)
 	}
 	old := filepath.Join(cache, "99.1.0-11-test")
@@ -62,26 +62,34 @@ func TestCache(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(old, fileAbout), []byte(`{"release":"99.1.0-11-test","modules":["veth"],"wanted":["veth"]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if k, err := Find("99.1"); err != nil || k.Release != "99.1.0-10-test" {
+	if k, err := Find("99.1", nil); err != nil || k.Release != "99.1.0-10-test" {
 		t.Errorf("got %q, %v, want the newest of those that have every module", k.Release, err)
 	}
-	if _, err := Find("99.1.0-11-test"); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "tcplab kernels fetch 99.1.0-11-test") {
+	if _, err := Find("99.1.0-11-test", nil); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "tcplab kernels fetch 99.1.0-11-test") {
 		t.Errorf("without modules: got %v, want ErrMissing that says how to get it anew", err)
 	}
 	if err := os.RemoveAll(old); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Remove("99.1.0-10-test"); err != nil {
+	for _, sum := range []string{"other", "other"} { // the first takes the old one's place, the second finds that somebody was quicker
+		k, err := Kernel{Release: "99.1.0-10-test", From: "x"}.store(cache, []byte("\x7fELF new"), nil, sum, nil)
+		b, rerr := os.ReadFile(filepath.Join(k.Dir, fileKernel))
+		a, aerr := readAbout(k.Dir)
+		if err := errors.Join(err, rerr, aerr); err != nil || string(b) != "\x7fELF new" || a.Image != sum || len(a.Modules) != 0 {
+			t.Errorf("stored again: got %q, %+v, %v, want the new one", b, a, err)
+		}
+	}
+	if _, err := Remove("99.1.0-10-test", nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := Find("99.1.0-10-test"); !errors.Is(err, ErrMissing) {
+	if _, err := Find("99.1.0-10-test", nil); !errors.Is(err, ErrMissing) {
 		t.Errorf("removed: got %v, want ErrMissing", err)
 	}
-	if _, err := Remove("99.1"); !errors.Is(err, ErrMissing) {
+	if _, err := Remove("99.1", nil); !errors.Is(err, ErrMissing) {
 		t.Errorf("by its version: got %v, want ErrMissing: rm takes one release", err)
 	}
 	for _, release := range []string{"", "..", "a/b", ".x"} {
-		if _, err := (Kernel{Release: release}).store(cache, nil, nil, ""); !errors.Is(err, ErrMissing) {
+		if _, err := (Kernel{Release: release}).store(cache, nil, nil, "", nil); !errors.Is(err, ErrMissing) {
 			t.Errorf("release %q: got %v, want ErrMissing", release, err)
 		}
 	}

@@ -36,7 +36,7 @@ func engineOf(parent int) int {
 // An engine that somebody kills is an error that says so, and not a guest that gave up.
 func TestKilled(t *testing.T) {
 	labtest.Need(t, engineHere, labtest.IPTables, kernelHere("6.12"))
-	k, err := Find("6.12")
+	k, err := Find("6.12", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // engine is the program that is the machine.
@@ -78,7 +80,7 @@ func Run(ctx context.Context, o Options, receive func(Message) error) (s Stats, 
 	if err != nil {
 		return s, err
 	}
-	if o.Kernel, err = o.Kernel.unpacked(); err != nil {
+	if o.Kernel, err = o.Kernel.unpacked(o.Guard); err != nil {
 		return s, err
 	}
 	o = o.withDefaults()
@@ -180,14 +182,12 @@ type machine struct {
 
 // start writes the guest's file system and starts the engine.
 func start(ctx context.Context, path string, o Options) (*machine, error) {
-	initrd, err := os.CreateTemp("", "tcplab-vm-")
+	fd, err := unix.MemfdCreate("tcplab-initrd", unix.MFD_CLOEXEC) // it never has a name that a SIGKILL could leave
 	if err != nil {
-		return nil, fmt.Errorf("make the guest's file system: %w", err)
+		return nil, fmt.Errorf("make the guest's file system: memfd_create: %w", err)
 	}
+	initrd := os.NewFile(uintptr(fd), "initrd")
 	defer initrd.Close()
-	if err := os.Remove(initrd.Name()); err != nil {
-		return nil, err
-	}
 	if err := initramfs(initrd, o); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/guard"
 )
 
 // Options say what to boot, and for how long. Kernel and Program are required.
@@ -30,6 +32,8 @@ type Options struct {
 	// Silence bounds how long, by the host's clock, the guest may say nothing. Zero: Wall alone bounds it.
 	Silence time.Duration
 	Memory  int // of the guest, in MiB; 0: DefaultMemory
+	// Guard knows of the folder in which a kernel that is not in the cache is unpacked. Nil: a SIGKILL leaves it.
+	Guard *guard.Guard
 }
 
 // The limits of a machine that names none.

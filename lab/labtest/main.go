@@ -11,6 +11,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/tcplab/tcplab/internal/guard"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -56,7 +57,9 @@ func Main(m *testing.M) int {
 
 // boot runs the tests on another kernel, and prints what they print.
 func boot(name string) (int, error) {
-	k, err := vm.Find(name)
+	g := guard.Start() // of a package that is being unpacked, where it is killed then
+	defer g.Bye()
+	k, err := vm.Find(name, g)
 	if err != nil {
 		return 1, err
 	}
@@ -69,7 +72,7 @@ func boot(name string) (int, error) {
 		return 1, err
 	}
 	code := 1
-	_, err = vm.Run(context.Background(), vm.Options{Kernel: k, Program: program, Request: request, IPv6: true}, func(msg vm.Message) error {
+	_, err = vm.Run(context.Background(), vm.Options{Kernel: k, Program: program, Request: request, IPv6: true, Guard: g}, func(msg vm.Message) error {
 		switch msg.Name {
 		case sayOutput:
 			_, err := os.Stdout.Write(msg.Data)
