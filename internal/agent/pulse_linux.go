@@ -27,15 +27,17 @@ const (
 )
 
 // beatEvery is how often the pulse beats. A stop is sure to be noticed if it is longer than this and beatLate together, which is a jiffy and 5 ms:
-// as much as an event may be late by without anybody asking why (judge.Allowance). A beat costs some 0.1 ms of a processor, so that many
-// programs at once, which all do nothing but wait, are felt.
-func beatEvery() time.Duration {
-	jiffy := 4 * time.Millisecond
+// as much as an event may be late by without anybody asking why (judge.Allowance, to which a test holds it). A beat costs some 0.1 ms of a
+// processor, so that many programs at once, which all do nothing but wait, are felt.
+func beatEvery(jiffy time.Duration) time.Duration { return jiffy + 5*time.Millisecond - beatLate }
+
+// jiffy is this kernel's jiffy.
+func jiffy() time.Duration {
 	var res unix.Timespec
-	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err == nil { // TICK_NSEC
-		jiffy = time.Duration(res.Nano())
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
+		return 4 * time.Millisecond
 	}
-	return jiffy + 5*time.Millisecond - beatLate
+	return time.Duration(res.Nano()) // TICK_NSEC
 }
 
 func startPulse() *pulse {
@@ -43,7 +45,7 @@ func startPulse() *pulse {
 	if os.Getenv(VirtualTime) != "" {
 		return p
 	}
-	every, spans := beatEvery(), dueSpans()
+	every, spans := beatEvery(jiffy()), dueSpans()
 	t := now()
 	due := t + untilBeat(t, every, spans) // from here on nothing goes unnoticed, though the goroutine may start later
 	p.done.Go(func() { p.run(due, every, spans) })

@@ -3,6 +3,8 @@ package agent
 import (
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/judge"
 )
 
 // TestUntilBeat catches a pulse that rests while something is due, one that sleeps past the moment from which something may be, and one that never
@@ -33,5 +35,16 @@ func TestDueSpans(t *testing.T) {
 	t.Setenv(Due, "")
 	if got := dueSpans(); got != nil {
 		t.Errorf("not set: got %v, want none", got)
+	}
+}
+
+// TestBeatEvery catches a pulse that sees less than the judge asks for: a stop by which an event is later than is allowed, and of which nothing
+// is on record, would make a failure of a busy machine. One that sees more beats more often than it must.
+func TestBeatEvery(t *testing.T) {
+	for _, hz := range []time.Duration{100, 250, 300, 1000} {
+		jiffy := time.Second / hz
+		if got, want := beatEvery(jiffy)+beatLate, judge.Allowance(jiffy); got != want {
+			t.Errorf("HZ=%d: a stop is sure to be seen if longer than %v, want judge.Allowance's %v", hz, got, want)
+		}
 	}
 }
