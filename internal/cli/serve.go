@@ -35,8 +35,9 @@ func (a *app) serveCmd() *cobra.Command {
 		Use:   "serve",
 		Short: "show stored runs, and one that goes on, in the browser of this machine",
 		Long: `Serve shows the runs of a folder in a browser: the list with its verdicts, each run's report, two runs side by side, and a run that goes
-on, live, whether it was started here or by tcplab run in another terminal. It predicts what an experiment will do for any value of its
-parameters, and with --allow-run it starts the run too.
+on, live, whether it was started here or by tcplab run in another terminal. A matrix is in the list too: its page is the one that report
+makes, and each cell leads to its run. Serve predicts what an experiment will do for any value of its parameters, and with --allow-run it
+starts the run too.
 
 It listens on 127.0.0.1 alone, and answers only a browser that opened the address that it prints: that has a token, new in each process. It
 ends with Ctrl-C; a run that it started is taken down first. From another machine: ssh -L 7351:127.0.0.1:7351 HOST.`,

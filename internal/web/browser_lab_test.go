@@ -188,6 +188,8 @@ func (b *browser) visit(s *Server, path string) {
 const (
 	runA = "20260101-000000-exp1-syn-loss"
 	runB = "20260102-000000-exp6-fast-retransmit"
+
+	openMatrix = "20260202-000000-matrix" // without its matrix.json
 )
 
 // museum is a server over runs of several kinds, one of them hostile.
@@ -204,6 +206,11 @@ func museum(t *testing.T) (*Server, *fake) {
 	put(t, s.Dir, "20260103-000000-exp0-handshake", "result.json", stored(t, "exp0-handshake"))
 	put(t, s.Dir, "20260104-000000-exp1-drop-at-link-down", "result.json", stored(t, "exp1-drop-at-link-down"))
 	put(t, s.Dir, "20260105-000000-broken", "result.json", []byte("{"))
+	putMatrix(t, s.Dir, aMatrix, nil)
+	putMatrix(t, s.Dir, openMatrix, nil)
+	if err := os.Remove(filepath.Join(s.Dir, openMatrix, matrixFile)); err != nil {
+		t.Fatal(err)
+	}
 	put(t, s.Dir, `20260106-"><img src=x onerror=alert(1)>`, "result.json", bytes.ReplaceAll(stored(t, "exp1-syn-loss"), []byte("every SYN"), []byte("</p><script>alert(1)<\\/script>")))
 	return s, lab
 }
@@ -239,6 +246,7 @@ func browserPages(b *browser, s *Server, _ *fake) {
 		"list": "/", "found": "/?q=exp1&verdict=pass", "nothing": "/?q=nothing", "run": "/runs/" + runA + "/", "bad": "/runs/20260105-000000-broken/",
 		"hostile": "/runs/20260106-%22%3E%3Cimg%20src=x%20onerror=alert(1)%3E/",
 		"new":     "/new", "form": "/new/exp1-syn-loss?p-syn-retries=0", "predict": "/predict/exp1-syn-loss?p-syn-retries=3",
+		"matrix": "/runs/" + aMatrix + "/", "open matrix": "/runs/" + openMatrix + "/",
 		"compare": "/compare?run=" + runA + "&run=20260104-000000-exp1-drop-at-link-down", "report": "/report?run=" + runA + "&run=" + runB,
 	} {
 		sep := "?"

@@ -41,6 +41,7 @@ type listRow struct {
 	Class   string
 	Word    string
 	Choose  bool // it can be compared
+	Holds   string
 }
 
 // list shows the runs, the newest first.
@@ -103,7 +104,7 @@ func (s *Server) look(name string) summary {
 }
 
 func (v words) listRow(sum summary) listRow {
-	row := listRow{summary: sum, Class: string(sum.Verdict)}
+	row := listRow{summary: sum, Class: string(sum.Verdict), Holds: v.holds(sum)}
 	switch sum.State {
 	case stateLive:
 		row.Class, row.Word = "live", v.t("running")
@@ -112,7 +113,7 @@ func (v words) listRow(sum summary) listRow {
 	case stateBad:
 		row.Class, row.Word = "error", v.t("unreadable")
 	default:
-		row.Choose = report.Clean(sum.Name) == sum.Name // a form would send another name
+		row.Choose = sum.State == stateDone && report.Clean(sum.Name) == sum.Name // a form would send another name
 		row.Word = v.verdict(sum.Verdict)
 		row.Count = fmt.Sprintf("%d/%d", sum.Passed, sum.All)
 		row.Wall = fmt.Sprintf("%.1f s", sum.Wall.Seconds())
@@ -132,7 +133,7 @@ func (s *Server) listMark() string {
 		_, _ = io.WriteString(h, name)
 		if i < rowsPerPage {
 			sum := s.look(name)
-			_, _ = fmt.Fprintf(h, " %s %s", sum.State, sum.Verdict)
+			_, _ = fmt.Fprintf(h, " %s %s %d", sum.State, sum.Verdict, sum.Passed)
 		}
 	}
 	now, last := s.jobs.state()
@@ -152,10 +153,20 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) error {
 	switch sum := s.look(name); sum.State {
 	case stateDone:
 		return s.drawn(w, r, []string{name})
+	case stateMatrix:
+		return s.matrix(w, r, name)
 	case stateBad:
 		s.show(w, r, http.StatusUnprocessableEntity, "problem", view{Title: report.Clean(name), Body: v.tf("its result cannot be read: %s", sum.Problem)})
 		return nil
 	default:
+		if inside, _ := s.runs.inside(name); len(inside) > 0 {
+			d := listData{Mark: s.listMark()}
+			for _, run := range inside {
+				d.Runs = append(d.Runs, v.listRow(s.runs.summary(run)))
+			}
+			s.show(w, r, http.StatusOK, "parts", view{Title: report.Clean(name), Body: v.listRow(sum).Word, Here: "runs", Data: d})
+			return nil
+		}
 		return s.live(w, r, sum)
 	}
 }
@@ -226,13 +237,23 @@ func (s *Server) drawn(w http.ResponseWriter, r *http.Request, names []string) e
 		}
 		runs = append(runs, x)
 	}
-	v := s.words(r)
-	o := page.Options{Lang: v.lang, Links: []page.Link{{Text: "all runs", Href: s.path("/")}}}
+	one := ""
 	if len(names) == 1 {
-		at := s.path("/runs/" + url.PathEscape(names[0]))
+		one = names[0]
+	}
+	return s.send(w, r, one, page.Options{}, runs)
+}
+
+// send answers with the report of runs, and links to the files of the folder that it is about; empty: it is about several.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, folder string, o page.Options, runs []*result.Result) error {
+	o.Lang, o.Links = s.words(r).lang, []page.Link{{Text: "all runs", Href: s.path("/")}}
+	if above, _, ok := strings.Cut(folder, "/"); ok && s.look(above).State == stateMatrix {
+		o.Links = append(o.Links, page.Link{Text: "its matrix", Href: s.runPath(above)})
+	}
+	if folder != "" {
 		for _, f := range files {
-			if _, err := s.runs.stat(names[0], f); err == nil {
-				o.Links = append(o.Links, page.Link{Text: f, Href: at + "/files/" + f})
+			if _, err := s.runs.stat(folder, f); err == nil {
+				o.Links = append(o.Links, page.Link{Text: f, Href: s.runPath(folder) + "files/" + f})
 			}
 		}
 	}
@@ -241,6 +262,9 @@ func (s *Server) drawn(w http.ResponseWriter, r *http.Request, names []string) e
 	w.Header().Set("Content-Security-Policy", page.Policy()+"; frame-ancestors 'none'")
 	return page.HTML(w, o, runs...)
 }
+
+// runPath is the address of a run's page.
+func (s *Server) runPath(run string) string { return s.path("/runs/" + url.PathEscape(run) + "/") }
 
 // ladder draws the ladder of a run as a picture.
 func (s *Server) ladder(w http.ResponseWriter, r *http.Request) error {
@@ -261,8 +285,8 @@ func (s *Server) ladder(w http.ResponseWriter, r *http.Request) error {
 	return page.SVG(w, page.Options{Lang: s.words(r).lang}, x)
 }
 
-// files are what can be downloaded of a run. Nothing of a run's folder is shown as it is: report.html of somebody else's run may be anything.
-var files = []string{"client.pcapng", "server.pcapng", "result.json", "events.ndjson", "junit.xml"}
+// files are what can be downloaded of a run, or of a matrix. Nothing of a run's folder is shown as it is: report.html of somebody else's run may be anything.
+var files = []string{"client.pcapng", "server.pcapng", "result.json", "events.ndjson", matrixFile, "matrix.txt", "junit.xml"}
 
 // download sends a file, to be kept and not to be shown.
 func (s *Server) download(w http.ResponseWriter, r *http.Request) error {

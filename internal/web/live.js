@@ -9,7 +9,7 @@
     source.addEventListener("changed", function () {
       fetch(location.href, { credentials: "same-origin" }).then(function (r) { return r.ok ? r.text() : Promise.reject(); }).then(function (text) {
         var next = new DOMParser().parseFromString(text, "text/html").getElementById("fresh");
-        if (!next) { return; }
+        if (!next) { location.reload(); return; } // a matrix that is done has another page
         var chosen = {}, focus = document.activeElement && document.activeElement.value;
         fresh.querySelectorAll("input:checked").forEach(function (e) { chosen[e.value] = true; });
         var find = fresh.querySelector(".find");

@@ -55,6 +55,7 @@ const (
 	stateLive   = "live"
 	stateBroken = "broken"     // it has no result and nothing comes any more
 	stateBad    = "unreadable" // its result cannot be read
+	stateMatrix = "matrix"     // it is a matrix, which is done
 )
 
 // summary is a run in the list.
@@ -63,6 +64,8 @@ type summary struct {
 	State      string
 	Problem    string // of stateBad
 	Experiment string
+	Rows       []string // of stateMatrix: its first experiments, and how many more it has
+	More       int
 	Profile    string
 	Flags      string
 	Kernel     string
@@ -79,6 +82,18 @@ var errNoRun = errors.New("no such run")
 // plainName reports whether a name is one of an entry of a folder, and not hidden.
 func plainName(name string) bool {
 	return name != "" && len(name) <= 255 && name[0] != '.' && !strings.ContainsAny(name, "/\\\x00")
+}
+
+// mostDeep is how deep the folder of a run lies: those of a matrix are MATRIX/KERNEL/EXPERIMENT.
+const mostDeep = 3
+
+// parts are the folders on the way to a run, that of the run the last; nil where a name is not one of a run.
+func parts(run string) []string {
+	out := strings.Split(run, "/")
+	if len(out) > mostDeep || slices.ContainsFunc(out, func(name string) bool { return !plainName(name) }) {
+		return nil
+	}
+	return out
 }
 
 // names lists the folders, the newest first: their names begin with the time. Others come last.
@@ -116,23 +131,27 @@ func (s *store) names() ([]string, error) {
 
 // folder opens the folder of a run. The caller closes it.
 func (s *store) folder(run string) (*os.Root, fs.FileInfo, error) {
-	if !plainName(run) {
+	names := parts(run)
+	if names == nil {
 		return nil, nil, errNoRun
 	}
-	root, err := os.OpenRoot(s.dir)
+	at, err := os.OpenRoot(s.dir)
 	if err != nil {
 		return nil, nil, errNoRun
 	}
-	defer root.Close()
-	st, err := root.Lstat(run)
-	if err != nil || !st.IsDir() {
-		return nil, nil, errNoRun
+	var st fs.FileInfo
+	for _, name := range names {
+		var next *os.Root
+		if st, err = at.Lstat(name); err == nil && st.IsDir() { // a link is no folder here
+			next, _ = at.OpenRoot(name)
+		}
+		at.Close()
+		if next == nil {
+			return nil, nil, errNoRun
+		}
+		at = next
 	}
-	folder, err := root.OpenRoot(run)
-	if err != nil {
-		return nil, nil, errNoRun
-	}
-	return folder, st, nil
+	return at, st, nil
 }
 
 // stat describes a regular file of a run.
@@ -181,19 +200,27 @@ func (s *store) open(run, name string) (*os.File, fs.FileInfo, error) {
 
 // result reads the result of a run.
 func (s *store) result(run string) (*result.Result, error) {
-	f, st, err := s.open(run, "result.json")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readResult(f, st.Size())
+	r, _, err := s.sized(run)
+	return r, err
 }
 
-func readResult(f io.Reader, size int64) (*result.Result, error) {
-	if size > mostResult {
-		return nil, fmt.Errorf("result.json is larger than %d MiB", mostResult>>20)
+// sized reads the result of a run, with the size of its file.
+func (s *store) sized(run string) (*result.Result, int64, error) {
+	f, st, err := s.open(run, "result.json")
+	if err != nil {
+		return nil, 0, err
 	}
-	return result.Read(io.LimitReader(f, mostResult+1))
+	defer f.Close()
+	r, err := bounded(f, "result.json", st.Size(), result.Read)
+	return r, st.Size(), err
+}
+
+// bounded reads a file of a run that is not too large.
+func bounded[T any](f io.Reader, name string, size int64, read func(io.Reader) (*T, error)) (*T, error) {
+	if size > mostResult {
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, mostResult>>20)
+	}
+	return read(io.LimitReader(f, mostResult+1))
 }
 
 // drawable refuses what no page can show.
@@ -208,14 +235,38 @@ func drawable(r *result.Result) error {
 	return nil
 }
 
-// summary reads what the list shows of a run.
+// summary reads what the list shows of a run, or of a matrix.
 func (s *store) summary(run string) summary {
-	f, st, err := s.open(run, "result.json")
+	sum, err := s.summaryFrom(run, "result.json", func(f io.Reader, size int64) (summary, error) {
+		r, err := bounded(f, "result.json", size, result.Read)
+		if err != nil {
+			return summary{}, err
+		}
+		return summaryOf(run, r), nil
+	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.unfinished(run)
+		sum, err = s.summaryFrom(run, matrixFile, func(f io.Reader, size int64) (summary, error) {
+			m, err := bounded(f, matrixFile, size, result.ReadMatrix)
+			if err != nil {
+				return summary{}, err
+			}
+			return summaryOfMatrix(run, m), nil
+		})
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s.unfinished(run)
+	case err != nil:
 		return summary{Name: run, State: stateBad, Problem: err.Error()}
+	}
+	return sum
+}
+
+// summaryFrom makes a summary of a file, as long as it stays the same once.
+func (s *store) summaryFrom(run, name string, read func(io.Reader, int64) (summary, error)) (summary, error) {
+	f, st, err := s.open(run, name)
+	if err != nil {
+		return summary{}, err
 	}
 	defer f.Close()
 	m := mark{st.Size(), st.ModTime()}
@@ -223,14 +274,11 @@ func (s *store) summary(run string) summary {
 	k, ok := s.known[run]
 	s.mu.Unlock()
 	if ok && k.mark == m {
-		return k.summary
+		return k.summary, nil
 	}
-	r, err := readResult(f, st.Size())
-	sum := summary{Name: run, State: stateBad}
-	if err != nil {
-		sum.Problem = err.Error()
-	} else {
-		sum = summaryOf(run, r)
+	sum, err := read(f, st.Size())
+	if err != nil { // as long as the file stays the same, this does too
+		sum = summary{Name: run, State: stateBad, Problem: err.Error()}
 	}
 	s.mu.Lock()
 	if len(s.known) > mostEntries {
@@ -238,7 +286,7 @@ func (s *store) summary(run string) summary {
 	}
 	s.known[run] = known{m, sum}
 	s.mu.Unlock()
-	return sum
+	return sum, nil
 }
 
 func summaryOf(run string, r *result.Result) summary {
@@ -260,7 +308,7 @@ func (s *store) unfinished(run string) summary {
 	sum := summary{Name: run, State: stateBroken}
 	f, st, err := s.open(run, "events.ndjson")
 	if err != nil {
-		return sum
+		return s.openMatrix(sum)
 	}
 	defer f.Close()
 	if time.Since(st.ModTime()) < fresh {

@@ -114,7 +114,7 @@ func (s *Server) follow(r *http.Request, st *stream, every time.Duration, look f
 // events.ndjson of the line after it, so that the file itself is what is replayed from Last-Event-ID.
 func (s *Server) runEvents(w http.ResponseWriter, r *http.Request) error {
 	run := r.PathValue("run")
-	if !plainName(run) {
+	if parts(run) == nil {
 		return errNoRun
 	}
 	st, leave, err := s.openStream(w, r)
@@ -189,7 +189,7 @@ func (f *follower) look() (bool, error) {
 // over is in which state a run ended; empty: it goes on.
 func (f *follower) over() string {
 	sum := f.s.runs.summary(f.run)
-	if sum.State == stateDone || sum.State == stateBad {
+	if sum.State == stateDone || sum.State == stateBad || sum.State == stateMatrix {
 		return sum.State
 	}
 	if sum.State == stateLive || f.s.jobs.has(f.run) {

@@ -80,15 +80,20 @@ func (c *composer) kernelMatrix(stored *result.Matrix, runs []*result.Result) (*
 func (c *composer) kernelCell(m *matrix, line *matrixLine, x result.MatrixCell, r *result.Result, n int) cell {
 	m.counts[x.Verdict]++
 	k := chip{Verdict: x.Verdict, Word: c.verdict(x.Verdict)}
+	here := "" // the run in this page
 	if r != nil {
-		k.Href, k.Detail = fmt.Sprintf("#run%d", n), chipDetail(x.Passed, x.Checks, x.Wall)
+		here = fmt.Sprintf("#run%d", n)
+		k.Href, k.Detail = here, chipDetail(x.Passed, x.Checks, x.Wall)
+		if n <= len(c.pages) {
+			k.Href = c.pages[n-1]
+		}
 	}
 	if x.Verdict != result.Pass {
 		reason := x.Reason
 		if x.Error != "" {
 			reason = x.Error
 		}
-		m.wrong(wrong{k.Href, strings.TrimSpace(line.Name + " " + line.Flags), c.clean(x.Kernel), x.Verdict, k.Word, c.text(reason)})
+		m.wrong(wrong{here, strings.TrimSpace(line.Name + " " + line.Flags), c.clean(x.Kernel), x.Verdict, k.Word, c.text(reason)})
 	}
 	out := cell{Chips: []chip{k}}
 	for _, l := range report.PredictedLines(x.Events, x.Outcome) {

@@ -65,6 +65,16 @@ func TestKernels(t *testing.T) {
 	page := html(t, Options{Matrix: m}, runs...)
 	wantUnique(t, page)
 	wantPolicy(t, page)
+	var own []string
+	for i := range runs {
+		own = append(own, fmt.Sprintf("/run/%d/", i))
+	}
+	served := html(t, Options{Matrix: m, Pages: own}, runs...)
+	for i, at := range own {
+		if a, b := strings.Count(page, at), strings.Count(served, `href="`+at+`"`); a != 0 || b != 1 {
+			t.Errorf("run %d: got %d links to its own page without Pages and %d with them, want 0 and 1", i+1, a, b)
+		}
+	}
 	for _, want := range []string{"client SYN again at 1 s", "net.ipv4.tcp_syn_linear_timeouts", "which came with 6.5 (not yet in 6.4)", "it alone makes all of it", "tcplab explain TL1203",
 		"the causes that were found do not explain all of it", "the machine ended", "6.12 → host", "HZ=250"} {
 		if !strings.Contains(page, want) {

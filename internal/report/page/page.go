@@ -32,6 +32,8 @@ type Options struct {
 	// Matrix is the stored matrix that the runs belong to: its table comes first, with what changes from kernel to kernel and why. The runs
 	// are those of its cells that have a folder, row by row. Nil: the table is made from the runs alone.
 	Matrix *result.Matrix
+	// Pages are addresses, beside the runs: of a page of each run's own. The cells of Matrix lead there. Nil: to the run in this page.
+	Pages []string
 	// Links stand beside the name in the bar, where a page is served and not a file. Nil: there are none.
 	Links []Link
 }

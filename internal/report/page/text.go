@@ -26,6 +26,7 @@ type text struct {
 // composer makes the parts of a page in one language.
 type composer struct {
 	lang  Lang
+	pages []string          // Options.Pages
 	asked map[string]bool   // every English text that was asked for, and whether it has a Chinese form
 	known map[string]string // their Chinese forms, because most texts come often
 
@@ -33,7 +34,7 @@ type composer struct {
 }
 
 func newComposer(o Options) *composer {
-	c := &composer{lang: o.Lang, asked: map[string]bool{}, known: map[string]string{}, tables: map[string]link{}}
+	c := &composer{lang: o.Lang, pages: o.Pages, asked: map[string]bool{}, known: map[string]string{}, tables: map[string]link{}}
 	if c.lang != Chinese {
 		c.lang = English
 	}

@@ -4,7 +4,7 @@ import "slices"
 
 // zhWeb are the words of the pages that `tcplab serve` shows.
 var zhWeb = slices.Concat(zhParams, []message{
-	{"to the content", "跳到正文"}, {"New run", "新的运行"}, {"all runs", "所有运行"}, {"A run goes on:", "正在运行："}, {"watch it", "观看"}, {"Stop it", "停止"},
+	{"to the content", "跳到正文"}, {"New run", "新的运行"}, {"all runs", "所有运行"}, {"its matrix", "所属的矩阵"}, {"A matrix without its table: it goes on, or it was ended before its time. These are its runs so far.", "尚无表格的矩阵：它仍在进行，或被提前结束了。以下是它目前的运行。"}, {"matrix:", "矩阵："}, {"the runs of this matrix are too many for one page: tcplab report --html", "这个矩阵的运行对一页来说太多：tcplab report --html"}, {"A run goes on:", "正在运行："}, {"watch it", "观看"}, {"Stop it", "停止"},
 	{"The last run could not be carried out:", "上一次运行未能进行："}, {"name holds", "名称包含"}, {"verdict", "结论"}, {"any", "任意"}, {"Find", "查找"}, {"choose", "选择"},
 	{"run", "运行"}, {"checks", "检查"}, {"took", "用时"}, {"started", "开始于"}, {"Compare two", "比较两次运行"}, {"One report of those chosen", "把所选的放进一份报告"}, {"No run matches.", "没有符合的运行。"},
 	{"There is no run here yet.", "这里还没有运行。"}, {"pages", "翻页"}, {"newer", "较新"}, {"older", "较旧"}, {"pass", "通过"}, {"fail", "不符"},
