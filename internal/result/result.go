@@ -89,7 +89,10 @@ type Result struct {
 	Packets    []Packet    `json:"packets,omitempty"`    // every packet, paired between the captures, in time order
 	States     []State     `json:"states,omitempty"`     // changes of TCP state that inet_diag showed
 	Samples    []Sample    `json:"samples,omitempty"`    // the kernel's own timer, as inet_diag showed it
-	Evidence   *Evidence   `json:"evidence,omitempty"`   // what the kernel's tracepoints and counters told; absent: nobody asked
+	// LookAt is the client's port of the connection that the states are of, and the samples without a port, where several clients come from ports
+	// of their own; 0: there is one client, or each has a server's port of its own.
+	LookAt     int         `json:"look_at,omitempty"`
+	Evidence   *Evidence   `json:"evidence,omitempty"` // what the kernel's tracepoints and counters told; absent: nobody asked
 	Stalls     []Stall     `json:"stalls,omitempty"`
 	Load       *Load       `json:"load,omitempty"`    // how short of processors the machine was meanwhile; absent: it does not say
 	Earlier    []Attempt   `json:"earlier,omitempty"` // attempts before this one, which were inconclusive (--on-inconclusive=retry:N)
@@ -343,7 +346,8 @@ type State struct {
 type Sample struct {
 	At   Seconds `json:"at"`
 	Host string  `json:"host"`
-	// Port is the server's port of the connection, where there are several side by side: they are looked at less often, and nothing is judged by it.
+	// Port is that of the connection, where there are several side by side: the server's, or the client's where the result has a look_at. They are looked at less
+	// often, and nothing is judged by them.
 	Port    int     `json:"port,omitempty"`
 	State   string  `json:"state"`
 	Timer   string  `json:"timer,omitempty"`   // "retransmit", "keepalive", "" for none

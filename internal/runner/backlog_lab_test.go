@@ -6,7 +6,9 @@
 package runner
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -38,7 +40,42 @@ func TestBacklogPasses(t *testing.T) {
 					t.Logf("%-30s %-12s %s, observed %s %s", c.Name, c.Verdict, c.Expected, c.Observed, c.Detail)
 				}
 			}
+			everyConnection(t, r)
 		})
+	}
+}
+
+// unasked are the connections of several about which inet_diag was not asked at an end, by the port that tells them apart.
+func unasked(r *result.Result) (wrong []string) {
+	asked, told := map[string]bool{}, map[string]bool{}
+	for _, s := range r.Samples {
+		asked[fmt.Sprint(s.Host, cmp.Or(s.Port, r.LookAt))] = true
+	}
+	for _, p := range r.Packets {
+		port := p.DstPort
+		if (p.From == "client") == (r.LookAt != 0) {
+			port = p.SrcPort
+		}
+		for _, host := range []string{"client", "server"} {
+			if of := fmt.Sprint(host, port); !asked[of] && !told[of] {
+				told[of] = true
+				wrong = append(wrong, fmt.Sprintf("%s: port %d", host, port))
+			}
+		}
+	}
+	return wrong
+}
+
+// everyConnection catches a connection of several that has no line in what inet_diag said. Its control is the result without the looks aside.
+func everyConnection(t *testing.T, r *result.Result) {
+	t.Helper()
+	for _, wrong := range unasked(r) {
+		t.Errorf("inet_diag was not asked: %s", wrong)
+	}
+	without := *r
+	without.Samples = slices.DeleteFunc(slices.Clone(r.Samples), func(s result.Sample) bool { return s.Port != 0 })
+	if len(unasked(&without)) == 0 {
+		t.Error("the control: without looks aside no connection is missing")
 	}
 }
 

@@ -147,7 +147,7 @@ func (r *run) evidence(v *view) []result.Check {
 	}
 	slices.SortStableFunc(ev.Events, func(a, b result.KernelEvent) int { return cmp.Compare(a.At, b.At) })
 	checks := judge.Evidence(r.sides(j), r.lostPackets(), t.lost)
-	if !v.several { // of several connections inet_diag shows none
+	if !v.several { // of several connections the states are of one, or of none
 		checks = append(checks, judge.Transitions(r.res.States, ev.Events, t.lost))
 	}
 	for _, c := range checks {

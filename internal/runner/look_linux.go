@@ -77,7 +77,7 @@ func (o *observer) note(l look) {
 // asideEvery is how often several connections side by side are looked at: each round asks twice for each of them.
 const asideEvery = 100 * time.Millisecond
 
-// lookAside looks at every connection of several, and keeps what has changed. The caller holds the lock.
+// lookAside looks at every connection of several, but for the one that is looked at anyway, and keeps what has changed. The caller holds the lock.
 func (o *observer) lookAside() error {
 	now, err := kernel.MonotonicNow()
 	if err != nil || now < o.asideAt+asideEvery {
@@ -85,8 +85,13 @@ func (o *observer) lookAside() error {
 	}
 	o.asideAt = now
 	for _, e := range o.events {
-		if e.Event != lab.Connecting {
+		at := o.r.setup.LookAt
+		if e.Event != lab.Connecting || at != 0 && e.Local.Port() == at {
 			continue
+		}
+		port := e.Remote.Port()
+		if at != 0 {
+			port = e.Local.Port()
 		}
 		for host, pair := range map[string][2]netip.AddrPort{"client": {e.Local, e.Remote}, "server": {e.Remote, e.Local}} {
 			d := o.diag[host]
@@ -99,7 +104,7 @@ func (o *observer) lookAside() error {
 			}
 			if mono, err := kernel.MonotonicNow(); err != nil {
 				return err
-			} else if l := (look{mono: mono, host: host, port: int(e.Remote.Port()), Socket: s}); o.changed(l) {
+			} else if l := (look{mono: mono, host: host, port: int(port), Socket: s}); o.changed(l) {
 				o.aside = append(o.aside, l)
 			}
 		}

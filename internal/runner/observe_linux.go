@@ -49,7 +49,7 @@ type observer struct {
 type look struct {
 	mono time.Duration
 	host string
-	port int // the server's, where there are several connections side by side; else 0
+	port int // of a look aside: the server's, or the client's where clients have ports of their own; else 0
 	evidence.Socket
 }
 
@@ -239,6 +239,9 @@ func (o *observer) look() {
 			return
 		}
 		o.note(look{mono: mono, host: host, Socket: s})
+	}
+	if o.r.setup.LookAt != 0 && o.pause() > 4*closeLook { // a round of looks aside must not come between two that are close
+		o.failed = o.lookAside()
 	}
 }
 

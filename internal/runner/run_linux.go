@@ -313,7 +313,7 @@ func (r *run) head(p *result.Prediction) *result.Result {
 			CPUs: runtime.NumCPU(), Facts: p.Facts},
 		Params: p.Params, Prediction: p, Notes: p.Notes,
 		Clock:     result.Clock{Tick: result.Seconds(r.facts.Jiffy())},
-		Reproduce: x.Script(r.Plan), Earlier: r.Earlier,
+		Reproduce: x.Script(r.Plan), Earlier: r.Earlier, LookAt: int(r.setup.LookAt),
 	}
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		host := result.Host{Name: h.Name, Addr: h.Addr.String(), Iface: h.Iface, MAC: h.MAC.String()}

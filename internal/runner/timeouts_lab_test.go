@@ -34,6 +34,7 @@ func TestTimeoutsPasses(t *testing.T) {
 					break
 				}
 			}
+			everyConnection(t, r)
 			if r.Verdict != result.Pass {
 				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
 				for _, c := range r.Checks {

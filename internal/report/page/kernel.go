@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,9 +169,10 @@ func (c *composer) counters(r *result.Result) evidence {
 func (c *composer) samples(r *result.Result) evidence {
 	e := evidence{Title: c.text("What inet_diag said of the sockets"), Folded: true, Heads: c.heads("time", "host", "state", "timer", "expires in", "repeats", "backoff", "RTO", "cwnd", "ssthresh",
 		"segments in flight", "send queue", "receive queue")}
+	of := func(s result.Sample) int { return cmp.Or(s.Port, r.LookAt) }
 	ports := map[int]int{} // how many samples each connection has
 	for _, s := range r.Samples {
-		ports[s.Port]++
+		ports[of(s)]++
 	}
 	share := mostRows / max(len(ports), 1)
 	several := len(ports) > 1 || ports[0] == 0 && len(ports) > 0
@@ -181,7 +183,7 @@ func (c *composer) samples(r *result.Result) evidence {
 	for _, port := range slices.Sorted(maps.Keys(ports)) {
 		shown := 0
 		for _, s := range r.Samples {
-			if s.Port != port {
+			if of(s) != port {
 				continue
 			}
 			if shown++; shown > share {

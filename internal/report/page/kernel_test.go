@@ -86,6 +86,27 @@ func TestAsked(t *testing.T) {
 	}
 }
 
+// TestSamplesOfSeveral catches a connection of several that has no rows of its own, and a table that does not say which one is judged.
+func TestSamplesOfSeveral(t *testing.T) {
+	r := &result.Result{LookAt: 40002, States: []result.State{{Host: "client", State: "ESTABLISHED"}, {At: 1e9, Host: "client", State: "CLOSED"}},
+		Samples: []result.Sample{{Host: "client", State: "ESTABLISHED"}, {Host: "client", Port: 40003, State: "SYN-SENT"}, {Host: "client", Port: 40001, State: "CLOSE-WAIT"}}}
+	c := newComposer(Options{})
+	table := c.samples(r)
+	got := rows(table)
+	for i, want := range []string{"40001|client|CLOSE-WAIT|", "40002|client|ESTABLISHED|", "40003|client|SYN-SENT|"} {
+		if line := strings.Split(got, "\n")[i]; !strings.Contains(line, "|"+want) {
+			t.Errorf("line %d: got %q, want %q in it", i+1, line, want)
+		}
+	}
+	if len(table.Heads) != len(table.Rows[0]) || !strings.Contains(c.states(r).Of.Text, "40002") {
+		t.Errorf("got %d heads for %d cells, and %q of the states", len(table.Heads), len(table.Rows[0]), c.states(r).Of.Text)
+	}
+	r.LookAt, r.Samples = 0, r.Samples[:1]
+	if len(c.samples(r).Heads) != len(table.Heads)-1 || c.states(r).Of.Text != "" {
+		t.Error("the control: one connection has a column of ports")
+	}
+}
+
 // TestSampleColumns catches a value of inet_diag that the page does not show.
 func TestSampleColumns(t *testing.T) {
 	r := &result.Result{Samples: []result.Sample{{At: 1, Host: "client", State: "ESTABLISHED", Timer: "retransmit", Expires: result.Seconds(204e6), Retrans: 3, Backoff: 2, RTO: result.Seconds(816e6),

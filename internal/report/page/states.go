@@ -111,6 +111,7 @@ const (
 
 // statesView is the timeline of states of both ends, with what their retransmission timers were set to.
 type statesView struct {
+	Of            text // the connection, where there are several
 	Width, Height int
 	Boxes         []box
 	Words         []word
@@ -154,6 +155,9 @@ func (c *composer) states(r *result.Result) *statesView {
 		return statesLeft + (statesRight-statesLeft)*float64(min(max(t, 0), end))/float64(end)
 	}
 	v := &statesView{Width: statesWidth}
+	if r.LookAt != 0 {
+		v.Of = c.textf("Of the connection from the client's port %d. What inet_diag said of the others is in the evidence.", r.LookAt)
+	}
 	seen := map[string]bool{}
 	y := 12
 	for _, host := range []string{left, right} {

@@ -2,6 +2,7 @@ package page
 
 // zhBacklog is what exp9 says: a listener whose queue nobody empties.
 var zhBacklog = []message{
+	{"Of the connection from the client's port %d. What inet_diag said of the others is in the evidence.", "客户端端口 {1} 的那个连接。inet_diag 对其他连接所说的见证据。"},
 	{"a server that does not call accept(): who gets a place in its queue, and who only believes so", "服务器不调用 accept()：谁在它的队列里有位置，谁只是以为有"},
 	{"A program listens with a backlog and is too busy to accept. How many connections fit? What becomes of a client whose SYN comes when the queue is full, and of one whose third packet does? Which of them believe that they are connected?",
 		"程序以一个 backlog 监听，却忙得来不及 accept。容得下几个连接？队列满时 SYN 才到的客户端会怎样？第三个报文才到的呢？其中哪些以为自己已经连上？"},
