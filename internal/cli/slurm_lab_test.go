@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,8 +20,8 @@ import (
 )
 
 // A job array under Slurm comes to what the runs without parts come to, and a task that is submitted again, of which Slurm says that it is one of
-// one, makes its own part. It catches a script that asks Slurm for the number of parts, a part that is missing and not named, and one that keeps
-// what an earlier try left. Slurm runs on this machine alone, in a folder of its own, and is gone afterwards.
+// one, makes its own part; a job that depends on them puts the parts together. It catches a script that asks Slurm for the number of parts, a part
+// that is missing and not named, one that keeps what an earlier try left, and a report that does not wait. Slurm runs on this machine alone, in a folder of its own, and is gone afterwards.
 func TestSlurmArray(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("munged"), labtest.Command("slurmctld"), labtest.Command("slurmd"), labtest.Command("sbatch"))
 	t.Parallel()
@@ -35,27 +37,38 @@ func TestSlurmArray(t *testing.T) {
 	if got := strings.Join(p.verdicts, ", "); code != p.code || strings.Count(got, " pass") != 2 || !strings.Contains(got, "wrong fail") {
 		t.Fatalf("the runs without parts: got %s, exit code %d, want two that pass and one that fails: %s", got, code, stderr)
 	}
-	s.array(t, "1-3")
-	p.merged(t, dir)
-	p.without(t, dir, "part-2", "part 2/3 is missing: run 2 of 3")
-	if said := s.array(t, "2"); !strings.Contains(said, "shard 2/3: 1 of 3 runs") {
+	s.whole(t, s.array(t, "1-3"))
+	p.merged(t, dir) // and by hand, in another order
+	if err := os.RemoveAll(filepath.Join(dir, "part-2")); err != nil {
+		t.Fatal(err)
+	}
+	shown, said, code := s.report(t, "")
+	if code != explain.ExitInternal || !strings.Contains(shown, `"tcplab.error/v1"`) || strings.Contains(shown, "verdict") {
+		t.Errorf("the report without part 2: got exit code %d and %q, want %d and no verdict", code, shown, explain.ExitInternal)
+	}
+	wantParts(t, "the report without part 2", said, "part 2/3 is missing: run 2 of 3", explain.PartsMissing)
+	id := s.array(t, "2")
+	s.whole(t, id)
+	if said := string(readFile(t, s.dir, "tcplab-"+id+"_2.log")); !strings.Contains(said, "shard 2/3: 1 of 3 runs") {
 		t.Errorf("task 2 again: got %q, want part 2 of 3", said)
 	}
-	p.merged(t, dir)
-	// Controls: what the script must refuse, because it would be another part, or none.
-	for _, c := range []struct{ name, env, want string }{
-		{"no PARTS", "SLURM_ARRAY_TASK_ID=1", "want how many parts the list has"},
-		{"from 0", "SLURM_ARRAY_TASK_ID=0 PARTS=3", "want 1 to 3"},
-		{"beyond", "SLURM_ARRAY_TASK_ID=4 PARTS=3", "want 1 to 3"},
-		{"no array", "PARTS=3", "want 1 to 3"},
+	// Controls: what the scripts must refuse, because it would be another part, or none.
+	for _, c := range []struct {
+		script, env, want string
+		code              int
+	}{
+		{"array", "SLURM_ARRAY_TASK_ID=1", "want how many parts the list has", explain.ExitUsage},
+		{"array", "SLURM_ARRAY_TASK_ID=0 PARTS=3", "want 1 to 3", explain.ExitUsage},
+		{"array", "SLURM_ARRAY_TASK_ID=4 PARTS=3", "want 1 to 3", explain.ExitUsage},
+		{"array", "PARTS=3", "want 1 to 3", explain.ExitUsage},
+		{"report", "OUT=nowhere", explain.PartsMissing, explain.ExitInternal},
 	} {
-		cmd := s.command(s.script(t), "exp1")
+		cmd := s.command(s.script(t, c.script))
 		cmd.Env = append(cmd.Env, strings.Fields(c.env)...)
-		if _, stderr, code := runCommand(t, cmd); code != explain.ExitUsage || !strings.Contains(stderr, c.want) {
-			t.Errorf("%s: got exit code %d, %q, want 2 and %q", c.name, code, stderr, c.want)
+		if _, stderr, code := runCommand(t, cmd); code != c.code || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s.sbatch with %s: got exit code %d, %q, want %d and %q", c.script, c.env, code, stderr, c.code, c.want)
 		}
 	}
-	p.merged(t, dir)
 }
 
 // wrongExperiment expects what no kernel does, so its verdict is certain.
@@ -173,46 +186,70 @@ func (s *cluster) start(t *testing.T, words ...string) {
 	})
 }
 
-// script is what is under test.
-func (s *cluster) script(t *testing.T) string {
+// script is one of those under test.
+func (s *cluster) script(t *testing.T, name string) string {
 	t.Helper()
-	path, err := filepath.Abs("../../deploy/slurm/array.sbatch")
+	path, err := filepath.Abs("../../deploy/slurm/" + name + ".sbatch")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// array submits the script for some tasks, waits until they are done, and returns what they said.
-func (s *cluster) array(t *testing.T, tasks string) (said string) {
+// submit submits a script and returns the job's number.
+func (s *cluster) submit(t *testing.T, script string, options, args []string) (id string) {
 	t.Helper()
-	stdout, stderr, code := runCommand(t, s.command(append([]string{"sbatch", "--parsable", "--export=ALL,PARTS=3", "--array=" + tasks, s.script(t)}, s.args...)...))
+	stdout, stderr, code := runCommand(t, s.command(slices.Concat([]string{"sbatch", "--parsable"}, options, []string{s.script(t, script)}, args)...))
 	if code != 0 {
 		t.Fatalf("sbatch: got exit code %d: %s", code, stderr)
 	}
-	id := strings.TrimSpace(stdout)
+	return strings.TrimSpace(stdout)
+}
+
+// array submits the script for some tasks.
+func (s *cluster) array(t *testing.T, tasks string) (id string) {
+	t.Helper()
+	return s.submit(t, "array", []string{"--export=ALL,PARTS=3", "--array=" + tasks}, s.args)
+}
+
+// report puts the parts together in a job that waits for another, or for none; it returns what the job printed, said, and came to.
+func (s *cluster) report(t *testing.T, after string) (shown, said string, code int) {
+	t.Helper()
+	options := []string{"--output=report-%j.json", "--error=report-%j.err"}
+	if after != "" {
+		options = append(options, "--dependency=afterany:"+after)
+	}
+	id := s.submit(t, "report", options, []string{"--json"})
+	var job string
 	await(t, "job "+id, 50*time.Millisecond, func() bool {
-		out, err := s.command("squeue", "--noheader", "--jobs="+id, "--states=all", "--format=%T").Output()
-		states := strings.Fields(string(out))
-		for _, state := range states {
-			if state != "COMPLETED" && state != "FAILED" {
-				return false
-			}
-		}
-		return err == nil && len(states) > 0
+		out, err := s.command("scontrol", "--oneliner", "show", "job", id).Output()
+		job = string(out)
+		return err == nil && (strings.Contains(job, "JobState=COMPLETED") || strings.Contains(job, "JobState=FAILED"))
 	})
-	logs, _ := filepath.Glob(filepath.Join(s.dir, "tcplab-"+id+"_*.log"))
-	for _, name := range logs {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	_, exit, _ := strings.Cut(job, " ExitCode=")
+	exit, _, _ = strings.Cut(exit, ":")
+	code, err := strconv.Atoi(exit)
+	if err != nil {
+		t.Fatalf("the job's exit code: %v: %s", err, job)
+	}
+	return string(readFile(t, s.dir, "report-"+id+".json")), string(readFile(t, s.dir, "report-"+id+".err")), code
+}
+
+// whole wants the report that waits for an array to come to what the runs without parts came to. One that does not wait finds no parts.
+func (s *cluster) whole(t *testing.T, array string) {
+	t.Helper()
+	shown, said, code := s.report(t, array)
+	if code != s.code {
+		logs, _ := filepath.Glob(filepath.Join(s.dir, "tcplab-"+array+"_*.log"))
+		for _, name := range logs {
+			text, _ := os.ReadFile(name)
+			t.Logf("%s: %s", name, text)
 		}
-		said += string(text)
+		t.Fatalf("the report of job %s: got exit code %d, want %d: %s", array, code, s.code, said)
 	}
-	if t.Failed() {
-		t.Logf("job %s: %s", id, said)
+	if got := verdictsOf(t, shown); !slices.Equal(got, s.verdicts) {
+		t.Errorf("the report of job %s: got %q, want %q", array, got, s.verdicts)
 	}
-	return said
 }
 
 // freePort is one that nobody listens on now.
