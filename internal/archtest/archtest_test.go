@@ -30,9 +30,9 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestSources catches threads moved outside internal/netns, sleeps that wait, silent skips, and overlong files and functions.
+// TestSources catches threads moved outside internal/netns, sleeps that wait, silent skips, shells, and overlong files and functions.
 func TestSources(t *testing.T) {
-	bad, err := checkSources(root(t), rules{bans, skippers, long, maxFileLines, maxFunctionLines})
+	bad, err := checkSources(root(t), rules{bans, skippers, shells, long, maxFileLines, maxFunctionLines})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestCheckTable(t *testing.T) {
 // TestCheckFile is the negative control of TestSources: each rule must see its offender, under every spelling, and only there.
 func TestCheckFile(t *testing.T) {
 	const head = "package p\n\nimport (\n\t\"runtime\"\n\t\"testing\"\n\t\"time\"\n\tu \"golang.org/x/sys/unix\"\n)\n\n"
-	r := rules{bans, skippers, map[string]string{"p/long.go": "r", "p/f.go:Long": "r"}, 20, 3}
+	r := rules{bans, skippers, shells, map[string]string{"p/long.go": "r", "p/f.go:Long": "r"}, 20, 3}
 	tests := []struct {
 		name, file, src string
 		want            []string
@@ -124,6 +124,10 @@ func TestCheckFile(t *testing.T) {
 		{"a Skip that is no test's", "p/f.go", "package p\n\nfunc F(r reader) { r.Skip() }\n", nil},
 		{"a package's Skip", "p/f_test.go", head + "var v = u.Skip\n", nil},
 		{"skip in labtest", "internal/labtest/f.go", head + "func F(t *testing.T) { t.Skipf(\"\") }\n", nil},
+		{"shell", "p/f.go", "package p\n\nfunc F() { run(`sh`, \"-c\", \"x\") }\n", []string{"p/f.go:3: `sh`"}},
+		{"shell by its path", "p/f.go", "package p\n\nvar s = \"/bin/bash\"\n", []string{`p/f.go:3: "/bin/bash"`}},
+		{"shell in a test", "p/f_test.go", "package p\n\nvar s = \"sh\"\n", nil},
+		{"a word with a shell's letters", "p/f.go", "package p\n\nvar s = \"shard sh\"\n", nil},
 		{"long function", "p/f.go", "package p\n\nfunc F() {\n\t_ = 1\n\t_ = 2\n}\n", []string{"p/f.go: F: got 4 lines, want at most 3"}},
 		{"long function with a reason", "p/f.go", "package p\n\nfunc Long() {\n\t_ = 1\n\t_ = 2\n}\n", nil},
 		{"long test", "p/f_test.go", "package p\n\nfunc F() {\n\t_ = 1\n\t_ = 2\n}\n", nil},
@@ -161,7 +165,7 @@ func TestCheckSources(t *testing.T) {
 	write(".hidden/x.go", sleeps)
 	write("b/note.txt", sleeps)
 	write("b/c/c_test.go", sleeps)
-	r := rules{bans, skippers, long, maxFileLines, maxFunctionLines}
+	r := rules{bans, skippers, shells, long, maxFileLines, maxFunctionLines}
 	got, err := checkSources(dir, r)
 	if err != nil {
 		t.Fatal(err)

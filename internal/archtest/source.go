@@ -19,6 +19,7 @@ import (
 type rules struct {
 	bans             []ban
 	skippers         map[string]string
+	shells           map[string]string
 	long             map[string]string
 	maxFileLines     int
 	maxFunctionLines int
@@ -75,6 +76,9 @@ func checkFile(name string, src []byte, r rules) ([]string, error) {
 func checkNames(name string, fset *token.FileSet, file *ast.File, r rules) []string {
 	packages, bad := importNames(name, file, r.bans)
 	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && isShell(lit) && !strings.HasSuffix(name, "_test.go") && !in(name, r.shells) {
+			bad = append(bad, fmt.Sprintf("%s:%d: %s: start the program itself; what a user names must not reach a shell", name, fset.Position(lit.Pos()).Line, lit.Value))
+		}
 		sel, ok := n.(*ast.SelectorExpr)
 		if !ok {
 			return true
@@ -96,6 +100,12 @@ func checkNames(name string, fset *token.FileSet, file *ast.File, r rules) []str
 		return true
 	})
 	return bad
+}
+
+// isShell reports whether a literal names a shell, as what starts one must.
+func isShell(lit *ast.BasicLit) bool {
+	text, err := strconv.Unquote(lit.Value)
+	return err == nil && lit.Kind == token.STRING && slices.Contains([]string{"sh", "bash", "dash"}, path.Base(text))
 }
 
 // importNames maps the names that a file uses for its imports to their paths. A dot import of a banned package would hide its

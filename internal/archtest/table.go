@@ -136,6 +136,9 @@ var bans = []ban{
 // skippers may call Skip, Skipf and SkipNow of a test. Everyone else calls labtest.Need.
 var skippers = map[string]string{"internal/labtest": "Need is the checked skip", "lab/labtest": "a stranger's test skips where there is no lab, and fails with TCPLAB_REQUIRE"}
 
+// shells may be started by these, besides tests.
+var shells = map[string]string{"internal/bench": "measures what a script of its own costs", "internal/archtest/source.go": "looks for their names"}
+
 // Limits of length, in lines. The function limit is for code, not for tests: a table test is as long as its table.
 const (
 	maxFileLines     = 500
