@@ -34,6 +34,7 @@ func init() {
 				Sysctl: "net.ipv4.tcp_rto_max_ms", Textbook: "120000", Fast: "120000", Absent: "120000"},
 			{Flag: "synack-drop-at", Doc: "where the SYN-ACK is dropped: client-input or server-output", Kind: Choice,
 				Choices: []string{"client-input", "server-output"}, Default: "client-input"},
+			rttParam(),
 		},
 		Setup:   setupSYNACKLoss,
 		Predict: predictSYNACKLoss,
@@ -64,7 +65,7 @@ func predictSYNACKLoss(e Env) (timeline.Timeline, error) {
 		return timeline.Timeline{}, err
 	}
 	s.Silent = e.Options["synack-drop-at"] == "server-output"
-	return e.Ask(oracle.SYNACKLoss{Connect: c, Server: s})
+	return e.Ask(oracle.SYNACKLoss{Connect: c, Server: s, RTT: e.Options.rtt()})
 }
 
 // serverInput reads what the oracle needs of the server's effective settings.

@@ -10,6 +10,7 @@ const (
 	StatesUnseen     = "TL1306"
 	ObservationEnded = "TL1307"
 	EvidenceLost     = "TL1308"
+	OrdersUnlisted   = "TL1309"
 	NoPrivilege      = "TL1401"
 	NoIptables       = "TL1402"
 	KnobMissing      = "TL1403"
@@ -72,6 +73,13 @@ The programs at the tracepoints write into a ring of 1 MB, some 5000 events (bpf
 
 Look for stalls in the result, and run it again on a quieter machine, or with --evidence=off.`,
 		[]string{EvidenceDisagrees, Stall}},
+	{OrdersUnlisted, "more orders are possible than were predicted",
+		`Two things fell into one instant so many times that not every order in which they can come was predicted. What was seen fits none of those that were, and may be one of the others, so it is not called a failure.
+
+In exp2-synack-loss the client's repeated SYN and the server's request timer meet: both are started by the SYN before, and double from the same value (reqsk_timer_handler, net/ipv4/inet_connection_sock.c, and tcp_retransmit_timer, net/ipv4/tcp_timer.c). On two processors either can be first each time, and two meetings have four orders. tcplab predicts 128 of them at most, those with the fewest surprises.
+
+Ask for fewer retransmissions (--syn-retries, --syn-linear-timeouts), or run it in the virtual machine, where one processor runs both timers in one order.`,
+		[]string{Stall}},
 	{StampsMissing, "packets carry no kernel time stamp",
 		`The time of a packet is when tcplab read it, not when the kernel saw it.
 

@@ -3,6 +3,7 @@ package judge
 import (
 	"slices"
 
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 )
 
@@ -11,7 +12,8 @@ import (
 //
 // Where what was seen contradicts the prediction and it has alternatives, each of which a correct kernel may follow, the first that
 // explains everything is taken; note says which. An alternative that explains only a part is no excuse; one that stands but for what a
-// stall leaves open makes the run inconclusive, where the usual one is contradicted.
+// stall leaves open makes the run inconclusive, where the usual one is contradicted. So does any contradiction where not all alternatives
+// are listed.
 func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check, note string) {
 	events, outcome, checks = schedule(in)
 	if Passes(checks) {
@@ -28,6 +30,14 @@ func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []
 		// One that the run cannot contradict may be what happened: then nobody can tell, and that is not a contradiction of the usual one.
 		if refuted && !Contradicted(c) {
 			events, outcome, checks, note, refuted = e, o, c, alt.Why, false
+		}
+	}
+	if refuted && in.Want.Unlisted {
+		for i := range checks {
+			if c := &checks[i]; c.Verdict == result.Fail {
+				c.Verdict, c.Code = result.Inconclusive, explain.OrdersUnlisted
+				c.Detail += "; an order that was not predicted may have it so"
+			}
 		}
 	}
 	return events, outcome, checks, note

@@ -34,6 +34,7 @@ func TestAlternativeThatNobodyCanTell(t *testing.T) {
 		{"the alternative", []func(*Input){other}, result.Pass, "one more"},
 		{"the alternative, late in a stall", []func(*Input){other, late, stall}, result.Inconclusive, "one more"},
 		{"the alternative, late without a stall", []func(*Input){other, late}, result.Fail, ""},
+		{"none of the alternatives, and there are more", []func(*Input){other, late, func(in *Input) { in.Want.Unlisted = true }}, result.Inconclusive, ""},
 	} {
 		in := synLoss(true)
 		for _, f := range tt.make {

@@ -128,15 +128,20 @@ func Rule(r result.Rule, seen, lost int) result.Check {
 // SameISN judges that every repetition of a SYN is the same SYN: a new sequence number would be a new connection.
 func SameISN(packets []result.Packet) result.Check {
 	c := result.Check{ID: "isn", Name: "same SYN each time", Expected: "1 sequence number", Verdict: result.Pass}
-	isn, ports := map[[2]uint32]bool{}, map[int]bool{}
+	type ports struct{ from, to int } // two connections to different ports may come from the same one
+	type syn struct {
+		ports
+		seq uint32
+	}
+	isn, connections := map[syn]bool{}, map[ports]bool{}
 	for _, p := range packets {
 		if p.From == "client" && timeline.What(p.What).Family() == timeline.SYN {
-			isn[[2]uint32{uint32(p.SrcPort), p.Seq}] = true
-			ports[p.SrcPort] = true
+			c := ports{p.SrcPort, p.DstPort}
+			isn[syn{c, p.Seq}], connections[c] = true, true
 		}
 	}
-	if len(ports) > 1 {
-		c.Expected = fmt.Sprintf("%d sequence numbers in %d connections", len(ports), len(ports))
+	if n := len(connections); n > 1 {
+		c.Expected = fmt.Sprintf("%d sequence numbers in %d connections", n, n)
 	}
 	c.Observed = fmt.Sprintf("%d sequence numbers", len(isn))
 	switch {
@@ -144,7 +149,7 @@ func SameISN(packets []result.Packet) result.Check {
 		c.Verdict, c.Detail = result.Skip, "no SYN was captured"
 	case len(isn) == 1:
 		c.Observed = "1 sequence number"
-	case len(isn) == len(ports):
+	case len(isn) == len(connections):
 	default:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.ISNChanged, "a repeated SYN had another sequence number"
 	}

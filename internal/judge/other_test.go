@@ -87,6 +87,11 @@ func TestSameISN(t *testing.T) {
 	expect(t, SameISN([]result.Packet{syn(7), synack, server, syn(7)}), result.Pass, "")
 	expect(t, SameISN([]result.Packet{syn(7), syn(8)}), result.Fail, explain.ISNChanged)
 	expect(t, SameISN([]result.Packet{synack, server}), result.Skip, "")
+	to := func(seq uint32, port int) result.Packet { // the kernel gives one port to two connections that differ in the other
+		return result.Packet{From: "client", What: "syn", Seq: seq, SrcPort: 40000, DstPort: port}
+	}
+	expect(t, SameISN([]result.Packet{to(7, 8080), to(9, 8081), to(9, 8081)}), result.Pass, "")
+	expect(t, SameISN([]result.Packet{to(7, 8080), to(9, 8081), to(8, 8081)}), result.Fail, explain.ISNChanged)
 }
 
 // TestArrivals catches a packet that only one capture has.

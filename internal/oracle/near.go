@@ -70,10 +70,13 @@ func widen(t *timeline.Timeline, other timeline.Timeline, shift int64, jiffy tim
 	}
 }
 
-// Merge gives the windows of all starts the ticks of the one that is known. Which packets come is the exact prediction's to say.
+// Merge gives the windows of all starts the ticks of the one that is known. Which packets come, and in which orders, is the exact
+// prediction's to say.
 func Merge(window, exact timeline.Timeline) timeline.Timeline {
 	bounds := map[key]timeline.Bound{}
 	name := keys()
+	orders := append([]timeline.Timeline{window}, window.Alternatives...)
+	window = alike(orders, exact, window)
 	for _, e := range window.Events {
 		bounds[name(e)] = e.Bound
 	}
@@ -92,13 +95,18 @@ func Merge(window, exact timeline.Timeline) timeline.Timeline {
 		out.Outcome = &o
 	}
 	out.Alternatives = nil
-	for i, alt := range exact.Alternatives {
-		if i < len(window.Alternatives) {
-			alt = Merge(window.Alternatives[i], alt)
-		}
-		out.Alternatives = append(out.Alternatives, alt)
+	for _, alt := range exact.Alternatives {
+		out.Alternatives = append(out.Alternatives, Merge(alike(orders, alt, timeline.Timeline{}), alt))
 	}
 	return out
+}
+
+// alike is the timeline in which things have the same order as in t.
+func alike(orders []timeline.Timeline, t, otherwise timeline.Timeline) timeline.Timeline {
+	if i := slices.IndexFunc(orders, func(o timeline.Timeline) bool { return o.Why == t.Why }); i >= 0 {
+		return orders[i]
+	}
+	return otherwise
 }
 
 // ticked is a window with the ticks of a bound. An event that two starts place differently is not inside a window of all of them only

@@ -70,6 +70,12 @@ func combine(ports []uint16, ways [][]timeline.Timeline, named bool) timeline.Ti
 	choose(0)
 	out := all[0]
 	out.Alternatives = all[1:]
+	possible := 1
+	for _, w := range ways {
+		possible = min(possible*len(w), mostWays+1)
+		out.Unlisted = out.Unlisted || w[0].Unlisted
+	}
+	out.Unlisted = out.Unlisted || possible > mostWays
 	return out
 }
 
@@ -82,6 +88,7 @@ func together(ports []uint16, ways [][]timeline.Timeline, pick []int, named bool
 		which int
 	}
 	var order []place
+	var whys []string
 	for i, k := range pick {
 		tl := &ways[i][k]
 		for j := range tl.Events {
@@ -93,9 +100,16 @@ func together(ports []uint16, ways [][]timeline.Timeline, pick []int, named bool
 		case tl.Outcome != nil:
 			order = append(order, place{tl.Outcome, i})
 		}
-		if tl.Why != "" && out.Why == "" {
+		switch {
+		case tl.Why == "":
+		case len(pick) == 1:
 			out.Why = tl.Why
+		default:
+			whys = append(whys, fmt.Sprintf("port %d: %s", ports[i], tl.Why))
 		}
+	}
+	if len(pick) > 1 {
+		out.Why = strings.Join(whys, "; ")
 	}
 	order = slices.DeleteFunc(order, func(p place) bool {
 		return p.event.What == timeline.RequestGone || p.event.What == timeline.SocketGone

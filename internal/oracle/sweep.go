@@ -36,31 +36,44 @@ func say(format string, args ...any) func() string {
 // A jiffy is counted by one processor, and another may look at the counter a moment before: a timer may be armed in what is still the
 // jiffy before, or already the next. So the worlds of a known start are those of its neighbours as well.
 func sweep(f kernel.Facts, start *Start, longest int64, play func(*world) []happening) timeline.Timeline {
-	return sweepOver(f, start, func(yield func(uint64) bool) {
+	return sweepOver(f, start, everyStart(f, longest), play)
+}
+
+// everyStart are the starts, in jiffies, that differ for a timer of up to longest jiffies.
+func everyStart(f kernel.Facts, longest int64) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
 		for j := range period(f, uint64(longest)) {
 			if !yield(j) {
 				return
 			}
 		}
-	}, play)
+	}
 }
 
 // sweepOver is sweep where the mechanism knows which starts, in jiffies, are enough to meet every behaviour and the ends of every window.
 func sweepOver(f kernel.Facts, start *Start, starts iter.Seq[uint64], play func(*world) []happening) timeline.Timeline {
-	g := newGather(f)
+	g := newGather(f, start)
+	worlds(f, start, starts, func(w *world, shift int64) { g.add(play(w), shift, w.slip != 0) })
+	return g.timeline()
+}
+
+// worlds visits the worlds of a start and of its neighbours, or of every start. shift is how far a world's counter of jiffies is from the
+// one that ticks are counted by.
+func worlds(f kernel.Facts, start *Start, starts iter.Seq[uint64], visit func(w *world, shift int64)) {
+	tick := f.Jiffy().Nanoseconds()
 	if start != nil {
-		g.known, g.called = true, start.Called
 		for _, shift := range []int64{0, -1, 1} {
-			g.variants(world{jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}, shift, play)
+			w := world{facts: f, tick: tick, jiffies: start.Jiffies + uint64(shift), phase: start.Phase.Nanoseconds()}
+			w.variants(start.Called, func(v *world) { visit(v, shift) })
 		}
-		return g.timeline()
+		return
 	}
 	for j := range starts {
-		for _, phase := range []int64{0, g.tick - 1} {
-			g.variants(world{jiffies: j + 1<<40, phase: phase}, 0, play) // far from zero: a neighbour's counter must not wrap
+		for _, phase := range []int64{0, tick - 1} {
+			w := world{facts: f, tick: tick, jiffies: j + 1<<40, phase: phase} // far from zero: a neighbour's counter must not wrap
+			w.variants(false, func(v *world) { visit(v, 0) })
 		}
 	}
-	return g.timeline()
 }
 
 // gather joins the worlds that it has seen.
@@ -68,7 +81,6 @@ type gather struct {
 	facts  kernel.Facts
 	tick   int64
 	known  bool // one start, whose ticks are counted
-	called bool // Start.Called
 	worlds int
 	order  []key
 	seen   map[key]*joint
@@ -100,18 +112,17 @@ type joint struct {
 	slack            time.Duration // how much later than its tick it may come: a program's, a link's
 }
 
-func newGather(f kernel.Facts) *gather {
-	return &gather{facts: f, tick: f.Jiffy().Nanoseconds(), seen: map[key]*joint{}}
+func newGather(f kernel.Facts, start *Start) *gather {
+	return &gather{facts: f, tick: f.Jiffy().Nanoseconds(), known: start != nil, seen: map[key]*joint{}}
 }
 
-// variants plays a world in all the ways that make a difference to it.
-func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
-	w.facts, w.tick = g.facts, g.tick
+// variants plays a world in all the ways that make a difference to it. called: its calls were made as planned.
+func (w world) variants(called bool, play func(*world)) {
 	var asked world
 	run := func(early bool, grain, slip, lag int64) {
 		v := w
 		v.early, v.grain, v.slip, v.lag = early, grain, slip, lag
-		g.add(play(&v), shift, slip != 0)
+		play(&v)
 		asked.sawEarly, asked.sawGrain, asked.sawSlip = asked.sawEarly || v.sawEarly, asked.sawGrain || v.sawGrain, asked.sawSlip || v.sawSlip
 		asked.sawLag = asked.sawLag || v.sawLag
 	}
@@ -124,7 +135,7 @@ func (g *gather) variants(w world, shift int64, play func(*world) []happening) {
 	}
 	for _, early := range pick(asked.sawEarly, 0, 1) {
 		for _, grain := range pick(asked.sawGrain, 0, millisecond/2, millisecond-1) {
-			for _, slip := range pick(asked.sawSlip && !g.called, 0, -1, 1) {
+			for _, slip := range pick(asked.sawSlip && !called, 0, -1, 1) {
 				for _, lag := range pick(asked.sawLag, 0, 1) {
 					if early != 0 || grain != 0 || slip != 0 || lag != 0 {
 						run(early != 0, grain, slip, lag)

@@ -2,6 +2,8 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
@@ -21,11 +23,15 @@ type Server struct {
 type SYNACKLoss struct {
 	Connect
 	Server Server
+	RTT    time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 }
 
-// Predict returns what both ends send, the moments at which a half-open connection vanishes, and the end of connect(2). Where a repeated
-// SYN and the request timer fall into one tick, the timer is taken to be first: it is pinned to its CPU and runs from BASE_LOCAL, before
-// the client's (run_timer_softirq). The alternatives have the SYN first, once.
+// Predict returns what both ends send, the moments at which a half-open connection vanishes, and the end of connect(2).
+//
+// A repeated SYN and the request timer meet again and again: both were started by the SYN before, and double from the same value. Then
+// the SYN's answer starts the timer anew, or the timer fires first and doubles. The timer is pinned to its CPU and runs from BASE_LOCAL,
+// before the client's (run_timer_softirq); but where two CPUs run them, or one counts the jiffy later, either is first. The usual
+// timeline has the timer first, each other order is an alternative.
 //
 // Source: reqsk_timer_handler in net/ipv4/inet_connection_sock.c, tcp_check_req in net/ipv4/tcp_minisocks.c (6.18).
 func (s SYNACKLoss) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
@@ -42,27 +48,21 @@ func (s SYNACKLoss) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 	longest := max(int64(r.longest()), s.Server.longest(f))
 	_, last := r.nominal(1)
 	fires, _ := r.nominal(last + 2) // late timers end it earlier than the formula, never later
-	meetings := 0
-	play := func(first int) func(*world) []happening {
-		return func(w *world) []happening {
-			o := &open{SYNACKLoss: s, rule: r, w: w, fires: fires, last: last, synFirst: first, request: request{server: s.Server, w: w}}
-			o.run()
-			meetings = max(meetings, o.meetings)
-			return o.out
-		}
-	}
-	out := sweep(f, start, longest, play(0))
-	for i := 1; i <= meetings; i++ {
-		alt := sweep(f, start, longest, play(i))
-		alt.Why = fmt.Sprintf("the repeated SYN comes before the server's timer where both fall into one tick, the %s time", ordinal(i))
-		out.Alternatives = append(out.Alternatives, alt)
-	}
-	return out, nil
+	var room []happening // of the play before: sweepOrders is done with it
+	return sweepOrders(f, start, longest, func(w *world, c *choices) ([]happening, string) {
+		o := &open{SYNACKLoss: s, rule: r, w: w, choices: c, fires: fires, last: last, out: room[:0], request: request{server: s.Server, w: w}}
+		o.run()
+		room = o.out
+		return o.out, strings.Join(o.order, ", ")
+	}), nil
 }
 
 func (s SYNACKLoss) validate(f kernel.Facts, start *Start) error {
 	if err := s.Connect.validate(f, start); err != nil {
 		return err
+	}
+	if s.RTT < 0 || s.RTT > exchangeRTT {
+		return fmt.Errorf("open: RTT of %v: want 0 to %v, well below the first timeout of %v", s.RTT, exchangeRTT, f.InitialRTO)
 	}
 	return s.Server.validate(f)
 }
@@ -71,12 +71,12 @@ func (s SYNACKLoss) validate(f kernel.Facts, start *Start) error {
 type open struct {
 	SYNACKLoss
 	rule
-	w        *world
-	fires    []nominalFire // the client's, by the formula
-	last     int
-	out      []happening
-	synFirst int // the meeting, from 1, at which the SYN is first; 0: none
-	meetings int // how often a repeated SYN and the request timer fell into one tick
+	*choices
+	w     *world
+	fires []nominalFire // the client's, by the formula
+	last  int
+	out   []happening
+	order []string // the meetings of a SYN and the request timer that went another way than the formula has it
 
 	request
 	answers     int
@@ -87,8 +87,8 @@ type open struct {
 // run plays the client's SYNs, and between them the fires of the request timer.
 func (o *open) run() {
 	fires, last := o.fires, o.last
-	o.emit(o.c.Host, timeline.SYN, 0, 0, 0, say("first SYN: time starts here"))
-	o.syn(0, 0, 0)
+	o.emit(o.c.Host, timeline.SYN, 0, turn{}, 0, say("first SYN: time starts here"))
+	o.syn(o.arrival(turn{}), o.RTT/2, 0)
 	timer := min(o.initial, o.most)
 	next := o.w.fire(0, int64(timer))
 	for k := 1; ; k++ {
@@ -98,13 +98,36 @@ func (o *open) run() {
 			o.end(at, fires[last].at, func() string { return o.whyEnd(last, fires[last].at) })
 			break
 		}
-		o.timers(at)
-		o.emit(o.c.Host, timeline.SYNRetransmission, k, at, nominal, func() string { return fires[k-1].why })
-		o.syn(at, nominal, k)
+		arrives := o.timers(o.arrival(turn{fire: at}), nominal+o.RTT/2, k)
+		o.emit(o.c.Host, timeline.SYNRetransmission, k, turn{fire: at}, nominal, func() string { return fires[k-1].why })
+		o.syn(arrives, nominal+o.RTT/2, k)
 		timer = backoff(o.rule, k, timer, o.most)
 		next = o.w.fire(at, o.clampIn(at, int64(timer)))
 	}
-	o.timers(1 << 62) // the request lives on by itself
+	o.timers(turn{jiffy: unending}, unending, 0) // the request lives on by itself
+}
+
+const unending = 1 << 62
+
+// turn is when a host does something: what a timer of the jiffy fire leads to, in jiffy after it. fire 0: a call.
+type turn struct {
+	fire, jiffy int64
+	after       time.Duration // after the start of the jiffy fire, or after the call
+}
+
+// arrival is when the server deals with a packet that the client sends.
+func (o *open) arrival(sent turn) turn {
+	sent.jiffy = sent.fire
+	if o.RTT == 0 {
+		return sent
+	}
+	sent.after = o.RTT / 2
+	at := sent.after
+	if sent.fire != 0 {
+		at += o.w.instant(sent.fire)
+	}
+	sent.jiffy = o.w.jiffy(at + o.w.late(lateness(o.RTT, 1)))
+	return sent
 }
 
 // expired is tcp_write_timeout in SYN_SENT, at the fire after n retransmissions.
@@ -143,7 +166,7 @@ func (o *open) end(at int64, nominal time.Duration, why func() string) {
 }
 
 // syn is the arrival of a SYN at the server, the k-th repeat.
-func (o *open) syn(at int64, nominal time.Duration, k int) {
+func (o *open) syn(at turn, nominal time.Duration, k int) {
 	if o.armed == 0 {
 		o.numTimeout, o.answers, o.hasAnswered = 0, 0, false
 		why := say("answers the first SYN: a request socket is made, its timer starts at %v", requestStart(o.facts))
@@ -151,43 +174,74 @@ func (o *open) syn(at int64, nominal time.Duration, k int) {
 			why = say("answers SYN again %d: the half-open connection was gone, so this is a new one with a new sequence number", k)
 		}
 		o.emit(o.SYNACKLoss.Server.Host, timeline.SYNACK, 0, at, nominal, why)
-		o.arm(at, nominal)
+		o.start(at, nominal)
 		return
 	}
 	limit := o.w.toJiffies(o.SYNACKLoss.Server.InvalidRatelimit)
-	if o.hasAnswered && limit > 0 && at-o.answered < limit {
+	if o.hasAnswered && limit > 0 && at.jiffy-o.answered < limit {
 		return // tcp_oow_rate_limited
 	}
-	o.hasAnswered, o.answered = true, at
+	o.hasAnswered, o.answered = true, at.jiffy
 	if o.SYNACKLoss.Server.Silent {
 		return // tcp_rtx_synack failed, so the timer stays as it is
 	}
 	o.answers++
 	o.emit(o.SYNACKLoss.Server.Host, timeline.SYNACKAnswer, o.answers, at, nominal,
 		say("answers SYN again %d at once and starts the timer anew with its present value, %v", k, o.timeout()))
-	o.arm(at, nominal)
+	o.start(at, nominal)
 }
 
-// timers runs the request timer up to the jiffy in which the next SYN comes, that jiffy included unless the SYN is first there.
-func (o *open) timers(until int64) {
-	for o.armed != 0 && o.armed <= until {
-		if o.armed == until {
-			o.meetings++
-			if o.meetings == o.synFirst {
-				return
-			}
+// start starts the request timer when a SYN has come. The client's own timer is started by the same SYN on its way out, and the jiffy can
+// change between the two, or be the one before for a processor that looks early.
+func (o *open) start(at turn, nominal time.Duration) {
+	o.arm(at.jiffy, nominal)
+	shifts := []int64{1} // what a timer sends is not there before it
+	if at.fire == 0 {
+		shifts = o.w.around()
+	}
+	fires := []int64{o.armed}
+	for _, shift := range shifts {
+		if j := o.w.fire(at.jiffy+shift, o.w.toJiffies(o.timeout())); !slices.Contains(fires, j) {
+			fires = append(fires, j)
 		}
-		at, nominal, start := o.armed, o.nominalFire, o.nominalStart
+	}
+	if len(fires) > 1 {
+		o.armed = fires[o.pick(len(fires))]
+	}
+}
+
+// timers runs the request timer until the next SYN comes, the k-th repeat, and returns when the server deals with that one. Within a jiffy
+// of each other either comes first.
+func (o *open) timers(syn turn, nominal time.Duration, k int) turn {
+	for o.armed != 0 {
+		first := o.armed <= syn.jiffy
+		if d := syn.jiffy - o.armed; -1 <= d && d <= 1 && o.pick(2) == 1 {
+			first = !first
+		}
+		at, due, start := o.armed, o.nominalFire, o.nominalStart
+		if !first {
+			if due <= nominal {
+				o.order = append(o.order, fmt.Sprintf("SYN again %d comes before the server's timer %d", k, o.numTimeout+1))
+			}
+			return syn
+		}
+		if due > nominal {
+			o.order = append(o.order, fmt.Sprintf("the server's timer %d fires before SYN again %d", o.numTimeout+1, k))
+		}
+		if at > syn.jiffy {
+			syn.jiffy = at
+		}
 		if o.dies() {
-			o.gone(at, nominal, until)
+			o.gone(at, due, syn.jiffy)
 			o.armed = 0
-			return
+			return syn
 		}
 		why := say("%v + %v, the request timer's fire %d", start, o.timeout(), o.numTimeout+1)
 		o.numTimeout++
-		o.emit(o.SYNACKLoss.Server.Host, timeline.SYNACKAgain, o.numTimeout, at, nominal, why)
-		o.arm(at, nominal)
+		o.emit(o.SYNACKLoss.Server.Host, timeline.SYNACKAgain, o.numTimeout, turn{fire: at}, due, why)
+		o.arm(at, due)
 	}
+	return syn
 }
 
 // gone is the end of the request. Where the next SYN makes a new one soon, no look from outside is sure to see it.
@@ -201,22 +255,23 @@ func (o *open) gone(at int64, nominal time.Duration, next int64) {
 	o.out = append(o.out, happening{Event: e, at: o.w.instant(at), jiffy: at, why: why})
 }
 
-// emit adds a packet that is sent when the timer of jiffy at has fired; jiffy 0 is the call's own.
-func (o *open) emit(host string, what timeline.What, n int, at int64, nominal time.Duration, why func() string) {
+// emit adds a packet that is sent at a moment.
+func (o *open) emit(host string, what timeline.What, n int, at turn, nominal time.Duration, why func() string) {
 	if host == o.SYNACKLoss.Server.Host && o.SYNACKLoss.Server.Silent {
 		return
 	}
-	h := happening{Event: timeline.Event{Host: host, What: what, N: n, Bound: timeline.Bound{At: nominal}}, jiffy: at, why: why}
+	h := happening{Event: timeline.Event{Host: host, What: what, N: n, Bound: timeline.Bound{At: nominal, After: at.after}}, at: at.after, jiffy: at.fire, why: why}
 	if what == timeline.SYNACKAgain {
 		h.Chain = "request timer"
 	}
-	if at > 0 {
-		h.at = o.w.instant(at)
-	} else {
-		h.late = answerWithin
+	if at.fire > 0 {
+		h.at += o.w.instant(at.fire)
 	}
-	if host == o.c.Host && what == timeline.SYN {
-		h.late = 0 // the origin
+	switch {
+	case at.after > 0:
+		h.late = lateness(o.RTT, 1)
+	case at.fire == 0 && what != timeline.SYN: // the SYN is the origin
+		h.late = answerWithin
 	}
 	o.out = append(o.out, h)
 }

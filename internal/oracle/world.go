@@ -42,6 +42,18 @@ func (w *world) instant(j int64) time.Duration { return time.Duration(j*w.tick -
 // jiffy is the jiffy in which an instant lies.
 func (w *world) jiffy(at time.Duration) int64 { return floorDiv(int64(at)+w.phase, w.tick) }
 
+// around are the jiffies next to the origin's in which another processor may have been at the first packet, counted from the origin's:
+// both, or the one that its phase is next to.
+func (w *world) around() []int64 {
+	switch w.phase {
+	case 0:
+		return []int64{-1}
+	case w.tick - 1:
+		return []int64{1}
+	}
+	return []int64{-1, 1}
+}
+
 // call is the instant of an application's call that is planned at an offset of the first one. A process wakes up a little late, and the
 // first one did too: the call may fall into a neighbouring jiffy.
 func (w *world) call(planned time.Duration) time.Duration {
