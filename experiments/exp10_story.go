@@ -61,6 +61,7 @@ func findRounds(r *result.Result) []asked {
 		p := r.Packets[i]
 		last := len(out) - 1
 		switch {
+		case p.From == "client" && p.Len > 0 && timeline.What(p.What).Again(): // it was there before
 		case p.From == "client" && p.Len > 0:
 			if last < 0 || out[last].answer != nil {
 				out = append(out, asked{})
@@ -109,17 +110,31 @@ func checksOfDelayedACK(e Env, r *result.Result) []result.Check {
 			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled during a round"
 		}
 	}
-	doubt := doubtful(r)
+	doubt, stalled := doubtful(r), stalledOnly(r)
 	for i := range checks {
-		if c := &checks[i]; c.Verdict == result.Fail && doubt {
+		switch c := &checks[i]; {
+		case c.Verdict == result.Fail && doubt:
 			c.Verdict, c.Detail = result.Inconclusive, "packets may be missing from the captures"
+		case c.Verdict == result.Fail && stalled:
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled when packets of this were due: a round in which both ends were late can go another way"
 		}
 	}
 	return checks
 }
 
-// stalledIn reports whether the machine stood still in a round for so long that an acknowledgement that came late looks kept back. Nothing comes
-// sooner by it.
+// stalledOnly reports whether nothing contradicts the schedule, and a stall leaves some of it open.
+func stalledOnly(r *result.Result) bool {
+	stalled := false
+	for _, c := range r.Checks {
+		if c.Verdict == result.Fail {
+			return false
+		}
+		stalled = stalled || c.Verdict == result.Inconclusive && c.Code == explain.Stall
+	}
+	return stalled
+}
+
+// stalledIn reports whether the machine stood still in a round for so long that an acknowledgement that came late looks kept back.
 func stalledIn(r *result.Result, rounds []asked) bool {
 	for _, s := range r.Stalls {
 		for _, a := range rounds {

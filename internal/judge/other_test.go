@@ -192,13 +192,15 @@ func TestLink(t *testing.T) {
 	}{
 		{"as asked", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 200*time.Microsecond)}, 0, result.Pass, result.Pass},
 		{"one too fast", []result.Packet{packet(half + 100*time.Microsecond), packet(half - time.Microsecond)}, 0, result.Fail, result.Fail},
-		{"one late", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 2*time.Millisecond)}, 0, result.Inconclusive, result.Inconclusive},
-		{"all late", []result.Packet{packet(half + 5*time.Millisecond), packet(half + 2*time.Millisecond)}, 0, result.Inconclusive, result.Fail},
+		{"one late", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 5*time.Millisecond)}, 0, result.Inconclusive, result.Inconclusive},
+		{"one late by less than a jiffy", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 200*time.Microsecond), packet(half + 3*time.Millisecond)}, 0, result.Pass, result.Pass},
+		{"most late", []result.Packet{packet(half + 100*time.Microsecond), packet(half + 2*time.Millisecond), packet(half + 3*time.Millisecond)}, 0, result.Inconclusive, result.Inconclusive},
+		{"all late", []result.Packet{packet(half + 3*time.Millisecond), packet(half + 2*time.Millisecond)}, 0, result.Inconclusive, result.Fail},
 		{"one lost", []result.Packet{packet(half)}, 1, result.Inconclusive, result.Inconclusive},
 		{"none at both ends", []result.Packet{{}}, 0, result.Skip, result.Skip},
 	} {
 		for virtual, want := range map[bool]result.Verdict{false: tt.want, true: tt.virtual} {
-			if c := Link(result.Link{RTT: result.Seconds(2 * half), Lost: tt.lost}, tt.packets, virtual); c.Verdict != want {
+			if c := Link(result.Link{RTT: result.Seconds(2 * half), Lost: tt.lost}, tt.packets, 4*time.Millisecond, virtual); c.Verdict != want {
 				t.Errorf("%s, virtual %v: got %s (%s, %s), want %s", tt.name, virtual, c.Verdict, c.Observed, c.Detail, want)
 			}
 		}

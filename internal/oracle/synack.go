@@ -48,7 +48,7 @@ func (s SYNACKLoss) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 	longest := max(int64(r.longest()), s.Server.longest(f))
 	_, last := r.nominal(1)
 	fires, _ := r.nominal(last + 2) // late timers end it earlier than the formula, never later
-	var room []happening // of the play before: sweepOrders is done with it
+	var room []happening            // of the play before: sweepOrders is done with it
 	return sweepOrders(f, start, longest, func(w *world, c *choices) ([]happening, string) {
 		o := &open{SYNACKLoss: s, rule: r, w: w, choices: c, fires: fires, last: last, out: room[:0], request: request{server: s.Server, w: w}}
 		o.run()

@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 )
 
@@ -193,20 +194,27 @@ func (o *observer) reckon(a anchoring) error {
 	if len(a.why) == 0 && (a.start == nil || !a.start.Called) {
 		return nil
 	}
-	t, err := windows(r.Experiment, a.env)
-	if err != nil {
-		return err
+	t, err := r.reckoned(a)
+	if err != nil { // calls so late that nothing is predicted for them, or for the order in which they came
+		r.unkept = fmt.Errorf("the machine was so busy that the calls cannot be predicted as they were made: %w", err)
+		return nil
 	}
-	if a.start != nil {
-		a.exact.Start = a.start
-		ticks, err := r.Experiment.Predict(a.exact)
-		if err != nil {
-			return err
-		}
-		t = oracle.Merge(t, ticks)
-	}
-	r.want, r.start, r.known = t, a.start, a.exact
+	r.want, r.start, r.known, r.unkept = t, a.start, a.exact, nil
 	return nil
+}
+
+// reckoned predicts for the calls as they were made.
+func (r *run) reckoned(a anchoring) (timeline.Timeline, error) {
+	t, err := windows(r.Experiment, a.env)
+	if err != nil || a.start == nil {
+		return t, err
+	}
+	a.exact.Start = a.start
+	ticks, err := r.Experiment.Predict(a.exact)
+	if err != nil {
+		return t, err
+	}
+	return oracle.Merge(t, ticks), nil
 }
 
 // refreshClock reads the phase of jiffies again. A reading can only be stale: on a machine that stood still for more than a jiffy in the

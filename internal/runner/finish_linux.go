@@ -69,7 +69,7 @@ func (r *run) finish(ctx context.Context) error {
 	res.Checks = append(res.Checks, r.otherChecks(v, o)...)
 	res.Checks = append(res.Checks, r.evidence(v)...)
 	if r.Experiment.Checks != nil {
-		res.Checks = append(res.Checks, r.Experiment.Checks(r.known, res)...)
+		res.Checks = append(res.Checks, r.ownChecks()...)
 	}
 	judge.Unfit(res)
 	r.comment()
@@ -83,6 +83,17 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	o.write("end", map[string]any{"verdict": res.Verdict, "reason": res.Reason, "checks": res.Checks})
 	return nil
+}
+
+// ownChecks are the experiment's own. They, too, are about the run that was planned.
+func (r *run) ownChecks() []result.Check {
+	checks := r.Experiment.Checks(r.known, r.res)
+	for i := range checks {
+		if c := &checks[i]; c.Verdict == result.Fail && r.unkept != nil {
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, r.unkept.Error()
+		}
+	}
+	return checks
 }
 
 // readCounters reads those of the rules and of the kernel.
@@ -190,7 +201,7 @@ func (r *run) otherChecks(v *view, o *observer) []result.Check {
 	}
 	if r.res.Link != nil {
 		r.res.Link.Frames, r.res.Link.Lost, r.res.Link.Worst = r.link.Frames, r.link.Lost, result.Seconds(r.link.Worst)
-		out = append(out, judge.Link(*r.res.Link, r.res.Packets, r.Virtual))
+		out = append(out, judge.Link(*r.res.Link, r.res.Packets, r.facts.Jiffy(), r.Virtual))
 	}
 	return append(out, judge.Arrivals(v.watched(r), r.lostPackets(), r.setup.OneSided), judge.SameISN(r.res.Packets), judge.Orphans(v.orphans))
 }

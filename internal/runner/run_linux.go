@@ -47,6 +47,7 @@ type run struct {
 	load  stall.Load     // at the start
 
 	uncounted []error   // beside rules: why its counter could not be read
+	unkept    error     // why nothing is predicted for the calls as they were made: they were too late; nil: something is
 	wall      wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by

@@ -311,6 +311,9 @@ func (v *view) judgeInput(r *run) judge.Input {
 	} else { // of several, each does one thing after the other, and what was planned for one is not said of another
 		in.Disorder = disorder(r.obs.events)
 	}
+	if r.unkept != nil {
+		in.Disorder = r.unkept
+	}
 	if r.start != nil {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
