@@ -155,12 +155,13 @@ func (s standing) sinceSeen(r *result.Result, port int) (time.Duration, bool) {
 	return at, found
 }
 
-// checksOfTimeouts are the table as it was seen, row by row.
+// checksOfTimeouts are the table as it was seen, row by row. The rows are those of the prediction: to work them out anew, over every start, for the nanosecond in
+// which each call was made would take a guest minutes.
 func checksOfTimeouts(e Env, r *result.Result) []result.Check {
-	rows, err := casesOfTimeouts(e)
-	if err != nil {
+	if r.Prediction == nil || len(r.Prediction.Cases) != len(entries(e.Options)) {
 		return nil
 	}
+	rows := r.Prediction.Cases
 	var out []result.Check
 	for i, one := range entries(e.Options) {
 		out = append(out, one.check(rows[i], r))

@@ -114,7 +114,10 @@ func timedOut(t *testing.T, e Env) *result.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &result.Result{}
+	r := &result.Result{Prediction: &result.Prediction{}}
+	if r.Prediction.Cases, err = casesOfTimeouts(e); err != nil {
+		t.Fatal(err)
+	}
 	for _, ev := range tl.Events {
 		at := result.Seconds(ev.At)
 		if ev.What.OnWire() {
