@@ -48,7 +48,7 @@ func (s standing) since(e Env) (string, time.Duration) {
 	case plightHalfOpen:
 		return "the SYN", 0
 	}
-	return "the last packet heard", 0
+	return "the last packet heard", e.Options.rtt()
 }
 
 // row says how a connection ends, or that it does not.
@@ -138,9 +138,13 @@ func (s standing) sinceSeen(r *result.Result, port int) (time.Duration, bool) {
 		}
 		what := timeline.What(p.What)
 		switch s.is {
-		case plightConnect, plightHalfOpen, plightIdle:
+		case plightConnect, plightHalfOpen:
 			if what == timeline.SYN {
 				return p.At(), true
+			}
+		case plightIdle:
+			if what == timeline.SYNACK {
+				return reached(p), true
 			}
 		case plightShutdown, plightClose:
 			if what == timeline.FIN {

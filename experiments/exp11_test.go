@@ -48,6 +48,7 @@ func TestTimeoutsTable(t *testing.T) {
 		"exp11-timeouts-5.10.txt":      timeoutsEnv(t, Textbook, "5.10", nil),
 		"exp11-timeouts-kernel.txt":    timeoutsEnv(t, Kernel, "6.18", map[string]string{"user-timeout": "10000", "keepidle": "60", "keepintvl": "10", "keepcnt": "6"}),
 		"exp11-timeouts-fast-6.18.txt": timeoutsEnv(t, Fast, "6.18", nil),
+		"exp11-timeouts-rtt.txt":       timeoutsEnv(t, Fast, "6.18", map[string]string{"rtt": "100ms"}),
 		"exp11-timeouts-cases.txt":     timeoutsEnv(t, Fast, "6.18", map[string]string{"cases": "14,2,9,2"}),
 	} {
 		rows, err := casesOfTimeouts(e)
@@ -62,32 +63,34 @@ func TestTimeoutsTable(t *testing.T) {
 	}
 }
 
-// TestTimeoutsAgree catches a row that says other than what is predicted for its connection.
+// TestTimeoutsAgree catches a row that says other than what is predicted for its connection, with and without a round trip.
 func TestTimeoutsAgree(t *testing.T) {
-	e := timeoutsEnv(t, Fast, "6.18", nil)
-	tl, err := predictTimeouts(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, err := casesOfTimeouts(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, s := range entries(e.Options) {
-		c, offset := rows[i], s.offset
-		_, since := s.since(e)
-		j := slices.IndexFunc(tl.Events, func(ev timeline.Event) bool {
-			return int(ev.Port) == c.Port && (ev.What == timeline.SocketError || ev.What == timeline.ConnectError || ev.What == timeline.Quiet)
-		})
-		tells := strings.Contains(c.Told, " = ")
-		switch {
-		case s.is == plightClose && j < 0:
-		case j < 0:
-			t.Errorf("%s: got no end in the prediction", s.name)
-		case tells != (tl.Events[j].What != timeline.Quiet):
-			t.Errorf("%s: got %s in the prediction and %q in the table", s.name, tl.Events[j].What, c.Told)
-		case tells && (tl.Events[j].At-offset-since-c.At.Duration()).Abs() > time.Millisecond:
-			t.Errorf("%s: got the end at %v, want %v after %v", s.name, tl.Events[j].At, c.At, offset+since)
+	for _, rtt := range []string{"0s", "100ms"} {
+		e := timeoutsEnv(t, Fast, "6.18", map[string]string{"rtt": rtt})
+		tl, err := predictTimeouts(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := casesOfTimeouts(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range entries(e.Options) {
+			c, offset := rows[i], s.offset
+			_, since := s.since(e)
+			j := slices.IndexFunc(tl.Events, func(ev timeline.Event) bool {
+				return int(ev.Port) == c.Port && (ev.What == timeline.SocketError || ev.What == timeline.ConnectError || ev.What == timeline.Quiet)
+			})
+			tells := strings.Contains(c.Told, " = ")
+			switch {
+			case s.is == plightClose && j < 0:
+			case j < 0:
+				t.Errorf("--rtt=%s, %s: got no end in the prediction", rtt, s.name)
+			case tells != (tl.Events[j].What != timeline.Quiet):
+				t.Errorf("--rtt=%s, %s: got %s in the prediction and %q in the table", rtt, s.name, tl.Events[j].What, c.Told)
+			case tells && (tl.Events[j].At-offset-since-c.At.Duration()).Abs() > time.Millisecond:
+				t.Errorf("--rtt=%s, %s: got the end at %v, want %v after %v", rtt, s.name, tl.Events[j].At, c.At, offset+since)
+			}
 		}
 	}
 }

@@ -49,6 +49,7 @@ func init() {
 			{Flag: "keepcnt", Doc: "TCP_KEEPCNT of the sockets with SO_KEEPALIVE, 1 to 127: overrides --keepalive-probes", SocketOption: "TCP_KEEPCNT", Min: 1, Max: 127},
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the sockets that have it, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000,
 				Default: "30000", Fast: "2500"},
+			rttParam(),
 		},
 		Setup:      setupTimeouts,
 		Calls:      callsOfTimeouts,
@@ -105,11 +106,12 @@ var standings = []standing{
 const (
 	firstStanding = 8101
 	betweenOpens  = 20 * time.Millisecond
-	// silenceFrom is when a program writes to a peer that has died by then, from its connect(2): the rule is made after the last exchange, and a busy machine
-	// takes its time.
-	silenceFrom = 1500 * time.Millisecond
-	leastIdle   = 2 * time.Second // of keepalive, so that no probe comes before that
+	leastIdle     = 2 * time.Second // of keepalive, so that no probe comes before the peers are dead
 )
+
+// silenceFrom is when a program writes to a peer that has died by then, from its connect(2): the rule is made after the last exchange, and a busy machine
+// takes its time.
+func silenceFrom(o Options) time.Duration { return 1500*time.Millisecond + 3*o.rtt() }
 
 // entry is a standing that is in the table.
 type entry struct {
@@ -183,7 +185,7 @@ func (e Env) as(o Options) Env {
 
 // options are the socket options of one of the connections, as the other experiments call them.
 func (s standing) options(o Options) Options {
-	out := Options{"ipv6": o["ipv6"]}
+	out := Options{"ipv6": o["ipv6"], "rtt": o["rtt"]}
 	take := func(on bool, flags ...string) {
 		for _, f := range flags {
 			if v := o[f]; on && v != "" {
@@ -218,16 +220,16 @@ func (s standing) later(e Env) []Call {
 			return []Call{{Name: callRead, At: watch}}
 		}
 	case plightBusy:
-		return []Call{{Name: "request", At: e.Whole(ackLossExchange)}, {Name: "write", At: e.Whole(silenceFrom)}}
+		return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.rtt())}, {Name: "write", At: e.Whole(silenceFrom(e.Options))}}
 	case plightShutdown, plightClose:
-		return []Call{{Name: callClose, At: e.Whole(finCloseAt)}}
+		return []Call{{Name: callClose, At: e.Whole(finCloseAt(e.Options))}}
 	case plightGone:
-		return []Call{{Name: burstCall, At: e.Whole(closingWrite)}}
+		return []Call{{Name: burstCall, At: e.Whole(closingWrite(e.Options))}}
 	case plightUnread:
 		if s.user { // well after its end
 			watch += e.Whole(s.userTimeout(e.Options)*9/8 + 2*time.Second)
 		}
-		return []Call{{Name: burstCall, At: e.Whole(closingWrite)}, {Name: callRead, At: watch}}
+		return []Call{{Name: burstCall, At: e.Whole(closingWrite(e.Options))}, {Name: callRead, At: watch}}
 	}
 	return nil
 }
@@ -280,7 +282,7 @@ func (one entry) mechanism(e Env) (oracle.Mechanism, error) {
 		k.Until = when[callRead]
 		return k, err
 	case plightBusy:
-		o["cut"] = "mid"
+		o["cut"], o["idle"] = "mid", silenceFrom(e.Options).String()
 		b, err := ackLossInput(e.as(o))
 		b.Exchange, b.Write = when["request"], when["write"]
 		return inWords{b}, err
@@ -381,7 +383,9 @@ func runTimeouts(ctx context.Context, l *lab.Lab, e Env) error {
 	}
 	alive.Wait()
 	if first, last := died(e.Options); first != 0 {
-		_, err = l.Server.Drop(ctx, lab.DropTo(first, last))
+		if err = arrived(ctx, e.Options); err == nil { // the third packet of a handshake, and what acknowledges the answer
+			_, err = l.Server.Drop(ctx, lab.DropTo(first, last))
+		}
 	}
 	close(dead)
 	wg.Wait()

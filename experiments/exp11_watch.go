@@ -18,7 +18,7 @@ func watchTimeouts(e Env) (time.Duration, error) {
 		}
 		watch = max(watch, d)
 	}
-	return e.Whole(watch), nil
+	return e.Whole(watch + 10*e.Options.rtt()), nil // an RTO is up to 3 RTTs, and the first repeats wait for it twice or three times
 }
 
 // lasts is a time from connect(2) by which a connection has ended, or would have in the state next to its own.
@@ -51,5 +51,5 @@ func repeatsFor(retries int, most time.Duration) time.Duration {
 	most = cmp.Or(most, oracle.RTOMax)
 	d := oracle.Model(retries, oracle.RTOMin, most)
 	d += min(d, most) // the last wait
-	return silenceFrom + d*8/7 + 750*time.Millisecond
+	return silenceFrom(nil) + d*8/7 + 750*time.Millisecond
 }

@@ -18,7 +18,8 @@ type closedWindow struct {
 	closed   *result.Packet  // the acknowledgement that closed it
 	probes   []result.Packet
 	answers  []result.Packet
-	opened   *result.Packet // the update that opened it
+	late     []result.Packet // to probes that came when the window was open
+	opened   *result.Packet  // the update that opened it
 	resets   []int
 	finished bool // the client's FIN was acknowledged
 }
@@ -35,6 +36,8 @@ func findClosedWindow(r *result.Result) closedWindow {
 			w.probes = append(w.probes, p)
 		case what == timeline.WindowProbeACK:
 			w.answers = append(w.answers, p)
+		case what == timeline.KeepaliveACK:
+			w.late = append(w.late, p)
 		case what == timeline.WindowUpdate && w.opened == nil && p.Window > 0:
 			w.opened = &p
 		case what == timeline.ACK && p.From == "server" && w.closed == nil && p.Window == 0:
@@ -101,12 +104,13 @@ func probeTimer(r *result.Result, w closedWindow) result.Check {
 		until = o.Seen.Duration()
 	}
 	const settled = 5 * time.Millisecond // a look takes a while, and a packet is stamped before the kernel has dealt with it
+	closed := reached(*w.closed)
 	for _, s := range r.Samples {
 		at := s.At.Duration()
-		if s.Host != "client" || s.State != "ESTABLISHED" || at < w.closed.At() || at > until-settled {
+		if s.Host != "client" || s.State != "ESTABLISHED" || at < closed || at > until-settled {
 			continue
 		}
-		if s.Timer != "probe" && at >= w.closed.At()+settled {
+		if s.Timer != "probe" && at >= closed+settled {
 			c.Observed, c.Verdict, c.Code = s.Timer, result.Fail, explain.WrongWindow
 			if c.Observed == "" {
 				c.Observed = "none"
@@ -175,7 +179,7 @@ func ids(packets []result.Packet) []int {
 
 // tellProbes tells of the probes and their answers.
 func tellProbes(w closedWindow, say func([]int, string, ...any)) {
-	first := w.probes[0].At() - w.closed.At()
+	first := w.probes[0].At() - reached(*w.closed)
 	if len(w.probes) == 1 {
 		say(ids(w.probes), "That acknowledgement is the last that the server has a reason to send, and the next one could be lost. So the client's kernel asked by itself, once, %s later: with an empty packet whose number lies before the window.", seconds(first))
 	} else {
@@ -184,9 +188,11 @@ func tellProbes(w closedWindow, say func([]int, string, ...any)) {
 			len(w.probes), seconds(first), seconds(last))
 	}
 	dropped := slices.DeleteFunc(slices.Clone(w.probes), func(p result.Packet) bool { return p.Fate != result.Dropped })
-	switch n := len(w.probes) - len(w.answers); {
+	switch n := len(w.probes) - len(w.answers) - len(w.late); {
 	case len(dropped) == len(w.probes):
 		say(ids(dropped), "Every one of them reached the server's link, where its capture saw it, and died in the server's INPUT chain.")
+	case n == 0 && len(w.late) > 0:
+		say(ids(append(w.answers, w.late...)), "The server's kernel answered each of them at once: window 0, and the last one, which came when the program had read, with the window open.")
 	case n == 0:
 		say(ids(w.answers), "The server's kernel answered each of them at once: window 0. Its program did not notice.")
 	case len(w.answers) > 0:
@@ -212,9 +218,12 @@ func endOfZeroWindow(r *result.Result, w closedWindow, say func([]int, string, .
 	case o.What == string(timeline.Quiet):
 		say(nil, "At %s the connection was as before: as long as the probes are answered they go on, with no end.", at)
 	}
-	if o.SeenErr != "" && len(w.resets) > 0 {
+	switch {
+	case o.SeenErr != "" && len(w.resets) > 0 && w.opened == nil:
+		say(w.resets, "The answer to the last probe was still on its way. It found no connection any more and got a reset, which ended the server's end as well.")
+	case o.SeenErr != "" && len(w.resets) > 0:
 		say(w.resets, "When the server's program read at last, its kernel told of the open window, and got a reset: there was no connection any more.")
-	} else if o.SeenErr != "" && lastState(r, "server") == "ESTABLISHED" {
+	case o.SeenErr != "" && lastState(r, "server") == "ESTABLISHED":
 		say(nil, "The server, to whom nothing came, still has the connection as ESTABLISHED. Without keepalive of its own it will keep it for ever.")
 	}
 }
@@ -226,7 +235,7 @@ func handOfZeroWindow(p Plan) []string {
 	server, client := hand.server.Addr(), hand.client.Addr()
 	wait, more, end := "time.sleep(86400)", "", "kill %4"
 	if d := drains(p.Options); d > 0 {
-		wait, more, end = fmt.Sprintf("time.sleep(%g)", d.Seconds()), "; print(len(c.recv(4096))); print(len(c.recv(4096))); c.recv(1)", "wait %4"
+		wait, more, end = fmt.Sprintf("time.sleep(%g)", p.Options.sinceAccept(d).Seconds()), "; print(len(c.recv(4096))); print(len(c.recv(4096))); c.recv(1)", "wait %4"
 	}
 	set, read := "", "print(s.recv(1))"
 	if ms := p.Options["user-timeout"]; ms != "" {
@@ -234,13 +243,13 @@ func handOfZeroWindow(p Plan) []string {
 	}
 	switch d := drains(p.Options); {
 	case d > 0 && set == "":
-		read = fmt.Sprintf("time.sleep(%g); s.close()", (d - closingWrite + afterDrain).Seconds())
+		read = fmt.Sprintf("time.sleep(%g); s.close()", (d - closingWrite(p.Options) + afterDrain + 2*p.Options.rtt()).Seconds())
 	case p.Options["peer"] != "gone" && set == "":
 		watch := p.Options.Duration("watch")
 		if watch == 0 {
 			watch = time.Minute
 		}
-		read = fmt.Sprintf("time.sleep(%g); os.system(\"ip netns exec client ss -tno\")", (watch - closingWrite).Seconds())
+		read = fmt.Sprintf("time.sleep(%g); os.system(\"ip netns exec client ss -tno\")", (watch - closingWrite(p.Options)).Seconds())
 	}
 	lines := []string{
 		"ip netns exec server " + hand.route(hand.server) + fmt.Sprintf(" initrwnd 1 advmss %d", closingSize+timestampBytes),
@@ -250,11 +259,11 @@ func handOfZeroWindow(p Plan) []string {
 	}
 	cut := ""
 	if p.Options["peer"] == "gone" {
-		cut = fmt.Sprintf(`os.system("ip netns exec server %s -A INPUT -s %s -p tcp --tcp-flags SYN,ACK ACK -m length --length 0:%d -j DROP"); `, hand.iptables, client, hand.length(lab.DataLength-1))
+		cut = waitByHand(p.Options) + fmt.Sprintf(`os.system("ip netns exec server %s -A INPUT -s %s -p tcp --tcp-flags SYN,ACK ACK -m length --length 0:%d -j DROP"); `, hand.iptables, client, hand.length(lab.DataLength-1))
 	}
 	return append(lines,
 		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = %s; %ss.connect(("%s", %d)); %stime.sleep(%g); s.send(bytes(%d)); %s'`,
-			hand.socket, set, server, port, cut, closingWrite.Seconds(), 2*closingSize, read),
+			hand.socket, set, server, port, cut, closingWrite(p.Options).Seconds(), 2*closingSize, read),
 		"ip netns exec server ss -tn # what the server believes",
 		end,
 	)

@@ -47,6 +47,8 @@ func TestZeroWindowPredict(t *testing.T) {
 		{"never read", []string{"drain-at=never"}, 4, timeline.Quiet, 4 * time.Second, 2, "ESTABLISHED | ESTABLISHED"},
 		{"watched for less", []string{"drain-at=never", "watch=1s"}, 1, timeline.Quiet, time.Second, 2, "ESTABLISHED | ESTABLISHED"},
 		{"dies before it is read", []string{"user-timeout=1500"}, 3, timeline.SocketError, 2204 * time.Millisecond, 4, "CLOSED | LISTEN"},
+		{"over 100 ms", []string{"rtt=100ms"}, 2, timeline.EndOfStream, 3572 * time.Millisecond, 4, "TIME-WAIT | LISTEN"},
+		{"reset by a late answer", []string{"rtt=100ms", "user-timeout=750", "drain-at=never"}, 2, timeline.SocketError, 1754 * time.Millisecond, 2, "CLOSED | LISTEN"},
 		{"TCP_USER_TIMEOUT alone", []string{"user-timeout=1500", "drain-at=never"}, 3, timeline.SocketError, 2204 * time.Millisecond, 2, "CLOSED | ESTABLISHED"},
 	} {
 		e := zeroWindowEnv(t, tt.options...)

@@ -22,11 +22,12 @@ const (
 	// smallestBuffer is SO_RCVBUF of the server: doubled it is SOCK_MIN_RCVBUF. With a segment in it, and what the kernel takes beside the
 	// data, there is not enough left for another: __tcp_select_window offers nothing.
 	smallestBuffer = 1152
-	// closingWrite is when the client writes, from its connect(): by then the rule of --peer=gone is in place.
-	closingWrite = 500 * time.Millisecond
-	// afterDrain is how long after the server's read the client is done.
+	// afterDrain is how long after the server's read the client is done, without the round trips.
 	afterDrain = 250 * time.Millisecond
 )
+
+// closingWrite is when the client writes, from its connect(): by then the rule of --peer=gone is in place.
+func closingWrite(o Options) time.Duration { return 500*time.Millisecond + o.rtt() }
 
 // The server offers a window of one segment, and its program does not read. The first segment fills the window, the second waits:
 //
@@ -52,6 +53,7 @@ func init() {
 				Sysctl: "net.ipv4.tcp_rto_max_ms", Textbook: "120000", Fast: "120000", Absent: "120000", Code: explain.RTOMax},
 			{Flag: "watch", Doc: "how long a connection with --drain-at=never that does not die is watched, 1s to 24h", Kind: Time,
 				Min: int64(time.Second), Max: int64(24 * time.Hour)},
+			rttParam(),
 		},
 		Setup:   setupZeroWindow,
 		Calls:   callsOfZeroWindow,
@@ -83,7 +85,7 @@ func drains(o Options) time.Duration {
 func setupZeroWindow(o Options) Setup {
 	listen := lab.ListenOptions{Port: httpPort, Service: lab.Sink, ReceiveBuffer: smallestBuffer, ReadAfter: lab.NeverReads}
 	if d := drains(o); d > 0 {
-		listen.ReadAfter = d
+		listen.ReadAfter = o.sinceAccept(d)
 	}
 	return Setup{Listen: []lab.ListenOptions{listen}, OwnMSS: "server"}
 }
@@ -103,12 +105,12 @@ func watchZeroWindow(e Env) time.Duration {
 
 // callsOfZeroWindow are the write, the server's read, and the calls that end a connection that lives on.
 func callsOfZeroWindow(e Env) []Call {
-	calls := []Call{{Name: burstCall, At: e.Whole(closingWrite)}}
+	calls := []Call{{Name: burstCall, At: e.Whole(closingWrite(e.Options))}}
 	over := e.Whole(watchZeroWindow(e))
 	if d := drains(e.Options); d > 0 {
 		d = e.Whole(d)
 		calls = append(calls, Call{Name: callDrain, At: d, Host: "server"})
-		over = d + e.Whole(afterDrain)
+		over = d + e.Whole(afterDrain+2*e.Options.rtt())
 		calls = append(calls, Call{Name: callRead, At: over}, Call{Name: callShutdown, At: over + e.Whole(hangUpAfter)})
 	} else if e.Options["peer"] != "gone" {
 		calls = append(calls, Call{Name: callRead, At: over})
@@ -133,7 +135,7 @@ func zeroWindowInput(e Env) (oracle.ZeroWindow, error) {
 		return v
 	}
 	z := oracle.ZeroWindow{
-		Host: "client", Peer: "server", Segment: closingSize, IPv6: o.IPv6(), Gone: gone,
+		Host: "client", Peer: "server", Segment: closingSize, IPv6: o.IPv6(), RTT: o.rtt(), Gone: gone,
 		Retries2:    int(read("client", "tcp_retries2")),
 		RTOMax:      time.Duration(read("client", "tcp_rto_max_ms")) * time.Millisecond,
 		RTOMin:      time.Duration(read("client", "tcp_rto_min_us")) * time.Microsecond,
@@ -156,7 +158,7 @@ func zeroWindowInput(e Env) (oracle.ZeroWindow, error) {
 		}
 	}
 	if z.Close > 0 { // while a run goes on, some calls are known as they were made and others as they were planned
-		z.Until = max(z.Until, z.Drain+hangUpAfter)
+		z.Until = max(z.Until, z.Drain+hangUpAfter+2*z.RTT)
 		z.Close = max(z.Close, z.Until)
 	}
 	return z, errors.Join(errs...)
@@ -189,7 +191,9 @@ func runZeroWindow(ctx context.Context, l *lab.Lab, e Env) error {
 		at[call.Name] = c.Opened() + call.At // later than e.StartAt on a busy machine
 	}
 	if err == nil && e.Options["peer"] == "gone" {
-		_, err = l.Server.Drop(ctx, lab.DropBare(httpPort))
+		if err = arrived(ctx, e.Options); err == nil { // the third packet of the handshake
+			_, err = l.Server.Drop(ctx, lab.DropBare(httpPort))
+		}
 	}
 	if err == nil {
 		_, err = c.Write(ctx, 2, closingSize, at[burstCall])
@@ -239,7 +243,8 @@ func statesOfZeroWindow(e Env) map[string][]string {
 	switch t.Outcome.What {
 	case timeline.SocketError:
 		client = append(client, "CLOSED")
-		if z.Drain > 0 {
+		reset := slices.ContainsFunc(t.Events, func(ev timeline.Event) bool { return ev.What == timeline.RST && !ev.Maybe })
+		if z.Drain > 0 || reset {
 			server = append(server, "(CLOSED)", "LISTEN")
 		}
 	case timeline.EndOfStream:
@@ -289,9 +294,9 @@ func rivalsOfZeroWindow(e Env) []Rival {
 	}
 	if d := drains(e.Options); d > 0 {
 		other := e.WithOption("drain-at", never)
-		other.Options["watch"] = (d + afterDrain).String()
+		other.Options["watch"] = (d + afterDrain + 2*e.Options.rtt()).String()
 		rivals = append(rivals, Rival{Code: explain.ZeroWindow, Text: "the server's program never read", Env: other,
-			Flags: []string{"--drain-at=never", "--watch=" + (d + afterDrain).String()}})
+			Flags: []string{"--drain-at=never", "--watch=" + other.Options["watch"]}})
 	}
 	fine := Rival{Code: explain.TimerWheel, Flags: []string{"--kernel=4.4"}, Text: "the kernel's timers are exact to the jiffy, as before Linux 4.8", Env: e}
 	fine.Env.Facts.Wheel = false

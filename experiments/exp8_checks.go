@@ -181,7 +181,7 @@ func waitTimer(e Env, rules oracle.Closing, r *result.Result, host string) (resu
 			if want, code = end.FINWait(), explain.FINTimeout; want > oracle.TimeWaitLen || s.Timer == "keepalive" {
 				want /= 2 // twice the excess, one after the other
 			}
-			want = max(want, oracle.Jiffies(e.Facts, floorOfFINWait))
+			want = max(want, rules.FINFloor(e.Facts, host == "server"))
 		}
 		armed := time.Duration(-1)
 		for _, p := range r.Packets {
@@ -206,9 +206,6 @@ func waitTimer(e Env, rules oracle.Closing, r *result.Result, host string) (resu
 	}
 	return result.Check{}, false
 }
-
-// floorOfFINWait is 3.5 RTOs on a link without delay.
-const floorOfFINWait = 700 * time.Millisecond
 
 // rivalsOfFINLoss are the usual reasons for another end: other limits, another loss, a program that did something else, exact timers.
 func rivalsOfFINLoss(e Env) []Rival {
@@ -285,7 +282,7 @@ func finLossByHand(p Plan) []string {
 	hand, o := p.byHand(), p.Options
 	end := "time.sleep(86400)"
 	if o["close"] == "both" {
-		end = fmt.Sprintf("time.sleep(%g); c.close(); time.sleep(86400)", (finCloseAt + o.Duration("server-after")).Seconds())
+		end = fmt.Sprintf("time.sleep(%g); c.close(); time.sleep(86400)", o.sinceAccept(finCloseAt(o)+o.Duration("server-after")).Seconds())
 	}
 	var set, rule string
 	if v := o["linger2"]; v != "" {
@@ -297,7 +294,7 @@ func finLossByHand(p Plan) []string {
 	if f, ok := finRule(o); ok {
 		f.Rule.FromPort, f.Rule.ToPort = other(f.Rule.FromPort, port), other(f.Rule.ToPort, port)
 		f.Rule.IPv6 = hand.ipv6
-		rule = fmt.Sprintf(`os.system("ip netns exec %s %s -A %s %s"); `, f.Host, f.Rule.Program(), f.Rule.Chain, joined(f.Rule.Spec()))
+		rule = fmt.Sprintf(`%sos.system("ip netns exec %s %s -A %s %s"); `, waitByHand(o), f.Host, f.Rule.Program(), f.Rule.Chain, joined(f.Rule.Spec()))
 	}
 	call := "s.close(); time.sleep(86400)"
 	if o["call"] == "shutdown" {
@@ -307,7 +304,7 @@ func finLossByHand(p Plan) []string {
 		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; c = %s.accept()[0]; %s' &`, hand.listener(port), end),
 		"sleep 1 # until it listens",
 		fmt.Sprintf(`ip netns exec client python3 -c 'import os, socket, time; s = %s; %ss.connect(("%s", %d)); %stime.sleep(%g); %s' &`,
-			hand.socket, set, hand.server.Addr(), port, rule, finCloseAt.Seconds(), call),
+			hand.socket, set, hand.server.Addr(), port, rule, finCloseAt(o).Seconds(), call),
 		fmt.Sprintf("for i in $(seq 1200); do ip netns exec client ss -Htano dport = %d; ip netns exec server ss -Htano sport = %d; echo; sleep 0.1; done # their states, with timers",
 			port, port),
 		"kill %4 %5",

@@ -49,6 +49,7 @@ func init() {
 				Min: -1, Max: 120, Code: explain.FINTimeout},
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms: replaces --orphan-retries and --retries2",
 				SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
+			rttParam(),
 		},
 		Setup:   setupFINLoss,
 		Calls:   callsOfFINLoss,
@@ -62,8 +63,8 @@ func init() {
 	})
 }
 
-// finCloseAt is when the client closes, from its connect(2).
-const finCloseAt = 400 * time.Millisecond
+// finCloseAt is when the client closes, from its connect(2): both ends have been quiet for a while by then, and a rule of --lose=last-ack is made.
+func finCloseAt(o Options) time.Duration { return 400*time.Millisecond + 2*o.rtt() }
 
 // finRule is the rule that loses the packet, and the host at which it does.
 func finRule(o Options) (Fault, bool) {
@@ -85,13 +86,13 @@ func serverCloses(e Env) time.Duration {
 	if e.Options["close"] != "both" {
 		return 0
 	}
-	return e.Whole(finCloseAt + e.Options.Duration("server-after"))
+	return e.Whole(finCloseAt(e.Options) + e.Options.Duration("server-after"))
 }
 
 func setupFINLoss(o Options) Setup {
 	listen := lab.ListenOptions{Port: httpPort, Service: lab.Sink, Close: lab.Never}
 	if o["close"] == "both" {
-		listen.Close, listen.CloseDelay = lab.AfterAccept, finCloseAt+o.Duration("server-after")
+		listen.Close, listen.CloseDelay = lab.AfterAccept, o.sinceAccept(finCloseAt(o)+o.Duration("server-after"))
 	}
 	s := Setup{Listen: []lab.ListenOptions{listen}}
 	if f, ok := finRule(o); ok && o["lose"] != "last-ack" { // that one would catch the third packet of the handshake, too
@@ -104,9 +105,9 @@ func setupFINLoss(o Options) Setup {
 const callRead2 = "read"
 
 func callsOfFINLoss(e Env) []Call {
-	calls := []Call{{Name: callClose, At: e.Whole(finCloseAt)}}
+	calls := []Call{{Name: callClose, At: e.Whole(finCloseAt(e.Options))}}
 	if c, err := finLossRules(e); err == nil && c.Waits() {
-		calls = append(calls, Call{Name: callRead2, At: e.Whole(finCloseAt + watchFINWait(c))})
+		calls = append(calls, Call{Name: callRead2, At: e.Whole(finCloseAt(e.Options) + watchFINWait(c))})
 	}
 	if at := serverCloses(e); at > 0 {
 		calls = append(calls, Call{Name: callServerClose, At: at, Host: "server"})
@@ -114,9 +115,10 @@ func callsOfFINLoss(e Env) []Call {
 	return calls
 }
 
-// watchFINWait is how long a read(2) that never ends is waited for: a tenth longer than FIN-WAIT-2 would last without an owner.
+// watchFINWait is how long a read(2) that never ends is waited for: a tenth longer than FIN-WAIT-2 would last without an owner, from when the FIN is
+// acknowledged.
 func watchFINWait(c oracle.Closing) time.Duration {
-	return max(c.Client.FINWait()*11/10, time.Second).Round(100 * time.Millisecond)
+	return max(c.Client.FINWait()*11/10+c.RTT, time.Second).Round(100 * time.Millisecond)
 }
 
 // finLossInput is what the oracle needs.
@@ -155,7 +157,8 @@ func finLossRules(e Env) (oracle.Closing, error) {
 	}
 	o := e.Options
 	c := oracle.Closing{Client: end("client"), Server: end("server"), Lose: losses[o["lose"]], Shutdown: o["call"] == "shutdown",
-		NoSACK: read("client", "tcp_sack") == 0 || read("server", "tcp_sack") == 0, ServerClose: serverCloses(e)}
+		NoSACK: read("client", "tcp_sack") == 0 || read("server", "tcp_sack") == 0, ServerClose: serverCloses(e),
+		RTT: o.rtt()}
 	c.Client.Linger2, c.Client.UserTimeout = int(o.Number("linger2")), time.Duration(o.Number("user-timeout"))*time.Millisecond
 	if (o["lose"] == "second-fin" || o["lose"] == "last-ack") && o["close"] != "both" {
 		errs = append(errs, fmt.Errorf("--lose=%s: the server must close for it: add --close=both", o["lose"]))
@@ -184,13 +187,15 @@ func runFINLoss(ctx context.Context, l *lab.Lab, e Env) error {
 	o.Linger2, o.UserTimeout = rules.Client.Linger2, rules.Client.UserTimeout
 	err = c.Connect(ctx, l.Server.Port(httpPort), o)
 	if f, ok := finRule(e.Options); ok && err == nil && e.Options["lose"] == "last-ack" {
-		_, err = l.Server.Drop(ctx, f.Rule)
+		if err = arrived(ctx, e.Options); err == nil { // the third packet of the handshake
+			_, err = l.Server.Drop(ctx, f.Rule)
+		}
 	}
 	began := c.Opened() // later than e.StartAt on a busy machine
 	switch {
 	case err != nil:
 	case !rules.Shutdown:
-		_, err = c.Hangup(ctx, began+e.Whole(finCloseAt))
+		_, err = c.Hangup(ctx, began+e.Whole(finCloseAt(e.Options)))
 	default:
 		err = shutAndRead(ctx, c, began, e, rules)
 	}
@@ -206,7 +211,7 @@ func runFINLoss(ctx context.Context, l *lab.Lab, e Env) error {
 
 // shutAndRead ends the sending direction and waits for what the server does.
 func shutAndRead(ctx context.Context, c *lab.Client, began time.Duration, e Env, rules oracle.Closing) error {
-	if _, err := c.Shutdown(ctx, began+e.Whole(finCloseAt)); err != nil {
+	if _, err := c.Shutdown(ctx, began+e.Whole(finCloseAt(e.Options))); err != nil {
 		return err
 	}
 	var o lab.ReceiveOptions

@@ -50,6 +50,9 @@ func TestFINLossFlags(t *testing.T) {
 		{map[string]string{"lose": "second-fin", "close": "both", "server-orphan-retries": "2"}, "client 2.400, server 3.964"},
 		{map[string]string{"lose": "last-ack", "close": "both"}, "server 2.332, client 61.516"},
 		{map[string]string{"call": "shutdown", "retries2": "1"}, "client 2.032"},
+		{map[string]string{"rtt": "100ms"}, "client 1.816"},                                                 // 0.6, twice 304 ms, and 608 ms, past 600 ms
+		{map[string]string{"rtt": "100ms", "lose": "none", "close": "both"}, "server 1.000, client 60.950"}, // 0.9 and a round trip; 60 s from the FIN's arrival
+		{map[string]string{"rtt": "200ms", "lose": "none"}, "client 3.116"},                                 // 0.8, a round trip, and 3.5 RTOs of 604 ms
 	} {
 		tl, err := predictFINLoss(finEnv(t, Fast, tt.flags))
 		if err != nil {

@@ -17,6 +17,9 @@ func rttParam() Param {
 // rtt is the round-trip time of the link that a run is on. 0: a veth.
 func (o Options) rtt() time.Duration { return o.Duration("rtt") }
 
+// sinceAccept is a time from the client's connect(2) as one from the server's accept(2), which returns when the third packet has come.
+func (o Options) sinceAccept(d time.Duration) time.Duration { return d - o.rtt()*3/2 }
+
 // overLink gives an experiment that has the parameter a link with that round trip.
 func (x *Experiment) overLink() {
 	if _, ok := x.param("rtt"); !ok {

@@ -21,11 +21,12 @@ const (
 	CloseNoLastACK           // what the client sends without a FIN: its acknowledgement of the server's FIN
 )
 
-// Closing is a connection that never carried data and is closed, over a path without delay on which one packet of the close is lost.
+// Closing is a connection that never carried data and is closed, on a link on which one packet of the close is lost.
 type Closing struct {
 	Client, Server ClosingEnd // the zero Host stands for "client" and "server"
 	Lose           FINLoss
-	NoSACK         bool // tcp_sack=0 at either end: no tail loss probe
+	NoSACK         bool          // tcp_sack=0 at either end: no tail loss probe
+	RTT            time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 	// ClientClose and ServerClose are when the programs close, from the connect(2): the client first, the server 20 ms later or more. A
 	// ServerClose of 0: never.
 	ClientClose, ServerClose time.Duration
@@ -77,7 +78,7 @@ func (c Closing) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 		if c.Lose != CloseWhole { // a FIN can be repeated
 			longest = max(longest, newDataRule(e.hole(c, e.limit(c)), f).longest())
 		}
-		longest = max(longest, ceilJiffies(f, min(e.wait(), TimeWaitLen)), ceilJiffies(f, e.wait()-TimeWaitLen))
+		longest = max(longest, ceilJiffies(f, min(e.wait(), TimeWaitLen)), ceilJiffies(f, e.wait()-TimeWaitLen), finFloor(c.rto(f, e)+2)) // a delayed ACK makes it a little longer
 	}
 	if c.ServerClose > 0 || c.Lose == CloseNoLastACK {
 		longest = max(longest, ceilJiffies(f, TimeWaitLen))
@@ -144,8 +145,24 @@ func (e ClosingEnd) Orphan() int { return cmp.Or(e.OrphanRetries, orphanDefault)
 // hole is the end as what writes into a black hole: a FIN is repeated as a segment of data is.
 func (e ClosingEnd) hole(c Closing, retries int) BlackHole {
 	return BlackHole{Host: e.Host, Write: c.ClientClose, Bytes: 1, Retries2: retries, RTOMax: e.RTOMax, RTOMin: e.RTOMin,
-		UserTimeout: e.UserTimeout, EarlyRetrans: e.EarlyRetrans, NoSACK: c.NoSACK}
+		UserTimeout: e.UserTimeout, EarlyRetrans: e.EarlyRetrans, NoSACK: c.NoSACK, RTT: c.RTT}
 }
+
+// FINFloor is the least time of an end in FIN-WAIT-2: 3.5 RTOs in whole jiffies (tcp_fin_time), of the RTO that the handshake left.
+func (c Closing) FINFloor(f kernel.Facts, server bool) time.Duration {
+	c = c.named()
+	e := c.Client
+	if server {
+		e = c.Server
+	}
+	return time.Duration(finFloor(c.rto(f, e))) * f.Jiffy()
+}
+
+// rto is the RTO after the handshake, in jiffies.
+func (c Closing) rto(f kernel.Facts, e ClosingEnd) int64 { return newDataRule(e.hole(c, 0), f).rto }
+
+// finFloor is FINFloor in jiffies, of an RTO.
+func finFloor(rto int64) int64 { return rto<<2 - rto>>1 }
 
 // Waits reports whether the read(2) of a client that called shutdown(2) never ends by itself: its FIN was acknowledged, and no other comes.
 func (c Closing) Waits() bool {
@@ -189,10 +206,15 @@ func (c Closing) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("close: loss %d: want one of the FINLosses", c.Lose)
 	case c.ServerClose == 0 && (c.Lose == CloseNoSecondFIN || c.Lose == CloseNoLastACK):
 		return fmt.Errorf("close: the server never closes: there is no second FIN to be lost, and no ACK of it")
-	case c.ClientClose < afterClose:
-		return fmt.Errorf("close: client's close at %v: want it after the handshake, %v or later", c.ClientClose, afterClose)
+	case c.RTT < 0 || c.RTT > exchangeRTT:
+		return fmt.Errorf("close: RTT of %v: want 0 to %v", c.RTT, exchangeRTT)
+	case c.ClientClose < afterClose+c.RTT*3/2:
+		return fmt.Errorf("close: client's close at %v: want it after the handshake, %v or later", c.ClientClose, afterClose+c.RTT*3/2)
 	case c.ServerClose != 0 && c.ServerClose < c.ClientClose+afterClose:
 		return fmt.Errorf("close: server's close at %v: want it %v or more after the client's, %v", c.ServerClose, afterClose, c.ClientClose)
+	case c.ServerClose != 0 && c.RTT > 0 && (c.ServerClose-c.ClientClose-c.RTT/2).Abs() < afterClose:
+		return fmt.Errorf("close: server's close at %v: the client's FIN arrives at %v, and which of the two is first decides the states: want %v or more between them",
+			c.ServerClose, c.ClientClose+c.RTT/2, afterClose)
 	case !c.Shutdown && c.Until != 0:
 		return fmt.Errorf("close: read until %v: nobody reads after close(2)", c.Until)
 	case c.Until != 0 && c.Until < c.ClientClose:

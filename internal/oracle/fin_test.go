@@ -178,6 +178,50 @@ func TestClosingRows(t *testing.T) {
 	}
 }
 
+// TestClosingRTT has the schedule over a link by hand, in ms from the SYN: at HZ=250 the RTO is ceil(RTT + max(2 * RTT, 200)) in jiffies of 4 ms, 304 at 100 ms and
+// 224 at 20 ms, and the first repeat, a probe, waits as long; the next waits an RTO, whole, and 600 ms after that one (tcp_orphan_retries=1) or later it is over.
+// It catches a timer that starts at the wrong end of the link, and an order of calls and arrivals
+// that is that of a link without delay.
+func TestClosingRTT(t *testing.T) {
+	short := map[timeline.What]string{timeline.FIN: "f", timeline.FINAgain: "F", timeline.ACK: "a", timeline.DuplicateACK: "d", timeline.RST: "r", timeline.SocketGone: "!"}
+	for _, tt := range []struct {
+		name string
+		rtt  int
+		c    func(*Closing)
+		want string
+	}{
+		{"FIN", 100, func(c *Closing) { c.Lose = CloseNoFIN }, "cf600 cF904 cF1208 c!1816"},
+		{"FIN", 20, func(c *Closing) { c.Lose = CloseNoFIN }, "cf600 cF824 cF1048 cF1496 c!2392"},
+		{"nothing", 100, func(c *Closing) { c.ServerClose = time.Second }, "cf600 sa650 sf1000 ca1050 s!1100 c!61050"},
+		{"FIN-WAIT-2 starts when the ACK is there", 100, func(*Closing) {}, "cf600 sa650 c!2700"},
+		{"FIN-WAIT-2 of 3.5 RTOs of 604 ms", 200, func(*Closing) {}, "cf600 sa700 c!2916"},
+		{"both before they hear of each other", 200, func(c *Closing) { c.ServerClose = 650 * time.Millisecond },
+			"cf600 sf650 sa700 ca750 c!60800 s!60850"},
+		{"the last ACK", 100, func(c *Closing) { c.Lose, c.ServerClose = CloseNoLastACK, time.Second },
+			"cf600 sa650 sf1000 ca1050 sF1304 cd1354 sF1608 cd1658 s!2216 c!61658"},
+		{"the server is too late", 100, func(c *Closing) { c.ServerClose = 4 * time.Second }, "cf600 sa650 c!2700 sf4000 cr4050 s!4100"},
+	} {
+		f := modelled(t, "6.18", 250)
+		c := finEnds()
+		c.Client.OrphanRetries, c.Server.OrphanRetries = 1, 1
+		c.Client.FINTimeout, c.Server.FINTimeout = 2*time.Second, 2*time.Second
+		c.ClientClose, c.RTT = 600*time.Millisecond, time.Duration(tt.rtt)*time.Millisecond
+		tt.c(&c)
+		tl, err := c.Predict(f, nil)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		var got []string
+		for _, e := range tl.Events[handshakeEvents:] {
+			got = append(got, fmt.Sprintf("%s%s%d", e.Host[:1], short[e.What], e.At.Milliseconds()))
+		}
+		if d := cmp.Diff(tt.want, strings.Join(got, " ")); d != "" {
+			t.Errorf("%s at %d ms (-want +got):\n%s", tt.name, tt.rtt, d)
+		}
+	}
+}
+
 // TestClosingTimeWait catches a TIME-WAIT that counts from the first FIN though a repeated one starts it anew.
 func TestClosingTimeWait(t *testing.T) {
 	f := modelled(t, "6.18", 250)
@@ -214,6 +258,9 @@ func TestClosingExact(t *testing.T) {
 			c := finEnds()
 			c.Client.OrphanRetries, c.Server.OrphanRetries, c.Client.Retries2 = 1, 1, 3
 			c.Client.FINTimeout, c.Server.FINTimeout = 2*time.Second, 2*time.Second
+			if i%2 == 1 {
+				c.RTT, c.ClientClose = 30*time.Millisecond, 401*time.Millisecond
+			}
 			tt.c(&c)
 			all, err := c.Predict(f, nil)
 			if err != nil {
@@ -229,7 +276,7 @@ func TestClosingExact(t *testing.T) {
 					if e.Tick == 0 {
 						continue
 					}
-					at := time.Duration(e.Tick)*f.Jiffy() - f.Jiffy()*2/5
+					at := time.Duration(e.Tick)*f.Jiffy() - f.Jiffy()*2/5 + e.After
 					if at < e.Earliest-2*f.Jiffy() || at > e.Latest+2*f.Jiffy() {
 						t.Fatalf("HZ=%d, %s: %s %s: got tick %d, %v, want it in %v … %v", hz, tt.name, e.Host, e.What, e.Tick, at, e.Earliest, e.Latest)
 					}
@@ -247,6 +294,8 @@ func TestClosingRefuses(t *testing.T) {
 		"tcp_fin_timeout":         func(c *Closing) { c.Client.FINTimeout = 2 * time.Hour },
 		"no second FIN":           func(c *Closing) { c.Lose = CloseNoLastACK },
 		"after the handshake":     func(c *Closing) { c.ClientClose = 0 },
+		"RTT of 1s":               func(c *Closing) { c.RTT, c.ClientClose = time.Second, 3*time.Second },
+		"which of the two":        func(c *Closing) { c.RTT, c.ServerClose = 100*time.Millisecond, c.ClientClose+60*time.Millisecond },
 		"or more after":           func(c *Closing) { c.ServerClose = c.ClientClose },
 		"nobody reads":            func(c *Closing) { c.Until = time.Second },
 		"never ends":              func(c *Closing) { c.Shutdown = true },

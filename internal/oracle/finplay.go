@@ -13,24 +13,18 @@ type closing struct {
 	w       *world
 	ends    [2]*finEnd // client, server
 	out     []happening
-	reading bool // the client's program waits in read(2)
+	reading bool      // the client's program waits in read(2)
+	flights []inbound // what is on the link, in the order in which it was sent
 }
 
-// instant is when something happens: a timer's fire, or a program's call and what answers it at once.
+// instant is when something happens: a timer's fire, or a program's call, or the arrival of what one of them sent.
 type instant struct {
 	at      time.Duration
-	jiffy   int64 // from which a timer counts that is armed now
-	timed   bool  // it is a timer's
+	jiffy   int64         // from which a timer counts that is armed now
+	tick    int64         // the jiffy of the timer that it follows from; 0: it follows from a program's call
+	after   time.Duration // since the start of that jiffy
 	nominal time.Duration
 	late    time.Duration
-}
-
-// answered is the moment of an answer at once.
-func (m instant) answered() instant {
-	if !m.timed {
-		m.late += answerWithin
-	}
-	return m
 }
 
 // finEnd is one end in one world.
@@ -45,7 +39,9 @@ type finEnd struct {
 	owned  bool // a program still has the socket: shutdown(2)
 
 	sent, acked, heard bool // our FIN was sent, and acknowledged; the peer's has come
-	repeats, again     int  // FINs sent again; acknowledgements of nothing new
+	sentAt             time.Duration
+	least              int64 // of FIN-WAIT-2, in jiffies
+	repeats, again     int   // FINs sent again; acknowledgements of nothing new
 
 	// The retransmission timer of the FIN.
 	rule, atMost hole // by its limit; and by that of an orphan whose RTO has reached its ceiling
@@ -77,7 +73,7 @@ func (e *finEnd) arm(m instant, d int64, wait time.Duration) armed {
 }
 
 func (a armed) moment(w *world) instant {
-	return instant{at: w.instant(a.at), jiffy: a.at, timed: true, nominal: a.nominal}
+	return instant{at: w.instant(a.at), jiffy: a.at, tick: a.at, nominal: a.nominal}
 }
 
 func (e *finEnd) enter(state string, m instant) {
@@ -110,14 +106,14 @@ func (p *closing) run() {
 	}
 	for _, c := range calls {
 		at := p.w.call(c.at)
-		p.timers(at)
+		p.until(at)
 		c.do(instant{at: at, jiffy: p.w.jiffy(at), nominal: c.at})
 	}
-	p.timers(1 << 62)
+	p.until(1 << 62)
 }
 
-// timers lets what fires before an instant fire.
-func (p *closing) timers(until time.Duration) {
+// until lets the timers fire, and the segments arrive, that come before an instant.
+func (p *closing) until(over time.Duration) {
 	for {
 		var next *armed
 		var fire func(instant)
@@ -131,7 +127,19 @@ func (p *closing) timers(until time.Duration) {
 				}
 			}
 		}
-		if next == nil || p.w.instant(next.at) > until {
+		if len(p.flights) > 0 {
+			f := p.flights[0]
+			at := f.m.comes(p.w)
+			if next == nil || at < p.w.instant(next.at) {
+				if at > over {
+					return
+				}
+				p.flights = p.flights[1:]
+				f.to.receive(f.m, f.s)
+				continue
+			}
+		}
+		if next == nil || p.w.instant(next.at) > over {
 			return
 		}
 		m := next.moment(p.w)
@@ -142,19 +150,18 @@ func (p *closing) timers(until time.Duration) {
 
 // add appends an event.
 func (p *closing) add(m instant, e timeline.Event, chain string, why func() string) {
-	e.At, e.Chain = m.nominal, chain
-	h := happening{Event: e, at: m.at, late: m.late, why: why}
-	if m.timed {
-		h.jiffy = m.jiffy
-	}
-	p.out = append(p.out, h)
+	e.At, e.After, e.Chain = m.nominal, m.after, chain
+	p.out = append(p.out, happening{Event: e, at: m.at, jiffy: m.tick, late: m.late, why: why})
 }
 
 func (p *closing) handshake(client, server *finEnd) {
 	m := instant{}
 	p.add(m, named(client.Host, timeline.SYN, 0, exact(0, 0, 0)), "", say("first SYN: time starts here"))
-	m = m.answered()
+	m = p.cross(m)
 	p.add(m, named(server.Host, timeline.SYNACK, 0, exact(0, 1, 0)), "", say("answers the SYN at once"))
+	if p.RTT > 0 {
+		m = p.cross(m)
+	}
 	p.add(m, named(client.Host, timeline.ACK, 0, exact(1, 1, 0)), "", say("completes the handshake"))
 	p.add(m, named(client.Host, timeline.Connected, 0, timeline.Event{}), "", say("the SYN-ACK has come"))
 }
@@ -180,7 +187,7 @@ func (e *finEnd) close(m instant) {
 		why += ": nobody owns the socket from here on"
 	}
 	e.enter(next, m)
-	e.sent = true
+	e.sent, e.sentAt = true, m.at
 	e.timer = e.rule.rto
 	wait := e.timer
 	if e.probing = e.rule.pto > 0; e.probing {
@@ -225,8 +232,12 @@ func (e *finEnd) deliver(m instant, s finSegment) {
 	case CloseNoLastACK:
 		lost = client && !s.fin && !s.rst
 	}
-	if !lost {
+	switch m = e.cross(m); {
+	case lost:
+	case e.RTT == 0:
 		e.peer.receive(m, s)
+	default:
+		e.flights = append(e.flights, inbound{e.peer, m, s})
 	}
 }
 
@@ -272,7 +283,6 @@ func (e *finEnd) retransmit(m instant) {
 
 // receive is tcp_rcv_state_process, and tcp_timewait_state_process for a small socket.
 func (e *finEnd) receive(m instant, s finSegment) {
-	m = m.answered()
 	switch {
 	case e.state == closed && !s.rst:
 		e.reset(m, s, "the %s knows no such connection any more")
@@ -317,6 +327,7 @@ func (e *finEnd) finAcknowledged(m instant, s finSegment) bool {
 		e.reset(m, s, "the %s does not wait for the other FIN (TCP_LINGER2)")
 		return false
 	}
+	e.least = finFloor(e.measured(m))
 	e.enter("FIN-WAIT-2", m)
 	if e.owned || s.fin {
 		return true // what a FIN that came with it does follows
@@ -333,10 +344,8 @@ func (e *finEnd) finAcknowledged(m instant, s finSegment) bool {
 
 // finTime is tcp_fin_time in jiffies: at least 3.5 RTOs.
 func (e *finEnd) finTime() int64 {
-	return max(ceilJiffies(e.w.facts, e.wait()), e.floor())
+	return max(ceilJiffies(e.w.facts, e.wait()), e.least)
 }
-
-func (e *finEnd) floor() int64 { return e.rule.rto<<2 - e.rule.rto>>1 }
 
 // firstFIN is tcp_fin.
 func (e *finEnd) firstFIN(m instant) {
@@ -413,7 +422,7 @@ func (e *finEnd) expire(m instant) {
 	if !e.small { // tcp_keepalive_timer: what exceeds 60 s is over, and the small socket gets the same again
 		e.small = true
 		most := ceilJiffies(e.w.facts, TimeWaitLen)
-		d := max(e.finTime()-most, e.floor())
+		d := max(e.finTime()-most, e.least)
 		e.life = e.arm(m, d, e.wait()-TimeWaitLen)
 		return
 	}
@@ -424,7 +433,7 @@ func (e *finEnd) expire(m instant) {
 		switch {
 		case e.Linger2 > 0:
 			name = "FIN-WAIT-2: TCP_LINGER2"
-		case e.wait() < e.rule.time(e.floor()):
+		case e.wait() < e.rule.time(e.least):
 			name = "FIN-WAIT-2: at least 3.5 RTOs"
 		}
 		if e.wait() > TimeWaitLen {

@@ -271,7 +271,7 @@ func (q *quiet) probe(at int64, nominal time.Duration) {
 	q.hasAnswered, q.answered = true, at // by the probes: the way to the peer takes the same time each time
 	q.timed(q.k.Peer.Host, timeline.KeepaliveACK, 0, segment{1, 1}, at, nominal,
 		say("its number lies before the window, so the kernel answers with what it expects, at once; the program there never knows"))
-	q.later(q.k.RTT/2, 1)
+	q.out[len(q.out)-1].cross(q.k.RTT, 1)
 	q.heard, q.heardNominal, q.probesOut = q.hears(q.w.instant(at)), nominal+q.k.RTT, 0 // tcp_ack
 }
 
@@ -281,15 +281,6 @@ func (q *quiet) hears(sent time.Duration) int64 {
 		return q.w.jiffy(sent)
 	}
 	return q.w.jiffy(sent + q.k.RTT + q.w.late(answerWithin))
-}
-
-// later has the newest event come so much after its timer: it has crossed the link so many times.
-func (q *quiet) later(by time.Duration, hops int) {
-	h := &q.out[len(q.out)-1]
-	h.at, h.At, h.After = h.at+by, h.At+by, by
-	if q.k.RTT > 0 {
-		h.late = lateness(q.k.RTT, hops)
-	}
 }
 
 // end is tcp_send_active_reset and tcp_write_err.

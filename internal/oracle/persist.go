@@ -20,17 +20,20 @@ const (
 	// drainAfter is the least time from the write to the peer's read. Beyond its RTO the peer acknowledges what comes next at once
 	// (tcp_event_data_recv: the gap is longer than icsk_rto).
 	drainAfter = 500 * time.Millisecond
+	// soonestWrite is the least time to the write, without the round trips of the handshake.
+	soonestWrite = 100 * time.Millisecond
 	// eofWithin is how long a program may take from shutdown(2) to the end of a read(2) that it is told to make after it: where ten runs end at
 	// once on two processors it was 0.6 s. The FINs are held to their time.
 	eofWithin = time.Second
 )
 
 // ZeroWindow is a connection whose peer offers a window of one segment and does not read: one end writes two segments, the first fills the
-// window, and the second waits for it to open. The path has no delay.
+// window, and the second waits for it to open. The link loses nothing, unless the peer is Gone.
 type ZeroWindow struct {
 	Host, Peer string // who writes, and connects; who does not read. "" means "client" and "server"
 	Segment    int    // bytes of each segment, and of the peer's window, 100 to 1448, or 1428 with IPv6
 	IPv6       bool
+	RTT        time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
 	Write      time.Duration // from the connect(2)
 	Gone       bool          // nothing that is sent without data arrives at the peer any more, from before the write on
 
@@ -81,7 +84,7 @@ func (z ZeroWindow) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 	// The rules for what a connection with data needs are those of BlackHole.
 	shared := BlackHole{Cut: CutMid, Exchange: z.Write, Write: z.Write, Bytes: 1, Request: 1, Retries2: z.Retries2, RTOMax: z.RTOMax, RTOMin: z.RTOMin,
-		UserTimeout: z.UserTimeout}
+		UserTimeout: z.UserTimeout, FirstRTT: z.RTT}
 	if err := shared.validate(f, start); err != nil {
 		return err
 	}
@@ -89,15 +92,17 @@ func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 	switch {
 	case z.Segment < 100 || z.Segment > segmentMax(z.IPv6):
 		return fmt.Errorf("zero window: segments of %d bytes: want 100 to %d", z.Segment, segmentMax(z.IPv6))
-	case z.Write < 100*time.Millisecond: // sooner, it could fall into the handshake
-		return fmt.Errorf("zero window: write at %v: want 100 ms or later", z.Write)
+	case z.RTT < 0 || z.RTT > exchangeRTT:
+		return fmt.Errorf("zero window: RTT of %v: want 0 to %v", z.RTT, exchangeRTT)
+	case z.Write < soonestWrite+2*z.RTT: // sooner, it could fall into the handshake
+		return fmt.Errorf("zero window: write at %v: want %v or later", z.Write, soonestWrite+2*z.RTT)
 	case z.InvalidRatelimit < 0:
 		return fmt.Errorf("zero window: tcp_invalid_ratelimit of %v: want 0 ms or more", z.InvalidRatelimit)
 	case z.Gone && z.Drain != 0:
 		return fmt.Errorf("zero window: read at %v by a peer that is gone: what comes after it is not modelled", z.Drain)
-	case z.Drain != 0 && z.Drain < z.Write+drainAfter:
-		return fmt.Errorf("zero window: read at %v: want %v or later, %v after the write", z.Drain, z.Write+drainAfter, drainAfter)
-	case z.Until != 0 && z.Until < max(z.Write, z.Drain)+10*time.Millisecond:
+	case z.Drain != 0 && z.Drain < z.Write+drainAfter+3*z.RTT: // the RTO is up to 3 RTTs
+		return fmt.Errorf("zero window: read at %v: want %v or later, %v after the write", z.Drain, z.Write+drainAfter+3*z.RTT, drainAfter+3*z.RTT)
+	case z.Until != 0 && z.Until < max(z.Write, z.Drain)+10*time.Millisecond+2*z.RTT:
 		return fmt.Errorf("zero window: wait until %v: want it after the write and after the peer's read", z.Until)
 	case z.Close != 0 && (z.Drain == 0 || z.Until == 0 || z.Close < z.Until):
 		return fmt.Errorf("zero window: close at %v: want it after the window has opened, and not before the end of the wait", z.Close)
@@ -135,9 +140,9 @@ func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
 	}
 	r.most = ceilJiffies(f, most)
 	e := newEstimator(f, z.RTOMin)
-	e.sample(linkOverhead) // the handshake
+	e.sample(z.RTT + linkOverhead) // the handshake
 	e.handshakeOver()
-	e.sample(linkOverhead) // the first segment
+	e.sample(z.RTT + linkOverhead) // the first segment
 	r.baseJ = max(e.rto(r.most), rtoMin(f))
 	return r
 }
@@ -167,23 +172,33 @@ type stuck struct {
 	died bool
 
 	probesOut, backoff int    // icsk_probes_out, icsk_backoff
+	note               string // why the wait is as long as the backoff makes it
 	chain              string // persistTimer, or that of a timer which counts from the first probe and not from the one before
 	stamp              int64  // icsk_probes_tstamp: the first fire
 	stampNominal       time.Duration
 	stamped            bool
-	answered           int64 // last_oow_ack_time of the peer
+	answered           [2]int64 // last_oow_ack_time of the peer, at the soonest and at the latest
 	hasAnswered        bool
+	inFlight           []answerTo
+	peerReset          time.Duration // when a RST has ended the peer's end; 0: none has
+}
+
+// answerTo is the answer to a probe, on its way.
+type answerTo struct {
+	probe   int64         // the jiffy of its timer
+	comes   time.Duration // in this world
+	nominal time.Duration
 }
 
 func (s *stuck) run() {
 	host, peer, n := s.Host, s.Peer, uint32(s.Segment)
 	s.slip = s.w.call(0)
 	s.call(host, timeline.SYN, exact(0, 0, 0), 0, 0, "first SYN: time starts here")
-	s.call(peer, timeline.SYNACK, exact(0, 1, 0), 0, answerWithin, "answers the SYN at once; its window is one segment")
-	s.call(host, timeline.ACK, exact(1, 1, 0), 0, answerWithin, "answers the SYN-ACK at once")
-	s.call(host, timeline.Connected, timeline.Event{}, 0, answerWithin, "the SYN-ACK has come")
+	s.call(peer, timeline.SYNACK, exact(0, 1, 0), s.RTT/2, lateness(s.RTT, 1), "answers the SYN at once; its window is one segment")
+	s.call(host, timeline.ACK, exact(1, 1, 0), s.RTT, lateness(s.RTT, 2), "answers the SYN-ACK at once")
+	s.call(host, timeline.Connected, timeline.Event{}, s.RTT, lateness(s.RTT, 2), "the SYN-ACK has come")
 	s.call(host, timeline.Data, exact(1, 1, s.Segment), s.Write, answerWithin, "the program writes two segments; the window takes one")
-	s.call(peer, timeline.ACK, exact(1, 1+n, 0), s.Write, answerWithin, "the first data is acknowledged at once (quickack); window 0")
+	s.call(peer, timeline.ACK, exact(1, 1+n, 0), s.Write+s.RTT/2, s.within(1), "the first data is acknowledged at once (quickack); window 0")
 	s.probes()
 	if s.Drain > 0 {
 		s.drain()
@@ -203,11 +218,27 @@ func (s *stuck) run() {
 // call adds what a program's call does at a planned time, or the answer to it.
 func (s *stuck) call(host string, what timeline.What, e timeline.Event, planned, late time.Duration, why string) {
 	at := planned
-	if planned > 0 {
+	if planned > s.RTT { // not of the handshake
 		at += s.slip
 	}
 	e.Host, e.What, e.At = host, what, planned
 	s.out = append(s.out, happening{Event: e, at: at, late: late, why: say("%s", why)})
+}
+
+// within is how late something may be that a call sets off, and that has crossed the link so many times.
+func (s *stuck) within(hops int) time.Duration {
+	if s.RTT == 0 {
+		return answerWithin
+	}
+	return answerWithin + lateness(s.RTT, hops)
+}
+
+// lag is how late a link with a delay is in this world, over so many times.
+func (s *stuck) lag(hops int) time.Duration {
+	if s.RTT == 0 {
+		return 0
+	}
+	return s.w.late(lateness(s.RTT, hops))
 }
 
 // timed adds a packet of the persist timer's, or the answer to it.
@@ -221,16 +252,23 @@ func (s *stuck) timed(host string, what timeline.What, n int, e timeline.Event, 
 func (s *stuck) probes() {
 	over := time.Duration(1 << 62)
 	if s.Drain > 0 {
-		over = s.Drain + s.slip
+		over = s.Drain + s.slip + s.RTT/2 + s.lag(1) // the update is there
 	} else if s.Until > 0 {
 		over = s.Until + s.slip
 	}
 	wait, note := s.when(0), ", the RTO, at least 200 ms"
-	nominal, longer := s.Write, s.w.fromJiffies(wait)
-	at := s.w.jiffy(s.Write + s.slip)
+	nominal, longer := s.Write+s.RTT, s.w.fromJiffies(wait)
+	at := s.w.fire(s.w.jiffy(s.Write+s.slip+s.RTT+s.lag(2)), wait)
 	s.chain = persistTimer
-	for n := 1; ; n++ {
-		at = s.w.fire(at, wait)
+	for n := 1; ; {
+		if len(s.inFlight) > 0 && s.inFlight[0].comes <= s.w.instant(at) { // tcp_ack, and tcp_ack_probe: the timer anew, with the same wait
+			a := s.inFlight[0]
+			s.inFlight, s.probesOut = s.inFlight[1:], 0
+			here := s.w.jiffy(a.comes)
+			wait, longer, note = s.wait(here, a.nominal)
+			at, nominal = s.w.fire(here, wait), a.nominal
+			continue
+		}
 		if s.w.instant(at) >= over {
 			return
 		}
@@ -242,14 +280,49 @@ func (s *stuck) probes() {
 			return
 		}
 		s.probesOut++
-		wait, longer, note = s.next(at, nominal)
+		s.grow()
 		s.timed(s.Host, timeline.WindowProbe, n, exact(uint32(s.Segment), 1, 0), at, nominal, why)
-		if s.Gone || s.hasAnswered && s.limitJ > 0 && at-s.answered < s.limitJ { // tcp_oow_rate_limited
-			continue
-		}
-		s.hasAnswered, s.answered, s.probesOut = true, at, 0 // tcp_ack; tcp_ack_probe arms the timer again, with the same wait
-		s.timed(s.Peer, timeline.WindowProbeACK, 0, exact(1, uint32(s.Segment)+1, 0), at, nominal,
-			say("a number outside the window is answered at once; window 0"))
+		s.answer(at, nominal)
+		n++
+		wait, longer, note = s.wait(at, nominal)
+		at = s.w.fire(at, wait)
+	}
+}
+
+// answer is the peer's to a probe: tcp_oow_rate_limited, tcp_send_dupack. Once its program has read, the window in it is open, and the probe, which
+// was sent before that was known, is as good as a keepalive probe.
+func (s *stuck) answer(at int64, nominal time.Duration) {
+	if s.Gone {
+		return
+	}
+	there := s.w.instant(at) + s.RTT/2
+	soon, late := at, at
+	if s.RTT > 0 {
+		soon, late = s.w.jiffy(there), s.w.jiffy(there+answerWithin)
+	}
+	gap := late - s.answered[0]
+	if s.lag(1) > 0 { // the one before was late, and this one is not
+		gap = soon - s.answered[1]
+	}
+	if s.hasAnswered && s.limitJ > 0 && gap < s.limitJ {
+		return
+	}
+	s.hasAnswered, s.answered = true, [2]int64{soon, late}
+	what, window := timeline.WindowProbeACK, "window 0"
+	if s.Drain > 0 && there+s.lag(1) >= s.Drain+s.slip {
+		what, window = timeline.KeepaliveACK, "the window is open by now"
+	}
+	h := s.timed(s.Peer, what, 0, exact(1, uint32(s.Segment)+1, 0), at, nominal, say("a number outside the window is answered at once; %s", window))
+	h.cross(s.RTT, 1)
+	s.inFlight = append(s.inFlight, answerTo{at, there + s.RTT/2 + s.lag(2), nominal + s.RTT})
+}
+
+// cross has what a timer sends, or what it sets off, come when it has crossed the link so many times.
+func (h *happening) cross(rtt time.Duration, hops int) {
+	by := rtt / 2 * time.Duration(hops)
+	h.at, h.At, h.After = h.at+by, h.At+by, by
+	if rtt > 0 {
+		h.late = lateness(rtt, hops)
 	}
 }
 
@@ -259,7 +332,7 @@ func (s *stuck) gaveUp(at int64) bool {
 	first := !s.stamped
 	if first {
 		s.stamped, s.stamp = true, at
-		s.stampNominal = s.Write + s.w.fromJiffies(s.baseJ)
+		s.stampNominal = s.Write + s.RTT + s.w.fromJiffies(s.baseJ)
 	}
 	switch v := s.facts.Version; {
 	case s.UserTimeout == 0:
@@ -288,14 +361,19 @@ func (s *stuck) gaveUp(at int64) bool {
 	return s.probesOut >= s.most2
 }
 
-// next doubles the wait for after a probe, with tcp_clamp_probe0_to_user_timeout.
-func (s *stuck) next(at int64, nominal time.Duration) (wait int64, longer time.Duration, note string) {
-	note = ", doubled"
+// grow doubles the wait for after a probe: tcp_send_probe0.
+func (s *stuck) grow() {
+	s.note = ", doubled"
 	if s.backoff < s.Retries2 {
 		s.backoff++
 	} else {
-		note = ", as before: tcp_retries2 bounds the backoff"
+		s.note = ", as before: tcp_retries2 bounds the backoff"
 	}
+}
+
+// wait is the timer that is armed now: tcp_probe0_when, tcp_clamp_probe0_to_user_timeout.
+func (s *stuck) wait(at int64, nominal time.Duration) (wait int64, longer time.Duration, note string) {
+	note = s.note
 	if wait = s.when(s.backoff); wait == s.most {
 		note = fmt.Sprintf(", the largest RTO (%v)", s.w.fromJiffies(s.most))
 	}
@@ -312,7 +390,7 @@ func (s *stuck) next(at int64, nominal time.Duration) (wait int64, longer time.D
 	return wait, longer, note
 }
 
-// end is tcp_write_err: nothing is sent.
+// end is tcp_write_err: nothing is sent. What is still on its way to the socket finds none, and is answered with a RST (tcp_v4_send_reset).
 func (s *stuck) end(at int64, nominal time.Duration) {
 	s.died = true
 	n := s.probesOut
@@ -320,35 +398,43 @@ func (s *stuck) end(at int64, nominal time.Duration) {
 	if n < s.most2 {
 		why = say("%v: TCP_USER_TIMEOUT, %v, after the first probe; answers do not count", nominal, s.UserTimeout)
 	}
-	h := s.timed(s.Host, timeline.SocketError, 0, timeline.Event{Errno: "ETIMEDOUT"}, at, nominal, why)
-	h.outcome = true
+	s.timed(s.Host, timeline.SocketError, 0, timeline.Event{Errno: "ETIMEDOUT"}, at, nominal, why).outcome = true
+	s.chain = persistTimer
+	for _, a := range s.inFlight {
+		h := s.timed(s.Host, timeline.RST, 0, exact(1+uint32(s.Segment), 0, 0), a.probe, a.nominal-s.RTT, say("the answer to the last probe comes when the connection is gone"))
+		h.cross(s.RTT, 2)
+		s.peerReset = a.comes + s.RTT/2
+	}
 }
 
 // drain is the peer's read: tcp_cleanup_rbuf tells of the window, because it is twice what it was or more. The segment that waited fills it
 // again, until the program has read that one, too.
 func (s *stuck) drain() {
-	n := uint32(s.Segment)
-	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+n, 0), s.Drain, answerWithin, "the program reads: the kernel tells of the window by itself")
-	if s.died {
-		s.call(s.Host, timeline.RST, exact(1+n, 0, 0), s.Drain, answerWithin, "answers a segment of a connection that is gone")
+	if s.peerReset > 0 && s.peerReset < s.Drain+s.slip {
 		return
 	}
-	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), s.Drain, answerWithin, "the window is open: the segment that waited goes at once")
-	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), s.Drain, answerWithin, "after so long a silence it is acknowledged at once, and fills the window")
-	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), s.Drain, 2*answerWithin, "the program has read that segment, too")
+	n, half := uint32(s.Segment), s.RTT/2
+	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+n, 0), s.Drain, answerWithin, "the program reads: the kernel tells of the window by itself")
+	if s.died {
+		s.call(s.Host, timeline.RST, exact(1+n, 0, 0), s.Drain+half, s.within(1), "answers a segment of a connection that is gone")
+		return
+	}
+	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), s.Drain+half, s.within(1), "the window is open: the segment that waited goes at once")
+	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), s.Drain+s.RTT, s.within(2), "after so long a silence it is acknowledged at once, and fills the window")
+	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), s.Drain+s.RTT, answerWithin+s.within(2), "the program has read that segment, too")
 }
 
 // close is shutdown(2) towards a peer that closes as soon as it reads the end. Its FIN carries the ACK of ours, where its program is sooner than
 // its delayed ACK.
 func (s *stuck) close() {
-	n := 2 * uint32(s.Segment)
+	n, half := 2*uint32(s.Segment), s.RTT/2
 	s.call(s.Host, timeline.FIN, exact(1+n, 1, 0), s.Close, answerWithin, "the program ends the connection")
 	delay := Exchange{}.delay(s.facts)
-	at := s.w.fire(s.w.jiffy(s.Close+s.slip), delay)
-	h := s.timed(s.Peer, timeline.ACK, 0, exact(1, 2+n, 0), at, s.Close+s.w.fromJiffies(delay), say("only where the program there takes longer than its delayed ACK to close"))
+	at := s.w.fire(s.w.jiffy(s.Close+s.slip+half+s.lag(1)), delay)
+	h := s.timed(s.Peer, timeline.ACK, 0, exact(1, 2+n, 0), at, s.Close+half+s.w.fromJiffies(delay), say("only where the program there takes longer than its delayed ACK to close"))
 	h.Maybe, h.Chain = true, "delayed ACK"
-	s.call(s.Peer, timeline.FIN, exact(1, 2+n, 0), s.Close, 2*answerWithin, "the program there reads the end and closes: its FIN acknowledges ours")
-	s.call(s.Host, timeline.ACK, exact(2+n, 2, 0), s.Close, 2*answerWithin, "acknowledges the FIN at once")
-	s.call(s.Host, timeline.EndOfStream, timeline.Event{}, s.Close, eofWithin, "the peer's FIN has come: the connection was alive to its end")
+	s.call(s.Peer, timeline.FIN, exact(1, 2+n, 0), s.Close+half, answerWithin+s.within(1), "the program there reads the end and closes: its FIN acknowledges ours")
+	s.call(s.Host, timeline.ACK, exact(2+n, 2, 0), s.Close+s.RTT, answerWithin+s.within(2), "acknowledges the FIN at once")
+	s.call(s.Host, timeline.EndOfStream, timeline.Event{}, s.Close+s.RTT, eofWithin, "the peer's FIN has come: the connection was alive to its end")
 	s.out[len(s.out)-1].outcome = true
 }

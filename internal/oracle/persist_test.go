@@ -24,7 +24,7 @@ func stuckOn(change func(*ZeroWindow)) ZeroWindow {
 // told is what a timeline says after the segment that fills the window, in a line: kinds by a letter, with the nominal time in ms.
 func told(tl timeline.Timeline) string {
 	letters := map[timeline.What]string{timeline.WindowProbe: "p", timeline.WindowProbeACK: "a", timeline.WindowUpdate: "u", timeline.Data: "d", timeline.ACK: "k",
-		timeline.RST: "r", timeline.FIN: "f", timeline.SocketError: "!", timeline.Quiet: "q", timeline.EndOfStream: "0"}
+		timeline.RST: "r", timeline.FIN: "f", timeline.SocketError: "!", timeline.Quiet: "q", timeline.EndOfStream: "0", timeline.KeepaliveACK: "A"}
 	var out []string
 	events := tl.Events[6:] // the handshake, connect(2), the segment and its acknowledgement
 	if tl.Outcome != nil {
@@ -95,6 +95,42 @@ func TestZeroWindow(t *testing.T) {
 	}
 }
 
+// TestZeroWindowRTT has the schedule over 100 ms by hand, in ms: the RTO is 304 (HZ=250), the timer starts when the window of 0 is there, an RTT after the
+// write, and anew with each answer. It catches a timer that starts at the wrong end of the link, and an answer that is taken to be there at once.
+func TestZeroWindowRTT(t *testing.T) {
+	f := linux618(t)
+	user := func(ms int) func(*ZeroWindow) {
+		return func(z *ZeroWindow) { z.UserTimeout, z.Until = time.Duration(ms)*time.Millisecond, 6*time.Second }
+	}
+	read := func(ms int) func(*ZeroWindow) {
+		return func(z *ZeroWindow) {
+			z.Drain = time.Duration(ms) * time.Millisecond
+			z.Until, z.Close = z.Drain+400*time.Millisecond, z.Drain+420*time.Millisecond
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*ZeroWindow)
+		want   string
+	}{
+		{"answered: so far apart that no answer is held back", func(z *ZeroWindow) { z.Until = 8 * time.Second }, "p1104 a1154 p1812 a1862 p3128 a3178 p5660 a5710 q8000"},
+		{"gone", func(z *ZeroWindow) { z.Gone, z.Until, z.Retries2 = true, 0, 3 }, "p1104 p1712 p2928 !5360"},
+		{"TCP_USER_TIMEOUT", user(1500), "p1104 a1154 p1812 a1862 !2604"},
+		{"the answer comes too late", user(750), "p1104 a1154 p1812 a1862 r1912 !1854"},
+		{"the answer comes too late, and the reset before the read", func(z *ZeroWindow) { user(750)(z); read(4000)(z) }, "p1104 a1154 p1812 a1862 r1912 !1854"},
+		{"read again", read(3000), "p1104 a1154 p1812 a1862 u3000 d3050 k3100 u3100 q3400 f3420 f3470 k3510 k3520 03520"},
+		{"read while a probe is on its way", read(1850), "p1104 a1154 p1812 u1850 A1862 d1900 k1950 u1950 q2250 f2270 f2320 k2360 k2370 02370"},
+		{"read when it is too late", func(z *ZeroWindow) { user(1500)(z); read(4000)(z) }, "p1104 a1154 p1812 a1862 u4000 r4050 !2604"},
+	} {
+		tl, err := stuckOn(func(z *ZeroWindow) { z.RTT, z.Write = 100*time.Millisecond, 700*time.Millisecond; tt.change(z) }).Predict(f, nil)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		} else if d := cmp.Diff(tt.want, told(tl)); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", tt.name, d)
+		}
+	}
+}
+
 // TestZeroWindowMeasured compares with captures of 6.18.44 (HZ=250), taken with tcpdump: it catches windows in which they do not lie.
 func TestZeroWindowMeasured(t *testing.T) {
 	f := linux618(t)
@@ -144,7 +180,7 @@ func TestZeroWindowDefaults(t *testing.T) {
 func TestZeroWindowExact(t *testing.T) {
 	f := linux618(t)
 	for _, z := range []ZeroWindow{stuckOn(nil), stuckOn(func(z *ZeroWindow) { z.Gone, z.Until, z.Retries2 = true, 0, 8 }),
-		stuckOn(func(z *ZeroWindow) { z.UserTimeout = 3 * time.Second })} {
+		stuckOn(func(z *ZeroWindow) { z.UserTimeout = 3 * time.Second }), stuckOn(func(z *ZeroWindow) { z.RTT, z.Write = 70*time.Millisecond, 701*time.Millisecond })} {
 		all, err := z.Predict(f, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -184,6 +220,8 @@ func TestZeroWindowErrors(t *testing.T) {
 	f := linux618(t)
 	for want, change := range map[string]func(*ZeroWindow){
 		"segments of 50 bytes":   func(z *ZeroWindow) { z.Segment = 50 },
+		"RTT of 1s":              func(z *ZeroWindow) { z.RTT, z.Write = time.Second, 4*time.Second },
+		"want 300ms or later":    func(z *ZeroWindow) { z.RTT, z.Write = 100*time.Millisecond, 250*time.Millisecond },
 		"write at 50ms":          func(z *ZeroWindow) { z.Write = 50 * time.Millisecond },
 		"tcp_retries2=256":       func(z *ZeroWindow) { z.Retries2 = 256 },
 		"a peer that is gone":    func(z *ZeroWindow) { z.Gone, z.Drain = true, 2*time.Second },

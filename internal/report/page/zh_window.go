@@ -27,6 +27,8 @@ var zhWindow = []message{
 		"服务器有理由发送的确认到此为止，而下一个可能丢失。所以客户端内核自己去问了 {1} 次，第一次在 {2} 之后，最后两次相隔 {3}：用序号落在窗口之前的空报文。"},
 	{"Every one of them reached the server's link, where its capture saw it, and died in the server's INPUT chain.", "它们个个都到了服务器的链路，那里的抓包看到了它们，然后死在服务器的 INPUT 链。"},
 	{"The server's kernel answered each of them at once: window 0. Its program did not notice.", "服务器的内核每次都立即应答：窗口为 0。它的程序毫无察觉。"},
+	{"The server's kernel answered each of them at once: window 0, and the last one, which came when the program had read, with the window open.", "服务器的内核每次都立即应答：窗口为 0；最后一个探测在程序读取之后才到，应答时窗口已经打开。"},
+	{"The answer to the last probe was still on its way. It found no connection any more and got a reset, which ended the server's end as well.", "对最后一个探测的应答还在路上。它到时连接已经不在，得到了一个复位，服务器那一端也随之结束。"},
 	{"The server's kernel answered %d of them at once, with window 0, and left out %d: it answers numbers outside its window no more often than tcp_invalid_ratelimit allows. Its program did not notice.",
 		"服务器的内核立即应答了其中 {1} 个，窗口为 0，略过了 {2} 个：对窗口之外的序号，它应答的频率不超过 tcp_invalid_ratelimit 所许。它的程序毫无察觉。"},
 	{"At %s the client's read() returned %s, though the server was there and answered: TCP_USER_TIMEOUT asks for progress, and an open connection that cannot send makes none.",
