@@ -18,6 +18,9 @@ var overRTT = []struct {
 }{
 	{delayedACK, map[string]string{"rtt": "20ms", "rounds": "2"}},
 	{"exp4-keepalive", map[string]string{"rtt": "100ms", "peer": "alive", "watch": "2s"}},
+	{"exp7-zero-window", map[string]string{"rtt": "20ms", "drain-at": "2s"}},
+	{"exp8-fin-loss", map[string]string{"rtt": "100ms"}},
+	{"exp11-timeouts", map[string]string{"rtt": "20ms", "cases": "9,12,14"}},
 }
 
 // TestRTTPasses catches a prediction that forgets which end of the link a timer starts at.
