@@ -39,6 +39,7 @@ func init() {
 				Textbook: "1", Fast: "1"},
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
 				Sysctl: "net.ipv4.tcp_syn_linear_timeouts", Textbook: "0", Fast: "0", Absent: "0", Code: explain.LinearSYNTimeouts},
+			rttParam(),
 		},
 		Setup:   setupCapturePoint,
 		Calls:   callsOfCapturePoint,
@@ -105,7 +106,7 @@ func (p place) input(e Env) (oracle.CapturePoint, error) {
 		return oracle.CapturePoint{}, err
 	}
 	s, err := serverInput(e)
-	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain, Memory: e.Memory}, err
+	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain, RTT: e.Options.rtt(), Memory: e.Memory}, err
 }
 
 func (p place) rule() lab.Rule {

@@ -20,9 +20,10 @@ type CapturePoint struct {
 	Server Server // its Silent is not read: Host, Table and Chain say it
 	// Offset is when it begins, from the first of several; the call may fall into a neighbouring jiffy. 0: it is the first.
 	Offset       time.Duration
-	Port         uint16 // the server's, where several opens go on side by side; 0: there is one
-	At           string // the host with the rule: "client" or "server"
-	Table, Chain string // "filter", "mangle" or "raw"; "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING"
+	Port         uint16        // the server's, where several opens go on side by side; 0: there is one
+	At           string        // the host with the rule: "client" or "server"
+	Table, Chain string        // "filter", "mangle" or "raw"; "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING"
+	RTT          time.Duration // the link's, both ways together, up to 500 ms; 0: a veth
 	// Memory has answers to the same question of SYN-ACKs that are lost: many places come to it. Nil: it is worked out.
 	Memory *Memory
 }
@@ -81,7 +82,7 @@ func (c CapturePoint) Predict(f kernel.Facts, start *Start) (timeline.Timeline, 
 	if c.Drops() == timeline.SYNACK {
 		s := c.Server
 		s.Silent = c.out()
-		return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s}, f, start)
+		return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s, RTT: c.RTT}, f, start)
 	}
 	tl, err := Near(f, start, c.Connect.Predict)
 	if c.out() {
@@ -169,7 +170,7 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 	ways := make([][]timeline.Timeline, len(c))
 	known := map[string]timeline.Timeline{} // many places come to the same
 	ask := func(one CapturePoint, start *Start) (timeline.Timeline, error) {
-		key := fmt.Sprintf("%+v %+v %s %v", one.Connect, one.Server, one.Drops(), one.out())
+		key := fmt.Sprintf("%+v %+v %v %s %v", one.Connect, one.Server, one.RTT, one.Drops(), one.out())
 		if start != nil {
 			key += fmt.Sprintf(" %+v", *start)
 		}

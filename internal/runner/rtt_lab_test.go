@@ -17,6 +17,7 @@ var overRTT = []struct {
 	flags map[string]string
 }{
 	{delayedACK, map[string]string{"rtt": "20ms", "rounds": "2"}},
+	{"exp2-synack-loss", map[string]string{"rtt": "100ms"}},
 	{"exp4-keepalive", map[string]string{"rtt": "100ms", "peer": "alive", "watch": "2s"}},
 	{"exp7-zero-window", map[string]string{"rtt": "20ms", "drain-at": "2s"}},
 	{"exp8-fin-loss", map[string]string{"rtt": "100ms"}},
