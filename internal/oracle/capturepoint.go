@@ -1,7 +1,9 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,15 +82,35 @@ func (c CapturePoint) Predict(f kernel.Facts, start *Start) (timeline.Timeline, 
 		return timeline.Timeline{}, err
 	}
 	if c.Drops() == timeline.SYNACK {
-		s := c.Server
-		s.Silent = c.out()
-		return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s, RTT: c.RTT}, f, start)
+		tl, err := c.orders(f, start)
+		if c.out() {
+			tl = anyOrder(tl)
+		}
+		return tl, err
 	}
 	tl, err := Near(f, start, c.Connect.Predict)
 	if c.out() {
 		tl.Events = nil
 	}
 	return tl, err
+}
+
+// orders is what comes of SYN-ACKs that are lost, in each order of the SYNs and the server's timer.
+func (c CapturePoint) orders(f kernel.Facts, start *Start) (timeline.Timeline, error) {
+	s := c.Server
+	s.Silent = c.out()
+	return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s, RTT: c.RTT}, f, start)
+}
+
+// anyOrder joins a timeline with its alternatives, where no capture can tell one from the other: in each, only some starts come to that order.
+func anyOrder(tl timeline.Timeline) timeline.Timeline {
+	out := copied(tl)
+	for _, alt := range out.Alternatives {
+		out = hullOf(out, alt)
+	}
+	out.Alternatives, out.Why = nil, ""
+	slices.SortStableFunc(out.Events, func(a, b timeline.Event) int { return cmp.Compare(a.Earliest, b.Earliest) })
+	return out
 }
 
 // Sights counts what Predict returns, with the alternatives, and what the rule catches of it.
@@ -109,6 +131,9 @@ func (c CapturePoint) Sights(f kernel.Facts) (Sights, error) {
 			s.SYNAtClient, s.SYNAtServer = syns, syns
 		}
 		return s, nil
+	}
+	if tl, err = c.orders(f, nil); err != nil {
+		return Sights{}, err
 	}
 	s.SYNAtClient = tally(tl, timeline.SYN)
 	s.SYNAtServer = s.SYNAtClient
@@ -188,10 +213,7 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
-		ways[i] = []timeline.Timeline{tl}
-		if !one.out() { // on the way out nothing of them is on the wire
-			ways[i] = append(ways[i], tl.Alternatives...)
-		}
+		ways[i] = append([]timeline.Timeline{tl}, tl.Alternatives...)
 	}
 	ports := make([]uint16, len(c))
 	for i, one := range c {
@@ -229,8 +251,28 @@ func moved(t timeline.Timeline, by time.Duration, jiffies int64) timeline.Timeli
 	return out
 }
 
-// hull widens the windows and the ticks of a timeline by those of another in which the same comes. What only one of them has may stay away.
+// hull widens the windows and the ticks of a timeline by those of another in which the same comes, order by order: what comes in an order
+// that only the other has is one more alternative.
 func hull(t, other timeline.Timeline) timeline.Timeline {
+	orders := append([]timeline.Timeline{t}, t.Alternatives...)
+	for _, o := range append([]timeline.Timeline{other}, other.Alternatives...) {
+		if i := slices.IndexFunc(orders, func(have timeline.Timeline) bool { return have.Why == o.Why }); i >= 0 {
+			orders[i] = hullOf(orders[i], o)
+		} else {
+			orders = append(orders, o)
+		}
+	}
+	unlisted := t.Unlisted || other.Unlisted
+	t = orders[0]
+	t.Alternatives, t.Unlisted = orders[1:], unlisted
+	for i := range t.Alternatives {
+		t.Alternatives[i].Alternatives = nil
+	}
+	return t
+}
+
+// hullOf is hull without the alternatives. What only one of the two has may stay away.
+func hullOf(t, other timeline.Timeline) timeline.Timeline {
 	name := keys()
 	have := map[key]timeline.Event{}
 	for _, e := range other.Events {
@@ -248,19 +290,15 @@ func hull(t, other timeline.Timeline) timeline.Timeline {
 			e.Maybe = true
 		}
 	}
+	name = keys()
 	for _, e := range other.Events {
-		if k := (key{host: e.Host, what: string(e.What), n: e.N}); have[k].What != "" {
+		if _, only := have[name(e)]; only {
 			e.Maybe = true
 			t.Events = append(t.Events, e)
 		}
 	}
 	if t.Outcome != nil && other.Outcome != nil {
 		t.Outcome.Bound = wider(t.Outcome.Bound, other.Outcome.Bound)
-	}
-	for i := range t.Alternatives {
-		if i < len(other.Alternatives) {
-			t.Alternatives[i] = hull(t.Alternatives[i], other.Alternatives[i])
-		}
 	}
 	return t
 }
