@@ -13,6 +13,7 @@ var zhBacklog = []message{
 	{"overflows counted", "计入的溢出"},
 	{"each SYN and each ACK that finds the queue full is counted once (TcpExtListenOverflows)", "每个遇到队列已满的 SYN 和 ACK 各计一次（TcpExtListenOverflows）"},
 	{"the run proves nothing: see the number of packets", "这次运行说明不了什么：见报文数"}, {"connection", "连接"}, {"connect() call", "connect() 调用"},
+	{"1 connection", "1 个连接"}, {"%d connections", "{1} 个连接"}, {"1 connect() call", "1 次 connect() 调用"}, {"%d connect() calls", "{1} 次 connect() 调用"},
 	{"%s opened with three packets and waited in the listener's queue: nobody called accept().", "{1}以三个报文建立，在监听套接字的队列里等待：没有人调用 accept()。"},
 	{"The acknowledgement of the client from port %d was lost once, so its connection was only half open when the queue filled up.", "端口 {1} 的客户端的确认丢了一次，所以队列填满时它的连接还只是半开。"},
 	{"The server sent it its SYN-ACK again, %s, by its own timer; the client, connected for its part, acknowledged it.", "服务器按自己的定时器向它重发 SYN-ACK，共{1}；客户端自认为已连上，予以确认。"},
