@@ -214,7 +214,7 @@ func TestBrowser(t *testing.T) {
 
 // usual are the stored runs of each experiment as it is without flags.
 var usual = []string{"exp0-handshake", "exp1-syn-loss", "exp2-capture-point", "exp2-synack-loss", "exp3-ack-loss", "exp4-keepalive", "exp5-fastopen",
-	"exp6-fast-retransmit"}
+	"exp6-fast-retransmit", "exp7-zero-window", "exp8-fin-loss", "exp9-backlog"}
 
 // paper is the width of A4 between its margins, at 96 pixels an inch.
 const paper = (210 - 2*14) * 96 * 10 / 254
