@@ -115,8 +115,7 @@ func anyOrder(tl timeline.Timeline) timeline.Timeline {
 
 // Sights counts what Predict returns, with the alternatives, and what the rule catches of it.
 func (c CapturePoint) Sights(f kernel.Facts) (Sights, error) {
-	tl, err := c.Predict(f, nil)
-	if err != nil {
+	if err := c.validate(); err != nil {
 		return Sights{}, err
 	}
 	s := Sights{Drops: c.Drops()}
@@ -132,7 +131,8 @@ func (c CapturePoint) Sights(f kernel.Facts) (Sights, error) {
 		}
 		return s, nil
 	}
-	if tl, err = c.orders(f, nil); err != nil {
+	tl, err := c.orders(f, nil)
+	if err != nil {
 		return Sights{}, err
 	}
 	s.SYNAtClient = tally(tl, timeline.SYN)
