@@ -158,9 +158,12 @@ func (d *decoder) ipv6(b []byte) error {
 	}
 	length := int(binary.BigEndian.Uint16(b[4:]))
 	d.src, d.dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	d.s.IPID, d.s.TTL, d.s.Size = 0, b[7], 40+length
 	next, rest := b[6], b[40:]
-	if length == 0 && (next == protoHopByHop || next == protoTCP) { // jumbogram, or an offloaded packet
+	if n := jumbo(rest); length == 0 && next == protoHopByHop && n > 0 {
+		length = n
+	}
+	d.s.IPID, d.s.TTL, d.s.Size = 0, b[7], 40+length
+	if length == 0 && (next == protoHopByHop || next == protoTCP) { // an offloaded packet
 		length = len(rest)
 	}
 	if length < len(rest) {
@@ -170,6 +173,35 @@ func (d *decoder) ipv6(b []byte) error {
 	}
 	return d.extensions(next, rest, length)
 }
+
+// jumbo is the length that a hop-by-hop header has for a jumbogram (RFC 2675); 0: it has none that is valid, which is above 65535.
+func jumbo(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	b = b[2:min(len(b), int(b[1])*8+8)]
+	for len(b) >= 2 {
+		switch n := int(b[1]); {
+		case b[0] == optionPad1:
+			b = b[1:]
+			continue
+		case b[0] == optionJumbo && n == 4 && len(b) >= 6:
+			if l := int(binary.BigEndian.Uint32(b[2:])); l > 65535 {
+				return l
+			}
+			return 0
+		default:
+			b = b[min(len(b), n+2):]
+		}
+	}
+	return 0
+}
+
+// Options of a hop-by-hop header (IANA).
+const (
+	optionPad1  = 0
+	optionJumbo = 0xc2
+)
 
 // extensions steps over IPv6 extension headers. length is how many bytes of the packet follow, captured or not.
 func (d *decoder) extensions(next byte, b []byte, length int) error {

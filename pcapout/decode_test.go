@@ -101,6 +101,10 @@ func TestDecode(t *testing.T) {
 			want: with(data, func(s *Segment) { s.Src, s.Dst, s.IPID = clientPort6, serverPort6, 0 })},
 		{name: "IPv6 hop-by-hop options", size: 73, data: frame(t, ethIPv6, strings.Replace(ipv6, "06 40", "00 40", 1), "06 00 01 04 00000000", data4, "68656c6c6f"),
 			want: with(data, func(s *Segment) { s.Src, s.Dst, s.IPID = clientPort6, serverPort6, 0 })},
+		{name: "IPv6 jumbogram, cut by the snap length", size: 40 + 70028, data: frame(t, ethIPv6, strings.Replace(strings.Replace(ipv6, "06 40", "00 40", 1), "LEN6", "0000", 1), "06 00 c2 04 0001118c", data4, "68656c6c6f"),
+			want: with(data, func(s *Segment) {
+				s.Src, s.Dst, s.IPID, s.Length, s.Truncated = clientPort6, serverPort6, 0, 70000, true
+			})},
 		{name: "all flags", size: 40, data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 51ff 0003 0000 0000"),
 			want: with(data, func(s *Segment) { s.Seq, s.Ack, s.Window, s.Length, s.Flags = 1, 2, 3, 0, 0x1ff })},
 		{name: "two SACK blocks", size: 60, data: frame(t, ethIPv4, ipv4, ports, "00000001 00000002 a010 0003 0000 0000 0101 0512 0000000a 00000014 0000001e 00000028"),

@@ -175,10 +175,16 @@ func (d *refDecoder) fillTCP(s *Segment, inner gopacket.LayerType) {
 		if d.ip6.HopByHop != nil {
 			rest += d.ip6.HopByHop.ActualLength
 		}
-		s.Length = int(d.ip6.Length) - rest - len(t.Contents)
-		if d.ip6.Length == 0 { // jumbogram: the length is in a hop-by-hop option, which gopacket has applied
-			s.Length = len(t.Payload)
+		length := int(d.ip6.Length)
+		if length == 0 { // jumbogram: the length is in a hop-by-hop option, which gopacket demands
+			for _, o := range d.ip6.HopByHop.Options {
+				if o.OptionType == layers.IPv6HopByHopOptionJumbogram {
+					length = int(binary.BigEndian.Uint32(o.OptionData))
+					break
+				}
+			}
 		}
+		s.Length, s.Size = length-rest-len(t.Contents), len(d.ip6.Contents)+length
 	}
 	s.Options = refOptions(t.Options)
 }
