@@ -36,6 +36,8 @@ type observer struct {
 	aside      []look          // at several connections side by side, where something had changed
 	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
 	told       map[string]bool // events that the Watcher was told of
+	order      int             // of the prediction and its alternatives, the one that fitted last time
+	again      time.Duration   // when none fits, from when on all of them are tried again
 	state      string          // client state that the Watcher was told last
 	woken      time.Duration   // CLOCK_MONOTONIC when something was last new
 	ended      bool            // nothing more is observed
@@ -261,7 +263,7 @@ func (o *observer) refresh() {
 	res := o.r.res
 	res.Packets, res.States = v.packets, v.states(o.looks)
 	in := v.judgeInput(o.r)
-	events, outcome := preview(in)
+	events, outcome := o.preview(in)
 	res.Events, res.Outcome = events, outcome
 	if outcome != nil {
 		events = append(slices.Clone(events), *outcome)
@@ -287,18 +289,6 @@ func (o *observer) refresh() {
 		}
 	}
 	o.status() // what was told is not awaited any more
-}
-
-// preview judges what is known so far. While things are still to come nothing passes, so that each alternative would be tried at each packet,
-// and the work would make this machine late by itself: they are asked only where the usual prediction is contradicted.
-func preview(in judge.Input) ([]result.Event, *result.Event) {
-	usual := in
-	usual.Want.Alternatives = nil
-	events, outcome, checks, _ := judge.Schedule(usual)
-	if judge.Contradicted(checks) && len(in.Want.Alternatives) > 0 {
-		events, outcome, _, _ = judge.Schedule(in)
-	}
-	return events, outcome
 }
 
 // seenAt is when an event was seen, in nanoseconds; 0 where it was not.
