@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/labtest"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
-// clockStepped steps CLOCK_REALTIME, which stamps the packets, in the middle of a run: in a guest, where that harms nobody. It catches a
+// TestClockStepped steps CLOCK_REALTIME, which stamps the packets, in the middle of a run: in a guest, where that harms nobody. It catches a
 // step that is taken for the kernel's doing, or is not noticed. The row without a step is the control: it passes.
-func clockStepped(t *testing.T) {
-	takeProcessor(t)
+func TestClockStepped(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
 	program := filepath.Join(t.TempDir(), "clockguest")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "./testdata/clockguest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

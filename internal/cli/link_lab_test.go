@@ -3,39 +3,53 @@
 package cli
 
 import (
+	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/result"
 )
 
 // In a guest netem makes the RTT: within 100 µs for a packet that is alone, and both captures tell the truth. The
 // runs pass, so the link loses nothing and keeps the order. It catches a guest that lacks a module and falls back to the process.
-func linkInGuest(t *testing.T) {
-	const rtt = 100 * time.Millisecond
-	program := staticProgram(t)
-	for _, kernel := range otherKernels {
-		t.Run(kernel, func(t *testing.T) {
-			t.Parallel()
-			takeProcessor(t)
-			out := t.TempDir()
-			cmd := exec.Command(program, "run", "exp6-fast-retransmit", "--kernel="+kernel, "--rtt="+rtt.String(), "--out="+out)
-			if text, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, text)
+func TestLinkInGuest(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
+	program, out := staticProgram(t, t.TempDir()), t.TempDir()
+	for _, tt := range []struct {
+		kernel string
+		rtt    time.Duration
+	}{{"6.1", 100 * time.Millisecond}, {"6.12", 100 * time.Millisecond}} {
+		cmd := exec.Command(program, "run", "exp6-fast-retransmit", "--kernel="+tt.kernel, "--rtt="+tt.rtt.String(), "--out="+out)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s, %v: %v: %s", tt.kernel, tt.rtt, err, text)
+		}
+		read := func(name string) []byte {
+			b, err := os.ReadFile(filepath.Join(out, "latest", name))
+			if err != nil {
+				t.Fatal(err)
 			}
-			r := readResult(t, readFile(t, out, "latest", "result.json"))
-			if r.Link == nil || !strings.Contains(r.Link.How, "netem") || r.Link.Frames < len(r.Packets) || r.Link.Lost != 0 {
-				t.Fatalf("got the link %+v, want netem, %d frames and none lost", r.Link, len(r.Packets))
+			return b
+		}
+		r, err := result.Read(bytes.NewReader(read("result.json")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Link == nil || !strings.Contains(r.Link.How, "netem") || r.Link.Frames < len(r.Packets) || r.Link.Lost != 0 {
+			t.Fatalf("%s, %v: got the link %+v, want netem, %d frames and none lost", tt.kernel, tt.rtt, r.Link, len(r.Packets))
+		}
+		for _, p := range r.Packets[:3] { // the handshake: each of them alone
+			if p.SentAt == nil || p.ArrivedAt == nil {
+				t.Fatalf("%s, %v: packet %d was not seen at both ends", tt.kernel, tt.rtt, p.ID)
 			}
-			for _, p := range r.Packets[:3] { // the handshake: each of them alone
-				if p.SentAt == nil || p.ArrivedAt == nil {
-					t.Fatalf("packet %d was not seen at both ends", p.ID)
-				}
-				// The guest's instructions take 4 ns each; some 20 µs of them are between the captures.
-				if d := (*p.ArrivedAt - *p.SentAt).Duration() - rtt/2; d < 0 || d > 100*time.Microsecond {
-					t.Errorf("packet %d took %v more than half the RTT, want 100 µs at most", p.ID, d)
-				}
+			// The guest's instructions take 4 ns each; some 20 µs of them are between the captures.
+			if d := (*p.ArrivedAt - *p.SentAt).Duration() - tt.rtt/2; d < 0 || d > 100*time.Microsecond {
+				t.Errorf("%s, %v: packet %d took %v more than half the RTT, want 100 µs at most", tt.kernel, tt.rtt, p.ID, d)
 			}
-		})
+		}
 	}
 }

@@ -13,10 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,92 +40,37 @@ var machinesHere = labtest.Requirement{Name: "QEMU and the kernels 6.1 and 6.12"
 	return ""
 }}
 
-// staticProgram is the program as it is released, where every user can start it.
-func staticProgram(t *testing.T) string {
+// staticProgram builds the program as it is released.
+func staticProgram(t *testing.T, dir string) string {
 	t.Helper()
-	program, err := buildProgram()
-	if err != nil {
-		t.Fatalf("build: %v", err)
-	}
-	return program
-}
-
-var buildProgram = sync.OnceValues(func() (string, error) {
-	program := filepath.Join(builds, "tcplab")
+	program := filepath.Join(dir, "tcplab")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, "../../cmd/tcplab")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
+		t.Fatalf("build: %v: %s", err, out)
 	}
-	return program, nil
-})
-
-// TestMachines makes what runs in virtual time alone: what else the machine does changes nothing there, so as many go at once as there are
-// processors. No test that looks at the clock runs beside them.
-func TestMachines(t *testing.T) {
-	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
-	for _, tt := range []struct {
-		name string
-		test func(*testing.T)
-	}{
-		{"SameEachTime", sameEachTime}, // the longest first
-		{"KubernetesParts", kubernetesParts}, {"LinkInGuest", linkInGuest}, {"ClockStepped", clockStepped}, {"AsUser", machineAsUser}, {"WhatCannotBe", whatCannotBe},
-		{"GoTestAsUser", goTestAsUser},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			tt.test(t)
-		})
-	}
-}
-
-var processors = make(chan struct{}, runtime.NumCPU())
-
-// takeProcessor waits for a processor that no other machine has, until the test ends.
-func takeProcessor(t *testing.T) {
-	processors <- struct{}{}
-	t.Cleanup(func() { <-processors })
-}
-
-// cacheOf is a cache of kernels that every user can read, with a copy of one.
-func cacheOf(t *testing.T, version string) string {
-	t.Helper()
-	k, err := vm.Find(version, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.Dir == "" {
-		t.Fatalf("%s is not unpacked: fetch it first", k.Release)
-	}
-	cache := openFolder(t)
-	if err := os.CopyFS(filepath.Join(cache, "tcplab", "kernels", k.Release), os.DirFS(k.Dir)); err != nil {
-		t.Fatal(err)
-	}
-	return cache
+	return program
 }
 
 // Runs in virtual time leave the same each time, on each kernel: of twenty runs in four boots, each one what the run in its place left in
 // the first boot. Another parameter, and another place in the boot, leave something else. The command line and the version of the program
 // are part of a result, so they are the same here; everything else is compared, the wall clock of the guest included.
-func sameEachTime(t *testing.T) {
+func TestRunOnOtherKernels(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
 	const boots, runs = 4, 5
-	program := staticProgram(t)
+	program := staticProgram(t, t.TempDir())
 	for _, kernel := range otherKernels {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			takeProcessor(t)
 			out := filepath.Join(t.TempDir(), "runs")
-			boot := func() []map[string][]byte {
-				return makeRuns(t, program, out, "--kernel="+kernel, "--parallel=1", "--repeat="+strconv.Itoa(runs))
-			}
-			first := boot()
+			first := makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs))
 			exact := 0
-			for n := 2; n <= boots; n++ {
-				for i, files := range boot() {
-					if err := sameRun(first[i], files); err != nil {
-						t.Errorf("boot %d, run %d: %v", n, i+1, err)
+			for boot := 2; boot <= boots; boot++ {
+				for n, files := range makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs)) {
+					if err := sameRun(first[n], files); err != nil {
+						t.Errorf("boot %d, run %d: %v", boot, n+1, err)
 					}
-					if maps.EqualFunc(first[i], files, bytes.Equal) {
+					if maps.EqualFunc(first[n], files, bytes.Equal) {
 						exact++
 					}
 				}
@@ -136,11 +79,9 @@ func sameEachTime(t *testing.T) {
 			if sameRun(first[0], first[1]) == nil {
 				t.Error("the first and the second run of one boot are the same: the comparison sees nothing")
 			}
-			if kernel == otherKernels[0] { // it is the comparison's control, not the kernel's
-				other := makeRuns(t, program, out, "--kernel="+kernel, "--syn-retries=2")
-				if sameCapture(first[0]["client.pcapng"], other[0]["client.pcapng"]) == nil {
-					t.Error("another number of retries gave the same capture")
-				}
+			other := makeRuns(t, program, out, "--kernel="+kernel, "--syn-retries=2")
+			if sameCapture(first[0]["client.pcapng"], other[0]["client.pcapng"]) == nil {
+				t.Error("another number of retries gave the same capture")
 			}
 			r, err := result.Read(bytes.NewReader(first[0]["result.json"]))
 			if err != nil || !strings.HasPrefix(r.Kernel.Release, kernel+".") || !r.Clock.Known {

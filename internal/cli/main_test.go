@@ -25,22 +25,11 @@ func TestMain(m *testing.M) {
 
 type watched struct{ m *testing.M }
 
-// builds is a folder for what several tests need and one of them builds. Everybody may look into it.
-var builds string
-
 // Run runs the tests. Those of this package mostly wait for a kernel's timers, so more of them go at once than there are processors.
 func (w watched) Run() int {
 	flag.Parse()
 	if err := flag.Set("test.parallel", atOnce); err != nil {
 		panic(err) // there is such a flag in every test binary
 	}
-	var err error
-	if builds, err = os.MkdirTemp("", "tcplab-builds-"); err == nil {
-		err = os.Chmod(builds, 0o755)
-	}
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(builds)
 	return labtest.Leaks(w.m)
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/labtest"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // partsOf is a list of runs, the program where every user can start it, and what the list comes to without parts.
@@ -90,16 +92,25 @@ func (p *partsOf) without(t *testing.T, dir, part, want string) {
 // of the manifests, a user without name, no capability and none to be had. It catches a command that only root can run, an index that begins at
 // the wrong number, a variable that the manifest forgot, and a part of a guest's run that does not know which it is. The third pod has nothing to
 // do. What the cluster does (volumes, the file system read-only) is not tried.
-func kubernetesParts(t *testing.T) {
+func TestKubernetesParts(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
+	t.Parallel()
 	dir := openFolder(t)
-	p := &partsOf{program: staticProgram(t), env: []string{"XDG_CACHE_HOME=" + cacheOf(t, "6.1")}, code: explain.ExitInconclusive}
+	k, err := vm.Find("6.1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := openFolder(t)
+	if err := os.CopyFS(filepath.Join(cache, "tcplab", "kernels", k.Release), os.DirFS(k.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	p := &partsOf{program: staticProgram(t, openFolder(t)), env: []string{"XDG_CACHE_HOME=" + cache}, code: explain.ExitInconclusive}
 	p.args = []string{"exp0", "exp1", "--profile=fast", "--kernel=6.1", "--timeout=1500ms"} // cut short, so that the verdicts differ
 	part := containerOf(t, "tcplab.yaml")
 	t.Run("pods", func(t *testing.T) { // at once, as in a cluster
 		for index, want := range []int{explain.ExitPass, explain.ExitInconclusive, explain.ExitPass} {
 			t.Run(strconv.Itoa(index), func(t *testing.T) {
 				t.Parallel()
-				takeProcessor(t)
 				_, stderr, code := p.pod(t, dir, part, p.args, "JOB_COMPLETION_INDEX="+strconv.Itoa(index))
 				if told := fmt.Sprintf("shard %d/3: %d of 2 runs", index+1, []int{1, 1, 0}[index]); code != want || !strings.Contains(stderr, told) {
 					t.Errorf("got exit code %d and %q, want %d and %q", code, stderr, want, told)

@@ -25,7 +25,7 @@ import (
 func TestSlurmArray(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("munged"), labtest.Command("slurmctld"), labtest.Command("slurmd"), labtest.Command("sbatch"))
 	t.Parallel()
-	p := &partsOf{program: staticProgram(t), code: explain.ExitFail}
+	p := &partsOf{program: staticProgram(t, openFolder(t)), code: explain.ExitFail}
 	p.args = []string{"exp0", "wrong.yaml", "exp5", "--profile=fast", "--on-inconclusive=retry:9"} // a busy machine has time to decide
 	s := startSlurm(t, p)
 	dir := filepath.Join(s.dir, "tcplab-parts")
