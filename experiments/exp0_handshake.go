@@ -270,14 +270,19 @@ func checksOfHandshake(e Env, r *result.Result) []result.Check {
 // doubtful reports whether packets may be missing from what was seen, by the checks so far: the captures lost some, or were cut short. A
 // machine that stalled is no reason: it makes packets late, and does not take them away.
 func doubtful(r *result.Result) bool {
-	doubt := false
+	return leftOpen(r, func(code string) bool { return code != explain.Stall })
+}
+
+// leftOpen reports whether no check so far contradicts, and one is inconclusive for such a reason.
+func leftOpen(r *result.Result, reason func(code string) bool) bool {
+	open := false
 	for _, c := range r.Checks {
 		if c.Verdict == result.Fail {
 			return false
 		}
-		doubt = doubt || c.Verdict == result.Inconclusive && c.Code != explain.Stall
+		open = open || c.Verdict == result.Inconclusive && reason(c.Code)
 	}
-	return doubt
+	return open
 }
 
 // numbers judges how many sequence numbers a host has used by the end: its data, and one each for SYN and FIN.

@@ -110,7 +110,7 @@ func checksOfDelayedACK(e Env, r *result.Result) []result.Check {
 			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled during a round"
 		}
 	}
-	doubt, stalled := doubtful(r), stalledOnly(r)
+	doubt, stalled := doubtful(r), leftOpen(r, func(code string) bool { return code == explain.Stall })
 	for i := range checks {
 		switch c := &checks[i]; {
 		case c.Verdict == result.Fail && doubt:
@@ -120,18 +120,6 @@ func checksOfDelayedACK(e Env, r *result.Result) []result.Check {
 		}
 	}
 	return checks
-}
-
-// stalledOnly reports whether nothing contradicts the schedule, and a stall leaves some of it open.
-func stalledOnly(r *result.Result) bool {
-	stalled := false
-	for _, c := range r.Checks {
-		if c.Verdict == result.Fail {
-			return false
-		}
-		stalled = stalled || c.Verdict == result.Inconclusive && c.Code == explain.Stall
-	}
-	return stalled
 }
 
 // stalledIn reports whether the machine stood still in a round for so long that an acknowledgement that came late looks kept back.

@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,20 @@ func TestDelayedACKChecks(t *testing.T) {
 			count(r, 2)
 			r.Stalls = []result.Stall{{At: result.Seconds(805 * time.Millisecond), For: result.Seconds(25 * time.Millisecond)}}
 		}, "fail pass pass"},
+		{"a stall left the schedule open", "0s 40ms 0s 43ms", func(r *result.Result) {
+			count(r, 2)
+			r.Checks = []result.Check{{Verdict: result.Inconclusive, Code: explain.Stall}}
+		}, "inconclusive pass pass"},
+		{"a stall, and a contradiction", "0s 40ms 0s 43ms", func(r *result.Result) {
+			count(r, 2)
+			r.Checks = []result.Check{{Verdict: result.Inconclusive, Code: explain.Stall}, {Verdict: result.Fail}}
+		}, "fail pass pass"},
+		{"a probe is no segment of the request", "0s 40ms 41ms 43ms", func(r *result.Result) {
+			probe := r.Packets[0]
+			probe.What = string(timeline.TailLossProbe)
+			r.Packets = slices.Insert(r.Packets, 1, probe)
+		}, "pass pass pass"},
+		{"a third segment", "0s 40ms 41ms 43ms", func(r *result.Result) { r.Packets = slices.Insert(r.Packets, 1, r.Packets[0]) }, "pass pass fail"},
 		{"a stall between two rounds", "30ms 40ms 41ms 43ms", func(r *result.Result) {
 			r.Stalls = []result.Stall{{At: result.Seconds(300 * time.Millisecond), For: result.Seconds(25 * time.Millisecond)}}
 		}, "fail fail pass"},
