@@ -119,8 +119,9 @@ func (p place) rule() lab.Rule {
 }
 
 func setupCapturePoint(o Options) Setup {
-	var s Setup
-	for _, p := range chosen(o) {
+	rows := chosen(o)
+	s := Setup{Apart: len(rows) > 1}
+	for _, p := range rows {
 		s.Listen = append(s.Listen, lab.ListenOptions{Port: p.port})
 		s.Faults = append(s.Faults, Fault{Host: p.host, Rule: p.rule()})
 	}

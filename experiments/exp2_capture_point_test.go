@@ -1,6 +1,7 @@
 package experiments
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,8 +105,15 @@ func TestCapturePointAll(t *testing.T) {
 	if ends != 10 || tl.Outcome != nil || seen[8003] || !seen[8001] || !seen[8010] {
 		t.Errorf("got %d ends of connect(), SYNs of %v, outcome %v: want 10, none of :8003, no outcome", ends, seen, tl.Outcome)
 	}
-	if len(tl.Alternatives) != 3 { // two connections with two ways each
-		t.Errorf("got %d alternatives, want 3", len(tl.Alternatives))
+	if !s.Apart || len(tl.Connections) != 10 {
+		t.Fatalf("got %d connections, apart: %v, want 10 that are judged by themselves", len(tl.Connections), s.Apart)
+	}
+	var ways []int
+	for _, c := range tl.Connections {
+		ways = append(ways, 1+len(c.Alternatives))
+	}
+	if want := []int{2, 2, 1, 1, 1, 1, 1, 1, 1, 1}; !slices.Equal(ways, want) || tl.Alternatives != nil {
+		t.Errorf("got %v ways, and %d of the whole, want %v, and none", ways, len(tl.Alternatives), want)
 	}
 }
 

@@ -28,6 +28,14 @@ func (p pair) chain() string {
 	return e.Host + " " + e.Chain
 }
 
+// port tells the connection that the pair belongs to.
+func (p pair) port() uint16 {
+	if p.want != nil {
+		return p.want.Port
+	}
+	return p.got.Port
+}
+
 // align pairs what was expected with what was seen, kind by kind (same host, same family, same connection, repetitions together), keeping the order and
 // spending as little as possible: a second for each event left alone, the distance from its window for each pair. So one missing
 // packet in the middle stays one missing packet, and does not make all later ones late.

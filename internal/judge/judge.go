@@ -44,16 +44,29 @@ type Input struct {
 	// Link says by how much the link's time was off, where that is what a contradiction may come from. Nil: it was not.
 	Link error
 	Step time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
+
+	open map[uint16]bool // ports of connections that fit no order, and not all orders of which are listed
 }
 
 func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
-	j := &judgement{Input: in, slips: map[string]time.Duration{}, alone: map[string]bool{}}
+	whole := begin(in)
 	pairs := align(in.Want.Events, in.Got.Events)
-	checks = append(checks, j.count(pairs))
-	before := map[string]*pair{} // what the next gap of a chain counts from; nil where that was not seen
+	checks = append(checks, whole.count(pairs))
+	apart := map[uint16]*judgement{} // of connections side by side: what one of them is late by is nothing to another
+	before := map[string]*pair{}     // what the next gap of a chain counts from; nil where that was not seen
 	for i := range pairs {
-		p := &pairs[i]
+		p, j := &pairs[i], whole
+		if len(in.Want.Connections) > 0 {
+			if apart[p.port()] == nil {
+				apart[p.port()] = begin(in)
+			}
+			j = apart[p.port()]
+		}
 		e, c := j.event(p, before[p.chain()])
+		if c != nil && j.open[p.port()] {
+			unlisted(c)
+			e.Verdict = c.Verdict
+		}
 		events = append(events, e)
 		if c != nil {
 			checks = append(checks, *c)
@@ -72,8 +85,11 @@ func schedule(in Input) (events []result.Event, outcome *result.Event, checks []
 	if in.Want.Outcome != nil {
 		chain = (&pair{want: in.Want.Outcome}).chain()
 	}
-	outcome, more := j.outcome(before[chain])
+	outcome, more := whole.outcome(before[chain])
 	checks = append(checks, more...)
+	if len(in.open) > 0 && !Contradicted(checks[1:]) { // too many packets or too few: of those connections
+		unlisted(&checks[0])
+	}
 	distinct(checks)
 	return events, outcome, checks
 }
@@ -100,6 +116,10 @@ type judgement struct {
 	// alone are the families in which an event had no partner: their numbers are not compared from then on, because one missing packet is
 	// one contradiction, or none.
 	alone map[string]bool
+}
+
+func begin(in Input) *judgement {
+	return &judgement{Input: in, slips: map[string]time.Duration{}, alone: map[string]bool{}}
 }
 
 // doubt says why this run can prove nothing about packets, or "".
@@ -465,28 +485,4 @@ func (j *judgement) window(b timeline.Bound) string {
 // spread is how much later than its first candidate tick an event may come.
 func spread(b timeline.Bound, jiffy time.Duration) time.Duration {
 	return time.Duration(max(b.TickLast-b.Tick, 0)) * jiffy
-}
-
-// Of is the number of events that a model is tested on: packets and the end of connect(2).
-func Of(in Input) int {
-	events, outcome, _, _ := Schedule(in)
-	if outcome != nil {
-		return len(events) + 1
-	}
-	return len(events)
-}
-
-// Fits counts the events that a model explains: seen where it expects them, and none where it does not.
-func Fits(in Input) int {
-	n := 0
-	events, outcome, _, _ := Schedule(in)
-	if outcome != nil {
-		events = append(events, *outcome)
-	}
-	for _, e := range events {
-		if e.Expected && e.Seen != nil && e.Verdict == result.Pass {
-			n++
-		}
-	}
-	return n
 }

@@ -186,13 +186,12 @@ func tally(tl timeline.Timeline, family timeline.What) Count {
 type CapturePoints []CapturePoint
 
 // Predict returns what all of them send, and the ends of all connect(2) as events; of a single one, its end is the outcome. The order of
-// timers and repeated SYNs in one tick is open for each of them, so the alternatives are all ways in which they can go together. What only
-// inet_diag can show, of one connection, is left out.
+// timers and repeated SYNs in one tick is open for each of them, and has nothing to do with that of another. What only inet_diag can show, of
+// one connection, is left out.
 func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
 	if len(c) == 0 {
 		return timeline.Timeline{}, fmt.Errorf("capture points: none to predict for")
 	}
-	ways := make([][]timeline.Timeline, len(c))
 	known := map[string]timeline.Timeline{} // many places come to the same
 	ask := func(one CapturePoint, start *Start) (timeline.Timeline, error) {
 		key := fmt.Sprintf("%+v %+v %v %s %v", one.Connect, one.Server, one.RTT, one.Drops(), one.out())
@@ -208,18 +207,18 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 		}
 		return tl, err
 	}
-	for i, one := range c {
+	var all []timeline.Connection
+	for _, one := range c {
 		tl, err := one.later(f, start, ask)
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
-		ways[i] = append([]timeline.Timeline{tl}, tl.Alternatives...)
+		if len(c) == 1 {
+			return withoutLooks(tl), nil
+		}
+		all = append(all, timeline.Connection{Port: one.Port, Timeline: ofPort(one.Port, tl)})
 	}
-	ports := make([]uint16, len(c))
-	for i, one := range c {
-		ports[i] = one.Port
-	}
-	return combine(ports, ways, false), nil
+	return timeline.SideBySide(all), nil
 }
 
 // later predicts an open that begins at its Offset.

@@ -90,5 +90,9 @@ func copied(t timeline.Timeline) timeline.Timeline {
 	for i, alt := range t.Alternatives {
 		t.Alternatives[i] = copied(alt)
 	}
+	t.Connections = slices.Clone(t.Connections)
+	for i, c := range t.Connections {
+		t.Connections[i].Timeline = copied(c.Timeline)
+	}
 	return t
 }

@@ -73,6 +73,13 @@ func widen(t *timeline.Timeline, other timeline.Timeline, shift int64, jiffy tim
 // Merge gives the windows of all starts the ticks of the one that is known. Which packets come, and in which orders, is the exact
 // prediction's to say.
 func Merge(window, exact timeline.Timeline) timeline.Timeline {
+	if len(exact.Connections) > 0 { // the same ones in both
+		all := slices.Clone(exact.Connections)
+		for i, c := range all {
+			all[i].Timeline = Merge(window.Connections[i].Timeline, c.Timeline)
+		}
+		return timeline.SideBySide(all)
+	}
 	bounds := map[key]timeline.Bound{}
 	name := keys()
 	orders := append([]timeline.Timeline{window}, window.Alternatives...)

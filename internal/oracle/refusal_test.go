@@ -221,28 +221,54 @@ func TestCapturePointsOffset(t *testing.T) {
 	}
 }
 
-// TestCapturePointsWays catches alternatives that leave out a way in which two opens can go together: each of two has a tick in which a
-// repeated SYN and a timer meet.
+// TestCapturePointsWays catches an open that lacks a way in which it can go, one that has another's, and a timeline of both that is not what they
+// usually do: each of two has a tick in which a repeated SYN and a timer meet. Merge keeps them apart.
 func TestCapturePointsWays(t *testing.T) {
 	one, two := fewSYNs, fewSYNs
 	one.At, one.Table, one.Chain, one.Port = "client", "filter", "INPUT", 8001
 	two.At, two.Table, two.Chain, two.Port, two.Offset = "client", "raw", "PREROUTING", 8002, 40*ms
-	tl, err := CapturePoints{one, two}.Predict(linux618(t), nil)
+	f, both := linux618(t), CapturePoints{one, two}
+	window, err := both.Predict(f, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ways := map[string]bool{}
-	for _, way := range append([]timeline.Timeline{tl}, tl.Alternatives...) {
-		var names []string
-		for _, e := range way.Events {
-			if e.What.Family() == timeline.SYNACK && e.What != timeline.SYNACK {
-				names = append(names, fmt.Sprintf("%d %s", e.Port, e.What))
+	exact, err := both.Predict(f, &Start{Jiffies: 1 << 33, Phase: 1600 * time.Microsecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tl := range map[string]timeline.Timeline{"windows": window, "ticks": exact, "merged": Merge(window, exact)} {
+		if len(tl.Connections) != 2 || tl.Alternatives != nil {
+			t.Fatalf("%s: got %d connections and %d alternatives of both, want 2 and none", name, len(tl.Connections), len(tl.Alternatives))
+		}
+		usual := 0
+		for _, c := range tl.Connections {
+			usual += len(c.Events)
+			ways := map[string]bool{}
+			for way := range c.All() {
+				what := ""
+				for _, e := range way.Events {
+					if e.Port != c.Port {
+						t.Errorf("%s: port %d: got an event of port %d", name, c.Port, e.Port)
+					}
+					if e.What.Family() == timeline.SYNACK {
+						what += string(e.What) + " "
+					}
+				}
+				ways[what] = true
+				if way.Why != "" && !strings.HasPrefix(way.Why, fmt.Sprintf("port %d: ", c.Port)) {
+					t.Errorf("%s: port %d: got a way with the name %q", name, c.Port, way.Why)
+				}
+			}
+			if len(ways) != 2 || len(c.Alternatives) != 1 {
+				t.Errorf("%s: port %d: got %d ways in %d timelines, want 2 in 2: %v", name, c.Port, len(ways), 1+len(c.Alternatives), ways)
 			}
 		}
-		slices.Sort(names)
-		ways[strings.Join(names, ", ")] = true
-	}
-	if len(ways) != 4 && len(tl.Alternatives) != 3 {
-		t.Errorf("got %d ways in %d timelines, want 4 in 4: %v", len(ways), 1+len(tl.Alternatives), ways)
+		if len(tl.Events) != usual || !slices.IsSortedFunc(tl.Events, func(a, b timeline.Event) int { return int(a.At - b.At) }) {
+			t.Errorf("%s: got %d events of both, want %d in the order of time", name, len(tl.Events), usual)
+		}
+		last := tl.Connections[1].Events[len(tl.Connections[1].Events)-1]
+		if wide := last.Latest-last.Earliest > 20*ms; wide != (name != "ticks") || (last.Tick > 0) != (name != "windows") {
+			t.Errorf("%s: got the end %+v, want a window of all starts, or a tick, or both", name, last.Bound)
+		}
 	}
 }

@@ -26,110 +26,61 @@ type Connection struct {
 }
 
 // Predict returns what all of them send and what their programs see, each event with its port; what ends a connection is an event, too, and
-// there is no outcome. Each is what its mechanism predicts by itself, from the moment at which it begins. What only inet_diag can show is left
-// out.
+// there is no outcome. Each is what its mechanism predicts by itself, from the moment at which it begins, in each order of its own. What only
+// inet_diag can show is left out.
 func (s SideBySide) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error) {
 	if len(s.Connections) < 2 {
 		return timeline.Timeline{}, fmt.Errorf("side by side: %d connections: want 2 or more", len(s.Connections))
 	}
-	ports := make([]uint16, len(s.Connections))
-	ways := make([][]timeline.Timeline, len(s.Connections))
+	var all []timeline.Connection
 	for i, c := range s.Connections {
-		if c.Port == 0 || slices.Contains(ports[:i], c.Port) {
+		if c.Port == 0 || slices.ContainsFunc(all, func(before timeline.Connection) bool { return before.Port == c.Port }) {
 			return timeline.Timeline{}, fmt.Errorf("side by side: connection %d to port %d: want a port of its own", i+1, c.Port)
 		}
-		ports[i] = c.Port
 		tl, err := delayed(f, start, c.Offset, func(start *Start) (timeline.Timeline, error) { return s.Memory.Predict(c.Mechanism, f, start) })
 		if err != nil {
 			return timeline.Timeline{}, fmt.Errorf("port %d: %w", c.Port, err)
 		}
-		ways[i] = append([]timeline.Timeline{tl}, tl.Alternatives...)
+		all = append(all, timeline.Connection{Port: c.Port, Timeline: ofPort(c.Port, tl)})
 	}
-	return combine(ports, ways, true), nil
+	return timeline.SideBySide(all), nil
 }
 
-// mostWays bounds the ways in which many connections can go together.
-const mostWays = 1000
-
-// combine joins connections, each with the ways in which it can go: the first ways of all, with all other choices as alternatives. named says
-// that what a program sees is told apart by the port as well.
-func combine(ports []uint16, ways [][]timeline.Timeline, named bool) timeline.Timeline {
-	var all []timeline.Timeline
-	pick := make([]int, len(ports))
-	var choose func(i int)
-	choose = func(i int) {
-		if i == len(ports) {
-			all = append(all, together(ports, ways, pick, named))
-			return
+// ofPort is a timeline, with its alternatives, as that of one of several connections: each event has its port and a chain of its own, and
+// what ends the connection is an event, too.
+func ofPort(port uint16, t timeline.Timeline) timeline.Timeline {
+	name := ":" + strconv.Itoa(int(port))
+	one := func(t timeline.Timeline) timeline.Timeline {
+		if t.Outcome != nil {
+			t.Events, t.Outcome = append(t.Events, *t.Outcome), nil
 		}
-		for k := 0; k < len(ways[i]) && len(all) < mostWays; k++ {
-			pick[i] = k
-			choose(i + 1)
+		for i := range t.Events {
+			e := &t.Events[i]
+			e.Port, e.Chain = port, strings.TrimSpace(e.Chain+" "+name)
 		}
+		slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+		if t.Why != "" {
+			t.Why = fmt.Sprintf("port %d: %s", port, t.Why)
+		}
+		return t
 	}
-	choose(0)
-	out := all[0]
-	out.Alternatives = all[1:]
-	possible := 1
-	for _, w := range ways {
-		possible = min(possible*len(w), mostWays+1)
-		out.Unlisted = out.Unlisted || w[0].Unlisted
+	out := withoutLooks(t)
+	for i, alt := range out.Alternatives {
+		out.Alternatives[i] = one(alt)
 	}
-	out.Unlisted = out.Unlisted || possible > mostWays
-	return out
+	return one(out)
 }
 
-// together joins one way of each connection.
-func together(ports []uint16, ways [][]timeline.Timeline, pick []int, named bool) timeline.Timeline {
-	var out timeline.Timeline
-	// There may be a thousand ways, and an event is large: it is the places of events that are put in order.
-	type place struct {
-		event *timeline.Event
-		which int
+// withoutLooks is a copy of a timeline, with its alternatives, of what captures and programs can see: without what only inet_diag can show,
+// which looks at one connection.
+func withoutLooks(t timeline.Timeline) timeline.Timeline {
+	out := copied(t)
+	one := func(t *timeline.Timeline) {
+		t.Events = slices.DeleteFunc(t.Events, func(e timeline.Event) bool { return e.What == timeline.RequestGone || e.What == timeline.SocketGone })
 	}
-	var order []place
-	var whys []string
-	for i, k := range pick {
-		tl := &ways[i][k]
-		for j := range tl.Events {
-			order = append(order, place{&tl.Events[j], i})
-		}
-		switch {
-		case len(pick) == 1:
-			out.Outcome = tl.Outcome
-		case tl.Outcome != nil:
-			order = append(order, place{tl.Outcome, i})
-		}
-		switch {
-		case tl.Why == "":
-		case len(pick) == 1:
-			out.Why = tl.Why
-		default:
-			whys = append(whys, fmt.Sprintf("port %d: %s", ports[i], tl.Why))
-		}
-	}
-	if len(pick) > 1 {
-		out.Why = strings.Join(whys, "; ")
-	}
-	order = slices.DeleteFunc(order, func(p place) bool {
-		return p.event.What == timeline.RequestGone || p.event.What == timeline.SocketGone
-	})
-	if len(order) == 0 {
-		return out
-	}
-	slices.SortStableFunc(order, func(a, b place) int { return cmp.Compare(a.event.At, b.event.At) })
-	out.Events = make([]timeline.Event, len(order))
-	for n, p := range order {
-		e := &out.Events[n]
-		*e = *p.event
-		if len(pick) > 1 {
-			e.Chain = strings.TrimSpace(e.Chain + " :" + strconv.Itoa(int(ports[p.which])))
-		}
-		if named || e.What.OnWire() {
-			e.Port = ports[p.which]
-		} else {
-			e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
-		}
+	one(&out)
+	for i := range out.Alternatives {
+		one(&out.Alternatives[i])
 	}
 	return out
 }

@@ -107,9 +107,22 @@ func lie(x *experiments.Experiment, change func(*timeline.Timeline)) {
 		t, err := honest(e)
 		if err == nil {
 			change(&t)
+			t = believed(t)
 		}
 		return t, err
 	}
+}
+
+// believed makes what a lie says of connections side by side what each of them is judged by.
+func believed(t timeline.Timeline) timeline.Timeline {
+	if len(t.Connections) == 0 {
+		return t
+	}
+	all := slices.Clone(t.Connections)
+	for i := range all {
+		all[i].Timeline = timeline.Timeline{Events: slices.DeleteFunc(slices.Clone(t.Events), func(e timeline.Event) bool { return e.Port != all[i].Port })}
+	}
+	return timeline.SideBySide(all)
 }
 
 // believe makes x predict for another Env.

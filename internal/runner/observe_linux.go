@@ -36,8 +36,7 @@ type observer struct {
 	aside      []look          // at several connections side by side, where something had changed
 	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
 	told       map[string]bool // events that the Watcher was told of
-	order      int             // of the prediction and its alternatives, the one that fitted last time
-	again      time.Duration   // when none fits, from when on all of them are tried again
+	orders     []following     // of each connection of the prediction
 	state      string          // client state that the Watcher was told last
 	woken      time.Duration   // CLOCK_MONOTONIC when something was last new
 	ended      bool            // nothing more is observed
@@ -424,10 +423,13 @@ func (o *observer) settle(ctx context.Context) {
 			o.failed = err
 		}
 		until := o.r.want
-		if !alternatives {
-			until.Alternatives = nil
-		} else if _, _, checks, _ := judge.Schedule(v.judgeInput(o.r)); judge.Passes(checks) {
-			until.Alternatives = nil
+		usual := !alternatives
+		if alternatives {
+			_, _, checks, _ := judge.Schedule(v.judgeInput(o.r))
+			usual = judge.Passes(checks)
+		}
+		if usual {
+			until.Alternatives, until.Connections = nil, nil
 		}
 		wait := latest(until) + judge.Allowance(o.r.facts.Jiffy()) + lookEvery - v.ended
 		o.mu.Unlock()
@@ -440,14 +442,10 @@ func (o *observer) settle(ctx context.Context) {
 // seen are the events that are not on the wire, of the kinds that are predicted. origin is the CLOCK_MONOTONIC time of the first packet.
 func (o *observer) seen(origin time.Duration) []timeline.Event {
 	wanted := map[timeline.What]bool{}
-	want := func(t timeline.Timeline) {
+	for t := range o.r.want.All() {
 		for _, e := range t.Events {
 			wanted[e.What.Family()] = !e.What.OnWire() || wanted[e.What.Family()]
 		}
-	}
-	want(o.r.want)
-	for _, alt := range o.r.want.Alternatives {
-		want(alt)
 	}
 	var out []timeline.Event
 	for _, e := range o.events {

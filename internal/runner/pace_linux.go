@@ -124,7 +124,7 @@ func due(t timeline.Timeline, start time.Duration) []lab.Span {
 			spans = append(spans, lab.Span{From: start + e.Earliest - before, To: start + e.Latest + after})
 		}
 	}
-	for _, t := range append([]timeline.Timeline{t}, t.Alternatives...) {
+	for t := range t.All() {
 		for i := range t.Events {
 			add(&t.Events[i])
 		}

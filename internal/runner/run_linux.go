@@ -441,14 +441,13 @@ func (r *run) limit() time.Duration {
 // latest is the last instant at which something is predicted.
 func latest(t timeline.Timeline) time.Duration {
 	var last time.Duration
-	for _, e := range t.Events {
-		last = max(last, e.Latest)
-	}
-	if t.Outcome != nil {
-		last = max(last, t.Outcome.Latest)
-	}
-	for _, alt := range t.Alternatives {
-		last = max(last, latest(alt))
+	for t := range t.All() {
+		for _, e := range t.Events {
+			last = max(last, e.Latest)
+		}
+		if t.Outcome != nil {
+			last = max(last, t.Outcome.Latest)
+		}
 	}
 	return last
 }

@@ -308,6 +308,7 @@ func (v *view) judgeInput(r *run) judge.Input {
 			at, ok := over[e.Port]
 			return ok && e.What.OnWire() && e.At > at
 		})
+		in.Disorder = v.overtaken(r.obs.events)
 	} else { // of several, each does one thing after the other, and what was planned for one is not said of another
 		in.Disorder = disorder(r.obs.events)
 	}
@@ -320,6 +321,20 @@ func (v *view) judgeInput(r *run) judge.Input {
 	}
 	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.setup.RTT, r.facts.Jiffy())...)
 	return in
+}
+
+// overtaken reports that the first packet, from which time counts, is of another connection than the first call, from which the plan counts: on a
+// busy machine one client may overtake another, and not every call sends a packet that a capture sees.
+func (v *view) overtaken(events []lab.Event) error {
+	made := calls(events, true)
+	if len(made) == 0 || len(v.packets) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(made, func(a, b lab.Event) int { return cmp.Compare(a.Before, b.Before) })
+	if port := v.port(v.packets[0]); port != first.Remote.Port() {
+		return fmt.Errorf("the machine was so busy that the clients did not begin in their order: the first call was to port %d, and the first packet was to port %d", first.Remote.Port(), port)
+	}
+	return nil
 }
 
 // unwatched says, of connections side by side, from when on nobody watches one any more, by its port. A connection that lives on is predicted

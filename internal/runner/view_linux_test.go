@@ -2,13 +2,39 @@ package runner
 
 import (
 	"maps"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
+	"github.com/tcplab/tcplab/lab"
 )
+
+// TestOvertaken catches a client that overtook the one whose first packet time counts from, and a disorder where there is none.
+func TestOvertaken(t *testing.T) {
+	call := func(port uint16, before time.Duration) lab.Event {
+		return lab.Event{Event: lab.Connecting, Before: before, After: before + 1, Asked: before, Remote: netip.AddrPortFrom(netip.IPv6Loopback(), port)}
+	}
+	first := &view{several: true, packets: []result.Packet{{From: "client", SrcPort: 40000, DstPort: 8001}, {From: "client", SrcPort: 40001, DstPort: 8002}}}
+	for _, c := range []struct {
+		name   string
+		v      *view
+		events []lab.Event
+		want   bool
+	}{
+		{"in order", first, []lab.Event{call(8001, 1000), call(8002, 2000)}, false},
+		{"told in another order", first, []lab.Event{call(8002, 2000), call(8001, 1000)}, false},
+		{"overtaken", first, []lab.Event{call(8001, 2000), call(8002, 1000)}, true},
+		{"no packet", &view{several: true}, []lab.Event{call(8001, 2000)}, false},
+		{"no call", first, nil, false},
+	} {
+		if err := c.v.overtaken(c.events); (err != nil) != c.want {
+			t.Errorf("%s: got %v, want an error: %v", c.name, err, c.want)
+		}
+	}
+}
 
 // TestWatched catches a packet that is forgiven though its connection was watched, or though more was predicted of it, and one that is held against a
 // connection that nobody watches any more.

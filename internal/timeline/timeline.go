@@ -7,7 +7,12 @@
 // [Earliest, Latest]: kernel timers fire late, never early, so the window is one-sided and At is its nominal lower end.
 package timeline
 
-import "time"
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"time"
+)
 
 // Bound says when an event may come, as offsets from the first packet of the experiment.
 type Bound struct {
@@ -75,4 +80,44 @@ type Timeline struct {
 	Unlisted bool
 	// Why says what makes an alternative differ.
 	Why string
+	// Connections are those of a timeline that has several side by side which have nothing to do with each other, each with alternatives of
+	// its own. Events are then what all of them usually do, and the whole has no alternatives and no Outcome. Empty: the timeline is one.
+	Connections []Connection
+}
+
+// Connection is what one of several connections does; each of its events has its Port.
+type Connection struct {
+	Port uint16
+	Timeline
+}
+
+// SideBySide is the timeline of connections that have nothing to do with each other.
+func SideBySide(connections []Connection) Timeline {
+	out := Timeline{Connections: connections}
+	for _, c := range connections {
+		out.Events = append(out.Events, c.Events...)
+	}
+	slices.SortStableFunc(out.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	return out
+}
+
+// All are the timeline, its alternatives, and those of its connections: whatever may come is in one of them.
+func (t Timeline) All() iter.Seq[Timeline] {
+	return func(yield func(Timeline) bool) {
+		if !yield(t) {
+			return
+		}
+		for _, alt := range t.Alternatives {
+			if !yield(alt) {
+				return
+			}
+		}
+		for _, c := range t.Connections {
+			for one := range c.All() {
+				if !yield(one) {
+					return
+				}
+			}
+		}
+	}
 }
