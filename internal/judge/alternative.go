@@ -20,6 +20,7 @@ import (
 // Connections side by side are judged one by one: each has the first of its own orders that explains all that was seen of it, whatever the
 // others do, and note names those that do not go the usual way.
 func Schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check, note string) {
+	in = in.sorted()
 	if len(in.Want.Connections) > 0 {
 		return sideBySide(in)
 	}

@@ -46,6 +46,18 @@ type Input struct {
 	Step time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
 
 	open map[uint16]bool // ports of connections that fit no order, and not all orders of which are listed
+	// byStart and byEnd are Stalls of a jiffy or more, the first to start first and the last to end first: a busy machine leaves thousands, and
+	// they are looked through for each event of each order.
+	byStart, byEnd []result.Stall
+}
+
+// sorted puts the stalls in order.
+func (in Input) sorted() Input {
+	in.byStart = slices.DeleteFunc(slices.Clone(in.Stalls), func(s result.Stall) bool { return s.For.Duration() < in.Jiffy })
+	in.byEnd = slices.Clone(in.byStart)
+	slices.SortStableFunc(in.byStart, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(in.byEnd, func(a, b result.Stall) int { return cmp.Compare(b.At+b.For, a.At+a.For) })
+	return in
 }
 
 func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
@@ -317,11 +329,9 @@ func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
 	}
 	due += behind
 	until := due + Allowance(j.Jiffy)
-	stalls := slices.Clone(j.Stalls)
-	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
-	for _, s := range stalls {
+	for _, s := range j.byStart {
 		from, to := s.At.Duration()-stallLook, s.At.Duration()+s.For.Duration()
-		if s.For.Duration() >= j.Jiffy && from <= until && to >= due-j.Jiffy {
+		if from <= until && to >= due-j.Jiffy {
 			until = max(until, to+Allowance(j.Jiffy))
 		}
 	}
@@ -338,8 +348,8 @@ const (
 // stalledAtStart reports whether a processor stood still just before the first packet was sent. The counter of jiffies may then have been
 // behind the clock by more than the one jiffy that a prediction leaves open.
 func (j *judgement) stalledAtStart() bool {
-	for _, s := range j.Stalls {
-		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= j.Jiffy && s.At.Duration()+s.For.Duration() >= -2*j.Jiffy {
+	for _, s := range j.byStart {
+		if s.At.Duration() <= j.Jiffy && s.At.Duration()+s.For.Duration() >= -2*j.Jiffy {
 			return true
 		}
 	}
@@ -356,8 +366,8 @@ func (j *judgement) stalled(b timeline.Bound, seen time.Duration) bool {
 	if j.JiffyStart != nil && b.Tick > 0 {
 		from = *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy
 	}
-	for _, s := range j.Stalls {
-		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= seen && s.At.Duration()+s.For.Duration() >= from-j.Jiffy {
+	for _, s := range j.byStart {
+		if s.At.Duration() <= seen && s.At.Duration()+s.For.Duration() >= from-j.Jiffy {
 			return true
 		}
 	}
@@ -367,11 +377,9 @@ func (j *judgement) stalled(b timeline.Bound, seen time.Duration) bool {
 // movedIn reports whether stalls, one close after the other until the event was seen, could have moved it into its window from before. One
 // that had ended earlier held up nothing, and what waited inside the window for all of it was in its window.
 func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
-	stalls := slices.Clone(j.Stalls)
-	slices.SortFunc(stalls, func(a, b result.Stall) int { return cmp.Compare(b.At+b.For, a.At+a.For) }) // the last to end first
 	from := seen
-	for _, s := range stalls {
-		if s.For.Duration() >= j.Jiffy && s.At.Duration() <= from && s.At.Duration()+s.For.Duration() >= from-Allowance(j.Jiffy) {
+	for _, s := range j.byEnd {
+		if s.At.Duration() <= from && s.At.Duration()+s.For.Duration() >= from-Allowance(j.Jiffy) {
 			from = min(from, s.At.Duration()-stallLook)
 		}
 	}
