@@ -34,6 +34,9 @@ func (o *observer) anchor() error {
 			a.start = &oracle.Start{Jiffies: before, Phase: phase}
 		}
 	}
+	if first := made[0].After - made[0].Before; first > r.facts.Jiffy()/2 {
+		a.sooner = first
+	}
 	a.compare("client", made)
 	a.compare("server", served)
 	if a.start != nil && a.called && a.planned > 0 {
@@ -56,6 +59,10 @@ type anchoring struct {
 	called  bool            // each of them was made, within one jiffy
 	origin  time.Duration   // CLOCK_MONOTONIC of the first call
 	why     []string        // what is not as it was planned
+	// sooner and later are how much what a later call sets off may come outside its window, because of the time that the calls took: the first
+	// packet, from which time counts, left at some moment of the first call, and what the later call sent left at some moment of that. Half a
+	// jiffy is always inside: a window leaves one open, and no more than half of it is used up where a call counts as made in its time.
+	sooner, later time.Duration
 }
 
 func (a *anchoring) say(format string, args ...any) {
@@ -92,6 +99,9 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 		if i < 0 || i >= len(made) {
 			a.called = false
 			continue
+		}
+		if took := made[i].After - made[i].Before; took > jiffy/2 {
+			a.later = max(a.later, took)
 		}
 		moved := made[i].Before - a.origin - c.At
 		a.exact = a.exact.Moved(c.Name, moved)
@@ -191,16 +201,49 @@ func (o *observer) reckon(a anchoring) error {
 		}
 		r.note(code, "%s", text)
 	}
-	if len(a.why) == 0 && (a.start == nil || !a.start.Called) {
-		return nil
+	t := r.foretold
+	if len(a.why) > 0 || a.start != nil && a.start.Called {
+		var err error
+		if t, err = r.reckoned(a); err != nil { // calls so late that nothing is predicted for them, or for the order in which they came
+			r.unkept = fmt.Errorf("the machine was so busy that the calls cannot be predicted as they were made: %w", err)
+			return nil
+		}
 	}
-	t, err := r.reckoned(a)
-	if err != nil { // calls so late that nothing is predicted for them, or for the order in which they came
-		r.unkept = fmt.Errorf("the machine was so busy that the calls cannot be predicted as they were made: %w", err)
-		return nil
+	if a.planned > 0 {
+		t = loosened(t, a.sooner, a.later)
 	}
 	r.want, r.start, r.known, r.unkept = t, a.start, a.exact, nil
 	return nil
+}
+
+// loosened is a timeline with wider windows. Ticks stay: they do not count from the first packet.
+func loosened(t timeline.Timeline, sooner, later time.Duration) timeline.Timeline {
+	if sooner == 0 && later == 0 {
+		return t
+	}
+	one := func(e *timeline.Event) {
+		if e.Latest > 0 { // not the first packet itself
+			e.Earliest, e.Latest = e.Earliest-sooner, e.Latest+later
+		}
+	}
+	t.Events = slices.Clone(t.Events)
+	for i := range t.Events {
+		one(&t.Events[i])
+	}
+	if t.Outcome != nil {
+		end := *t.Outcome
+		one(&end)
+		t.Outcome = &end
+	}
+	t.Alternatives = slices.Clone(t.Alternatives)
+	for i, alt := range t.Alternatives {
+		t.Alternatives[i] = loosened(alt, sooner, later)
+	}
+	t.Connections = slices.Clone(t.Connections)
+	for i, c := range t.Connections {
+		t.Connections[i].Timeline = loosened(c.Timeline, sooner, later)
+	}
+	return t
 }
 
 // reckoned predicts for the calls as they were made.

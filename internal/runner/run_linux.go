@@ -51,8 +51,9 @@ type run struct {
 	wall      wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
-	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls.
+	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls. foretold is what predict made.
 	want     timeline.Timeline
+	foretold timeline.Timeline
 	start    *oracle.Start
 	anchored int
 
@@ -268,7 +269,7 @@ func (r *run) predict() error {
 			return err
 		}
 	}
-	r.want, r.start, r.known = t, r.env.Start, r.env
+	r.want, r.foretold, r.start, r.known = t, t, r.env.Start, r.env
 	r.lab.Client.Expect(due(t, r.env.StartAt))
 	p := prediction(r.Experiment, r.Plan, r.env, t)
 	if r.clock == nil {
