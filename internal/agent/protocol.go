@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/stall"
 )
 
 // Name is argv[0] of an agent.
@@ -26,7 +28,7 @@ const VirtualTime = "TCPLAB_VIRTUAL_TIME"
 const Due = "TCPLAB_DUE"
 
 // Span is a time from and to an instant of CLOCK_MONOTONIC.
-type Span struct{ From, To time.Duration }
+type Span = stall.Span
 
 // Op is what a Request asks for.
 type Op string

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/stall"
 )
 
 // pulse notes when this process does not run: stopped by a signal, frozen, waiting for its memory. The machine may be idle meanwhile, and
@@ -22,8 +24,6 @@ type pulse struct {
 const (
 	beatLate   = 2 * time.Millisecond // less moves nothing
 	mostStalls = 1000
-	// restEvery is how often the pulse beats where nothing is due for so long: a shorter stop then moves nothing that is told.
-	restEvery = 100 * time.Millisecond
 )
 
 // beatEvery is how often the pulse beats. A stop is sure to be noticed if it is longer than this and beatLate together, which is a jiffy and 5 ms:
@@ -47,26 +47,9 @@ func startPulse() *pulse {
 	}
 	every, spans := beatEvery(jiffy()), dueSpans()
 	t := now()
-	due := t + untilBeat(t, every, spans) // from here on nothing goes unnoticed, though the goroutine may start later
+	due := t + stall.Until(t, every, spans) // from here on nothing goes unnoticed, though the goroutine may start later
 	p.done.Go(func() { p.run(due, every, spans) })
 	return p
-}
-
-// untilBeat is how long after t the next beat is. No spans: anything may be due at any time.
-func untilBeat(t, every time.Duration, spans []Span) time.Duration {
-	if spans == nil {
-		return every
-	}
-	wait := restEvery
-	for _, s := range spans {
-		switch {
-		case t >= s.From && t <= s.To:
-			return every
-		case t < s.From:
-			wait = min(wait, s.From-t)
-		}
-	}
-	return max(wait, every)
 }
 
 // dueSpans reads Due; nil where it is not set.
@@ -96,7 +79,7 @@ func (p *pulse) run(due, every time.Duration, spans []Span) {
 		if ended {
 			return
 		}
-		due = t + untilBeat(t, every, spans)
+		due = t + stall.Until(t, every, spans)
 		next.Reset(due - t)
 	}
 }

@@ -24,6 +24,7 @@ var imports = map[string][]string{
 	"lab/labtest":          {"internal/analyse", "internal/judge", "internal/kernel", "internal/netns", "internal/result", "internal/stall", "internal/timeline", "internal/vm", "lab", "pcapout", "predict", "sysctl", "internal/guard"}, // public: a lab in anyone's test
 	"internal/spec":        {"experiments", "lab", "sysctl", "pcapout", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result"},
 	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
+	"internal/agent":       {"internal/stall"}, // how often to look for a stop
 	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},
 	"internal/analyse":     {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
 	"internal/oracle":      {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
@@ -37,7 +38,6 @@ var imports = map[string][]string{
 
 	// Leaves.
 	"experiments/files": {}, // text alone
-	"internal/agent":    {},
 	"internal/explain":  {},
 	"internal/guard":    {}, // it must not depend on what it cleans up after
 	"internal/kernel":   {},

@@ -213,6 +213,7 @@ func (o *observer) reckon(a anchoring) error {
 		t = loosened(t, a.sooner, a.later)
 	}
 	r.want, r.start, r.known, r.unkept = t, a.start, a.exact, nil
+	o.expect()
 	return nil
 }
 

@@ -106,6 +106,7 @@ func (o *observer) client(host string, e lab.Event) {
 		if e.Event == lab.Connecting && o.connecting == nil {
 			o.connecting = &e
 			o.r.expire.Reset(o.r.bound)
+			o.expect()
 		}
 		if o.connecting != nil {
 			o.events = append(o.events, e)

@@ -114,6 +114,14 @@ func (o *observer) wait(ctx context.Context, d time.Duration) {
 // would be most of the machine's work.
 func (o *observer) unwatched() bool { return o.r.Virtual && o.r.Watch == nil }
 
+// expect lets the watcher for stalls rest where nothing is predicted, from the first call as it was made: on a busy machine it may be made long
+// after it was planned. Before it, the watcher never rests. The caller holds the lock.
+func (o *observer) expect() {
+	if o.r.stall != nil && o.connecting != nil {
+		o.r.stall.Expect(due(o.r.want, o.connecting.Before))
+	}
+}
+
 // due are the times around all that is predicted for a start. The first call may be made later than planned on a busy machine, and all else with
 // it; and what is late is looked for where it comes.
 func due(t timeline.Timeline, start time.Duration) []lab.Span {

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +31,7 @@ const period = 4 * time.Millisecond
 type Watcher struct {
 	crew *crew
 	from time.Duration // CLOCK_MONOTONIC when it began
+	due  []Span        // when something may be; nil: at any time
 	seen []Stall       // after Stop
 }
 
@@ -36,12 +39,24 @@ type Watcher struct {
 // times a second, and with a crew for each of fifty labs the watching would be what makes the machine late.
 type crew struct {
 	threshold time.Duration
-	stop      chan struct{}
 	wg        sync.WaitGroup
 	watchers  map[*Watcher]bool // guarded by crews.mu
+	threads   []*thread
+
+	// What a look reads, without a lock: a thread that waited for one which a stalled one holds would seem to be on that one's processor.
+	due    atomic.Pointer[[]Span] // of all watchers; none: something may be due at any time
+	over   atomic.Bool
+	called atomic.Int64  // CLOCK_MONOTONIC of the first call that not all threads have heard
+	calls  atomic.Uint32 // a futex: how often the threads were called out of their sleep
 
 	mu     sync.Mutex
 	stalls []Stall
+}
+
+// thread is one watching thread.
+type thread struct {
+	cpu    int
+	looked atomic.Int64 // CLOCK_MONOTONIC of its newest look
 }
 
 var crews = struct {
@@ -56,7 +71,8 @@ func Watch(threshold time.Duration) (*Watcher, error) {
 	defer crews.mu.Unlock()
 	c := crews.of[threshold]
 	if c == nil {
-		c = &crew{threshold: threshold, stop: make(chan struct{}), watchers: map[*Watcher]bool{}}
+		c = &crew{threshold: threshold, watchers: map[*Watcher]bool{}}
+		c.due.Store(&[]Span{})
 		if err := c.start(); err != nil {
 			return nil, err
 		}
@@ -64,7 +80,32 @@ func Watch(threshold time.Duration) (*Watcher, error) {
 	}
 	w := &Watcher{crew: c, from: now()}
 	c.watchers[w] = true
+	c.gather()
 	return w, nil
+}
+
+// Expect says when something may be due, until it is called again: elsewhere the threads look every Rest only, where no other watcher of the
+// process wants more. Without spans, and before the first call, something may be due at any time.
+func (w *Watcher) Expect(due []Span) {
+	crews.mu.Lock()
+	defer crews.mu.Unlock()
+	if w.due = due; w.crew != nil {
+		w.crew.gather()
+	}
+}
+
+// gather puts together what the watchers expect. The caller holds crews.mu.
+func (c *crew) gather() {
+	var all []Span
+	for w := range c.watchers {
+		if len(w.due) == 0 {
+			all = nil
+			break
+		}
+		all = append(all, w.due...)
+	}
+	c.due.Store(&all)
+	c.call()
 }
 
 // start starts the threads.
@@ -73,46 +114,73 @@ func (c *crew) start() error {
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return err
 	}
-	var started sync.WaitGroup // from when this returns, nothing goes unseen
 	for cpu := range len(set) * 64 {
 		if set.IsSet(cpu) {
-			started.Add(1)
-			c.wg.Go(func() { c.watch(cpu, started.Done) })
+			c.threads = append(c.threads, &thread{cpu: cpu})
 		}
+	}
+	var started sync.WaitGroup // from when this returns, nothing goes unseen
+	for _, t := range c.threads {
+		started.Add(1)
+		c.wg.Go(func() { c.watch(t, started.Done) })
 	}
 	started.Wait()
 	return nil
 }
 
 // watch pins its thread, and never unlocks it: a thread with a changed affinity must not go back to the runtime.
-func (c *crew) watch(cpu int, started func()) {
+func (c *crew) watch(t *thread, started func()) {
 	runtime.LockOSThread()
 	var one unix.CPUSet
-	one.Set(cpu)
+	one.Set(t.cpu)
 	err := unix.SchedSetaffinity(0, &one)
-	due := now() + period
+	due, heard := now(), c.calls.Load()
 	started()
 	if err != nil {
+		t.looked.Store(1<<63 - 1)
 		return // the processor went offline or out of our cpuset: nothing of ours runs there
 	}
 	for {
-		select {
-		case <-c.stop:
-			return
-		default:
+		calls := c.calls.Load()
+		if calls != heard { // it was due from then on
+			due, heard = min(due, time.Duration(c.called.Load())), calls
 		}
-		ts := unix.NsecToTimespec(int64(due))
-		if err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil); err == unix.EINTR {
-			continue
-		}
-		t := now()
-		if late := t - due; late > c.threshold {
+		at := now()
+		if late := at - due; late > c.threshold {
 			c.mu.Lock()
-			c.stalls = append(c.stalls, Stall{Due: due, For: late, CPU: cpu})
+			c.stalls = append(c.stalls, Stall{Due: due, For: late, CPU: t.cpu})
 			c.mu.Unlock()
 		}
-		due = t + period
+		t.looked.Store(int64(at))
+		if c.over.Load() {
+			return
+		}
+		due = at + Until(at, period, *c.due.Load())
+		c.sleep(calls, due)
 	}
+}
+
+// The operation of futex(2) that waits until a time of CLOCK_MONOTONIC, for a word that no other process has.
+const (
+	futexWaitBitset = 9   // FUTEX_WAIT_BITSET
+	futexWake       = 1   // FUTEX_WAKE
+	futexPrivate    = 128 // FUTEX_PRIVATE_FLAG
+	futexAny        = 1<<32 - 1
+)
+
+// sleep returns at the CLOCK_MONOTONIC time until, on a signal, or when the number of calls is another than it was.
+func (c *crew) sleep(calls uint32, until time.Duration) {
+	ts := unix.NsecToTimespec(int64(until))
+	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.calls)), futexWaitBitset|futexPrivate, uintptr(calls), uintptr(unsafe.Pointer(&ts)), 0, futexAny)
+}
+
+// call ends the threads' sleep. The caller holds crews.mu.
+func (c *crew) call() {
+	if before := c.called.Load(); !slices.ContainsFunc(c.threads, func(t *thread) bool { return t.looked.Load() < before }) {
+		c.called.Store(int64(now()))
+	}
+	c.calls.Add(1)
+	_, _, _ = unix.Syscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.calls)), futexWake|futexPrivate, uintptr(len(c.threads)))
 }
 
 func now() time.Duration {
@@ -157,8 +225,11 @@ func (w *Watcher) Stop() []Stall {
 	}
 	if delete(c.watchers, w); len(c.watchers) == 0 {
 		delete(crews.of, c.threshold)
-		close(c.stop)
+		c.over.Store(true)
+		c.call()
 		c.wg.Wait()
+	} else {
+		c.gather()
 	}
 	w.seen = w.stalls()
 	w.crew = nil

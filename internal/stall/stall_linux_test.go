@@ -169,9 +169,65 @@ func TestStop(t *testing.T) {
 	if !eventually(func() bool {
 		buf := make([]byte, 1<<20)
 		dump = string(buf[:runtime.Stack(buf, true)])
-		return !strings.Contains(dump, "(*Watcher).watch")
+		return !strings.Contains(dump, "(*crew).watch")
 	}) {
 		t.Errorf("got a watcher after Stop, want none:\n%s", dump)
+	}
+}
+
+// TestRest counts the looks of a crew that expects nothing: it catches one that goes on as if something were due, which is felt where many runs
+// wait, one that sleeps through the beginning of a span or is late for it, and one that a new watcher does not wake.
+func TestRest(t *testing.T) {
+	const every = 7 * time.Hour // a threshold of this test's own: every look is a stall
+	w, err := Watch(-every)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	began := now()
+	span := Span{began + 350*time.Millisecond, began + 450*time.Millisecond}
+	w.Expect([]Span{{began - time.Second, began - time.Millisecond}, span})
+	looks := func(from, to time.Duration) (n int) {
+		cpus := len(w.crew.threads)
+		for _, s := range w.Stalls() {
+			if at := s.Due + s.For; at >= from && at <= to {
+				n++
+			}
+		}
+		return n / cpus
+	}
+	if !eventually(func() bool { return now() > span.To+250*time.Millisecond }) {
+		t.Fatal("time stands still")
+	}
+	// A busy machine looks less often, never more.
+	if n := looks(began+20*time.Millisecond, span.From-period); n > 5 {
+		t.Errorf("got %d looks of each processor in the 326 ms before something is due, want 4, and 5 at most", n)
+	}
+	if n := looks(span.To+period, span.To+250*time.Millisecond); n > 4 {
+		t.Errorf("got %d looks of each processor in the 246 ms after it, want 3, and 4 at most", n)
+	}
+	if !slices.ContainsFunc(w.Stalls(), func(s Stall) bool { return s.Due >= span.From && s.Due <= span.From+period }) {
+		t.Errorf("no look was due when the span began, at %v: got %v", span.From, w.Stalls())
+	}
+	second, err := Watch(-every)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Stop()
+	joined := now()
+	if !eventually(func() bool { return looks(joined, joined+time.Hour) > 20 }) {
+		t.Error("a crew with a watcher that expects something at any time still rests")
+	}
+	first := map[int]Stall{}
+	for _, s := range second.Stalls() {
+		if _, ok := first[s.CPU]; !ok && s.Due+s.For >= joined {
+			first[s.CPU] = s
+		}
+	}
+	for cpu, s := range first { // what stalls it meanwhile would not go unseen
+		if s.Due > joined+period {
+			t.Errorf("processor %d: the first look for a watcher that joined at %v was due at %v", cpu, joined, s.Due)
+		}
 	}
 }
 
