@@ -66,6 +66,8 @@ func TestRoundTrip(t *testing.T) {
 	twice := File{Names: []Name{{netip.MustParseAddr("10.99.0.2"), "server"}, {netip.MustParseAddr("10.99.0.2"), "www"}}}
 	zeroes := sample(t)
 	zeroes.Statistics = &Statistics{}
+	lossy := sample(t)
+	lossy.Records[2].Lost = 1<<40 + 2
 	tests := []struct {
 		name string
 		file File
@@ -76,6 +78,7 @@ func TestRoundTrip(t *testing.T) {
 		{"direction and statistics unknown", unknown},
 		{"two names for an address", twice},
 		{"statistics of zero are not unknown", zeroes},
+		{"packets lost before one", lossy},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,4 +20,7 @@ type Packet struct {
 	OrigLen int
 	// Outgoing is true for a frame that the captured host sent.
 	Outgoing bool
+	// Lost is how many packets the capture lost between the packet before and this one (SO_RXQ_OVFL; epb_dropcount in a file). What it lost
+	// after its last packet only Stats tells.
+	Lost uint64
 }

@@ -234,13 +234,13 @@ func (r *Reader) packet(f *Frame, kind uint32, b []byte) error {
 	}
 	if kind != blockSimple {
 		f.options = b[head+padded:]
-		f.direction(r.order)
+		f.flags(r.order)
 	}
 	return nil
 }
 
-// direction reads epb_flags, which is often the only option.
-func (f *Frame) direction(order binary.ByteOrder) {
+// flags reads epb_flags, which is often the only option, and epb_dropcount.
+func (f *Frame) flags(order binary.ByteOrder) {
 	if len(f.options) == 0 {
 		return
 	}
@@ -248,6 +248,9 @@ func (f *Frame) direction(order binary.ByteOrder) {
 		if o.code == 2 && len(o.value) == 4 {
 			way := order.Uint32(o.value) & 3
 			f.Outgoing, f.DirectionUnknown = way == 2, way != 1 && way != 2
+		}
+		if o.code == 4 && len(o.value) == 8 {
+			f.Lost = order.Uint64(o.value)
 		}
 	}
 }

@@ -117,6 +117,9 @@ func open(iface string, o SourceOptions) (_ *Source, err error) {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 			return fmt.Errorf("set SO_TIMESTAMPNS: %w", err)
 		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
+			return fmt.Errorf("set SO_RXQ_OVFL: %w", err)
+		}
 		return attach(fd, prog)
 	})
 	if err != nil {
@@ -222,11 +225,12 @@ func (s *Source) Stats() (Stats, error) {
 func (s *Source) run() {
 	defer close(s.done)
 	buf, oob := make([]byte, s.opt.SnapLen), make([]byte, 128)
+	lost := uint32(0) // since Open, when the packet before was queued
 	var end error
 	for end == nil {
 		p, err := receive(s.file, buf, oob, true)
 		if err == nil {
-			err = s.add(p)
+			err = s.add(p.after(&lost))
 		}
 		end = err
 	}
@@ -236,7 +240,7 @@ func (s *Source) run() {
 			break
 		}
 		if err == nil {
-			err = s.add(p)
+			err = s.add(p.after(&lost))
 		}
 		if err != nil {
 			end = err
@@ -277,9 +281,22 @@ func (s *Source) add(p Packet) error {
 	return nil
 }
 
+// received is a packet as the socket hands it over.
+type received struct {
+	Packet
+	lost uint32 // packets for which the socket had no room, since it was opened; it wraps
+}
+
+// after is the packet behind one at which so many were lost.
+func (r received) after(lost *uint32) Packet {
+	r.Lost = uint64(r.lost - *lost)
+	*lost = r.lost
+	return r.Packet
+}
+
 // receive reads one packet, waiting for it in the runtime's poller if wait is set. Without, an empty queue is EAGAIN.
-func receive(f *os.File, buf, oob []byte, wait bool) (Packet, error) {
-	var p Packet
+func receive(f *os.File, buf, oob []byte, wait bool) (received, error) {
+	var p received
 	var err error
 	read := func(fd uintptr) bool {
 		p, err = recvmsg(int(fd), buf, oob)
@@ -307,13 +324,13 @@ var errReadStamp = errors.New("time stamp is younger than the queued packet: the
 // recvmsg takes one packet out of the queue, or returns EAGAIN. A packet that passed the tap while the kernel was not stamping looks
 // like any other: __sock_recv_timestamp fills in the time of reading. So the queue is looked at first (SIOCINQ), the clock second, and a
 // stamp must not be younger than that.
-func recvmsg(fd int, buf, oob []byte) (Packet, error) {
+func recvmsg(fd int, buf, oob []byte) (received, error) {
 	queued, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
 	if err != nil {
-		return Packet{}, fmt.Errorf("look at the queue: %w", err)
+		return received{}, fmt.Errorf("look at the queue: %w", err)
 	}
 	if queued == 0 {
-		return Packet{}, socketError(fd)
+		return received{}, socketError(fd)
 	}
 	now := time.Now()
 	var n, oobn int
@@ -324,23 +341,23 @@ func recvmsg(fd int, buf, oob []byte) (Packet, error) {
 		n, oobn, _, from, err = unix.Recvmsg(fd, buf, oob, unix.MSG_TRUNC|unix.MSG_DONTWAIT)
 	}
 	if err != nil {
-		return Packet{}, fmt.Errorf("recvmsg: %w", err)
+		return received{}, fmt.Errorf("recvmsg: %w", err)
 	}
-	stamp, err := stampOf(oob[:oobn])
+	stamp, lost, err := told(oob[:oobn])
 	if err != nil {
-		return Packet{}, err
+		return received{}, err
 	}
 	if stamp.After(now) {
-		return Packet{}, errReadStamp
+		return received{}, errReadStamp
 	}
 	sll, ok := from.(*unix.SockaddrLinklayer)
 	if !ok {
-		return Packet{}, fmt.Errorf("recvmsg: address %T: want a link-layer one", from)
+		return received{}, fmt.Errorf("recvmsg: address %T: want a link-layer one", from)
 	}
-	return Packet{
+	return received{Packet{
 		Time: stamp, Data: slices.Clone(buf[:min(n, len(buf))]), OrigLen: n,
 		Outgoing: sll.Pkttype == unix.PACKET_OUTGOING,
-	}, nil
+	}, lost}, nil
 }
 
 // socketError takes the pending error of a socket whose queue is empty; EAGAIN where there is none.
@@ -355,25 +372,29 @@ func socketError(fd int) error {
 	return unix.EAGAIN
 }
 
-// stampOf returns the SCM_TIMESTAMPNS of a message. Its absence is an error: a time taken here would be a time of reading.
-func stampOf(oob []byte) (time.Time, error) {
+// told reads what the kernel says of a message: SCM_TIMESTAMPNS, whose absence is an error, because a time taken here would be a time of reading,
+// and how many packets the socket had lost when it was queued, which is left out where that is none (sock_recv_drops).
+func told(oob []byte) (stamp time.Time, lost uint32, err error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("control message: %w", err)
+		return stamp, 0, fmt.Errorf("control message: %w", err)
 	}
+	ne := binary.NativeEndian
 	for _, m := range msgs {
-		if m.Header.Level != unix.SOL_SOCKET || m.Header.Type != unix.SCM_TIMESTAMPNS {
-			continue
-		}
-		ne := binary.NativeEndian
-		switch len(m.Data) {
-		case 16: // struct timespec with 64-bit fields
-			return time.Unix(int64(ne.Uint64(m.Data)), int64(ne.Uint64(m.Data[8:]))), nil
-		case 8: // SO_TIMESTAMPNS_OLD of a 32-bit process
-			return time.Unix(int64(int32(ne.Uint32(m.Data))), int64(ne.Uint32(m.Data[4:]))), nil
+		switch {
+		case m.Header.Level != unix.SOL_SOCKET:
+		case m.Header.Type == unix.SO_RXQ_OVFL && len(m.Data) == 4:
+			lost = ne.Uint32(m.Data)
+		case m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) == 16: // struct timespec with 64-bit fields
+			stamp = time.Unix(int64(ne.Uint64(m.Data)), int64(ne.Uint64(m.Data[8:])))
+		case m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) == 8: // SO_TIMESTAMPNS_OLD of a 32-bit process
+			stamp = time.Unix(int64(int32(ne.Uint32(m.Data))), int64(ne.Uint32(m.Data[4:])))
 		}
 	}
-	return time.Time{}, errors.New("packet without a kernel time stamp (SCM_TIMESTAMPNS): tcplab needs a kernel that stamps packets")
+	if stamp.IsZero() {
+		err = errors.New("packet without a kernel time stamp (SCM_TIMESTAMPNS): tcplab needs a kernel that stamps packets")
+	}
+	return stamp, lost, err
 }
 
 // hardwareAddr is the MAC address of the interface to which a packet socket is bound.

@@ -79,6 +79,9 @@ func (r Record) options() pcapgo.NgPacketOptions {
 	if r.ID != 0 {
 		o.PacketID = &r.ID
 	}
+	if r.Lost != 0 {
+		o.DropCount = &r.Lost
+	}
 	return o
 }
 

@@ -29,6 +29,7 @@ func schemaPage(root string) (string, error) {
 		form
 	}{
 		{"## The types", form{"internal/result/result.go", ""}},
+		{"", form{"internal/result/capture.go", ""}},
 		{"", form{"internal/result/case.go", ""}},
 		{"", form{"internal/result/shard.go", ""}},
 		{"", form{"internal/result/evidence.go", ""}},

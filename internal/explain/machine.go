@@ -32,11 +32,11 @@ tcplab sleeps on each processor for short times and measures how late it wakes. 
 Run it again on a quieter machine, with fewer experiments at once (--parallel=1), or in the virtual machine, whose clock stands still while it is not running.`,
 		[]string{TooLate, CaptureDrops}},
 	{CaptureDrops, "the capture lost packets",
-		`The kernel could not hand every packet to the capture. What is missing in the file may have been on the wire, so the run is inconclusive.
+		`The kernel could not hand every packet to the capture. What is missing in the file may have been on the wire, so the run is inconclusive: nothing that was predicted is said to have come or not to have come.
 
-packet_rcv (net/packet/af_packet.c) drops a packet when the receive buffer of the capture is full, and counts it in tp_drops of PACKET_STATISTICS. A lab has few packets, so this means that the reader did not run for a long time.
+packet_rcv (net/packet/af_packet.c) drops a packet when the receive buffer of the capture is full, and counts it in tp_drops of PACKET_STATISTICS. The buffer is of 8 MiB, and without root of net.core.rmem_max. A lab has few packets, so either the reader did not run for a long time, or something floods the lab. The packets that may be missing are those of the times beside "lost by the capture" in the report (gaps in result.json; epb_dropcount in the capture file, frame.drop_count in Wireshark, at the packet behind the hole).
 
-Look for stalls in the result, and run it again on a quieter machine.`,
+Look for stalls in the result, and for packets in the captures that the experiment did not send. Run it again on a quieter machine; without root, raise net.core.rmem_max, or use sudo.`,
 		[]string{Stall, CapturesDisagree}},
 	{ClockStepped, "CLOCK_REALTIME moved during the run",
 		`The wall clock jumped or was slewed while packets were captured.

@@ -12,8 +12,8 @@ import (
 // in another order than planned, and what contradicts the prediction may be the machine's doing from there to the end.
 const unfitStall = 150 * time.Millisecond
 
-// Unfit makes what contradicts the prediction inconclusive where the machine stood still for too long while the run went on, and where
-// somebody stepped the clock that stamps packets. With fifty programs to two processors (stalls of 0.2 to 1.7 s) six of 166 runs were FAIL, each
+// Unfit makes what contradicts the prediction inconclusive where the machine stood still for too long while the run went on, where a capture lost
+// packets, and where somebody stepped the clock that stamps packets. With fifty programs to two processors (stalls of 0.2 to 1.7 s) six of 166 runs were FAIL, each
 // for another reason: a link that was cut a probe later, a call refused 0.3 s late, acknowledgements in another order. After a step packets seem
 // to come in another order, and evidence that is joined by time is not. What passed stays: neither makes a wrong kernel look right.
 func Unfit(r *result.Result) {
@@ -24,9 +24,15 @@ func Unfit(r *result.Result) {
 			longest = max(longest, s.For.Duration())
 		}
 	}
+	lost := 0
+	for _, c := range r.Captures {
+		lost += c.Dropped
+	}
 	switch step := r.Clock.Step.Duration(); {
 	case stepped(step):
 		why, code = fmt.Sprintf("CLOCK_REALTIME moved by %v in this run, which proves nothing", step.Round(time.Microsecond)), explain.ClockStepped
+	case lost > 0:
+		why, code = fmt.Sprintf("the captures lost %d packets", lost), explain.CaptureDrops
 	case longest >= unfitStall:
 		why, code = fmt.Sprintf("the machine stood still for %s in this run, which proves nothing", short(longest)), explain.Stall
 	default:

@@ -185,17 +185,6 @@ func (r Rule) Tool() string { return cmp.Or(r.Program, "iptables") }
 // Between reports whether the rule is on a router: the sender's capture shows what it drops, and the receiver's does not.
 func (r Rule) Between() bool { return r.Chain == "FORWARD" }
 
-// Capture is one capture file.
-type Capture struct {
-	Host    string `json:"host"`
-	File    string `json:"file,omitempty"` // relative to the run's folder; empty when nothing was written
-	Packets int    `json:"packets"`
-	ARP     int    `json:"arp,omitempty"` // ARP packets among them
-	// Solicitations are the neighbour solicitations of IPv6 among them.
-	Solicitations int `json:"solicitations,omitempty"`
-	Dropped       int `json:"dropped"` // PACKET_STATISTICS tp_drops: packets the kernel could not hand over
-}
-
 // Link is a link with an RTT.
 type Link struct {
 	RTT    Seconds `json:"rtt"`    // that was asked for

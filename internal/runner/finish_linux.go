@@ -58,6 +58,7 @@ func (r *run) finish(ctx context.Context) error {
 	res := r.res
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(slices.Concat(o.looks, o.aside))
 	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, r.setup.RTT, r.facts.Jiffy())...)
+	r.fillGaps(v)
 	r.fillClock(v, wall)
 	r.fillLoad()
 	in := v.judgeInput(r)
@@ -133,6 +134,25 @@ func (r *run) closeCaptures() (lost int, err error) {
 		r.res.Captures = append(r.res.Captures, c)
 	}
 	return lost, nil
+}
+
+// fillGaps says when packets were lost: between which of those that were not.
+func (r *run) fillGaps(v *view) {
+	for i := range r.res.Captures {
+		c := &r.res.Captures[i]
+		from, left := result.Seconds(r.wall.mono(r.began)-v.origin), c.Dropped
+		for _, p := range r.obs.capture[c.Host].Packets() {
+			at := result.Seconds(r.wall.mono(p.Time) - v.origin)
+			if p.Lost > 0 {
+				c.Gaps = append(c.Gaps, result.Gap{From: from, To: at, Packets: int(p.Lost)})
+				left -= int(p.Lost)
+			}
+			from = at
+		}
+		if left > 0 {
+			c.Gaps = append(c.Gaps, result.Gap{From: from, To: result.Seconds(v.ended), Packets: left})
+		}
+	}
 }
 
 // down reports whether a capture ended because the experiment took that end of the link down.

@@ -122,7 +122,7 @@ func (c *composer) rules(r *result.Result) evidence {
 func (c *composer) captures(r *result.Result) evidence {
 	e := evidence{Title: c.text("Captures"), Heads: c.heads("host", "file", "packets", "lost by the capture")}
 	for _, x := range r.Captures {
-		e.Rows = append(e.Rows, append([]text{c.host(x.Host)}, c.cells(x.File, fmt.Sprint(x.Packets), fmt.Sprint(x.Dropped))...))
+		e.Rows = append(e.Rows, append([]text{c.host(x.Host)}, c.cells(x.File, fmt.Sprint(x.Packets), fmt.Sprint(x.Dropped)+report.GapText(x))...))
 	}
 	return e
 }

@@ -38,7 +38,7 @@ var zhChecks = []message{
 	{"it ended before the limit", "在时限之前就结束了"}, {"a repeat was sent after the limit", "时限之后还有重传"}, {"no look fell between the write and the first repeat", "写入与第一次重传之间没有采样"},
 	{"the round trip was measured longer than the link's", "测得的往返时间比链路的长"}, {"the machine stalled while the round trip was measured", "测量往返时间时本机停顿了"},
 	{"the handshake takes three packets", "握手要三个报文"}, {"without SO_KEEPALIVE nothing is sent", "没有 SO_KEEPALIVE，什么也不发"}, {"broken by the %s", "被{1}打破"}, {"the run ended before its time", "运行提前结束"},
-	{"nothing is sent before the idle time is over", "空闲时间结束之前什么也不发"}, {"the capture lost packets", "抓包丢了报文"}, {"the capture lost %d packets", "抓包丢了 {1} 个报文"},
+	{"nothing is sent before the idle time is over", "空闲时间结束之前什么也不发"}, {"the capture lost packets", "抓包丢了报文"}, {"the capture lost %d packets", "抓包丢了 {1} 个报文"}, {"the captures lost %d packets", "抓包丢了 {1} 个报文"},
 	{"the client's cache holds something else than the rules say", "客户端缓存中的东西与规则所说的不同"}, {"want %d bytes", "应为 {1} 字节"}, {"the request travelled in another packet than predicted", "请求走的不是预测的那个报文"},
 	{"the link alone takes longer", "光链路就要更久"}, {"the programs took as long as a whole round trip, so that the time shows nothing", "程序耗时已达一个往返，这个时间说明不了什么"},
 	{"the link was late by %s", "链路迟了 {1}"}, {"the acknowledgement at %s says %s, and %s had arrived", "{1} 时的确认说 {2}，而到达的是 {3}"}, {"the server acknowledged nothing", "服务器什么也没确认"}, {"nothing was retransmitted fast", "没有快速重传"},
