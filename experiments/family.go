@@ -106,8 +106,11 @@ func (h byHand) listener(port uint16) string {
 }
 
 // route changes the route of the network of an end; more attributes follow.
-func (h byHand) route(end netip.Prefix) string {
-	if h.ipv6 {
+func (h byHand) route(end netip.Prefix) string { return RouteChange(end) }
+
+// RouteChange is the command of a person's that changes the route of the network of an end of a lab; more attributes follow.
+func RouteChange(end netip.Prefix) string {
+	if end.Addr().Is6() {
 		return fmt.Sprintf("ip -6 route change %s dev %s proto kernel metric 256", end.Masked(), lab.Iface)
 	}
 	return fmt.Sprintf("ip route change %s dev %s proto kernel scope link src %s", end.Masked(), lab.Iface, end.Addr())

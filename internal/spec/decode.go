@@ -82,7 +82,7 @@ func (d *decoder) file(root *node) {
 		d.problem(root.get("name"), "name: all stands for the whole catalogue, take another")
 	}
 	link, client := d.section(root, "link"), d.section(root, "client")
-	f.Router = link.get("router").truth()
+	f.Router, f.IPv6 = link.get("router").truth(), link.get("family").text() == "ipv6"
 	f.RTT = d.time(link.get("rtt"))
 	f.Window = client.get("initial_window").number()
 	d.settings("client", client.get("sysctl"))

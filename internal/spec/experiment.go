@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/lab"
 	"github.com/tcplab/tcplab/pcapout"
 )
@@ -15,9 +16,17 @@ func (f *File) Experiment() *experiments.Experiment {
 	x := &experiments.Experiment{
 		Name: f.Name, Summary: f.summary(), Question: f.Question,
 		Settings: f.settings(), Source: &experiments.Source{Path: f.Path, Text: f.Text},
-		Setup: func(experiments.Options) experiments.Setup { return f.setup() },
+		Setup: f.setup,
 		Calls: b.calls, Predict: b.predict, Run: f.run,
-		States: b.states, Story: f.story, ByHand: func(experiments.Plan) []string { return f.byHand() },
+		States: b.states, Story: f.story, ByHand: func(p experiments.Plan) []string { return f.byHand(p.Options.IPv6()) },
+	}
+	family := ""
+	if f.IPv6 {
+		family = "yes"
+	}
+	x.Params = []experiments.Param{experiments.IPv6Param(family)}
+	x.Checks = func(e experiments.Env, r *result.Result) []result.Check {
+		return experiments.MSSChecks(f.setup(e.Options), r)
 	}
 	if s := f.Expect.States; s != nil {
 		x.States = func(experiments.Env) map[string][]string { return s }
@@ -58,7 +67,10 @@ func (x Fault) words() string {
 	if x.Kind == Reject {
 		verb = "rejects "
 	}
-	return "the " + x.At + " " + verb + x.rule(0).Text
+	if x.Role == All {
+		return "the " + x.At + " " + verb + "everything from the " + x.From
+	}
+	return "the " + x.At + " " + verb + x.rule(0, false).Text
 }
 
 func (f *File) settings() []experiments.Setting {
@@ -82,7 +94,7 @@ func absent(name, value string) bool {
 }
 
 // setup is what stands before the first packet.
-func (f *File) setup() experiments.Setup {
+func (f *File) setup(o experiments.Options) experiments.Setup {
 	s := experiments.Setup{RTT: f.RTT, Router: f.Router, Listen: []lab.ListenOptions{f.Server.options()}}
 	for _, x := range f.Faults {
 		switch {
@@ -91,13 +103,16 @@ func (f *File) setup() experiments.Setup {
 		case x.Kind == Link:
 			s.LinkFalls = x.At
 		case x.Kind != Delay && !x.Off:
-			s.Faults = append(s.Faults, experiments.Fault{Host: x.At, Rule: x.rule(f.Server.Port)})
+			s.Faults = append(s.Faults, experiments.Fault{Host: x.At, Rule: x.rule(f.Server.Port, o.IPv6())})
 		}
 	}
 	if s.LinkDown != "" || s.LinkFalls != "" {
 		s.OneSided = "a link is down"
 	}
-	return s
+	if f.connect().Connect.MaxSegment > 0 {
+		s.OwnMSS = "client"
+	}
+	return s.Over(o)
 }
 
 func (s Server) options() lab.ListenOptions {
@@ -114,9 +129,27 @@ func (s Server) options() lab.ListenOptions {
 // segmentFlags are the flags that tell apart the segments of a connection.
 const segmentFlags = pcapout.FIN | pcapout.SYN | pcapout.RST | pcapout.ACK
 
-// rule is the iptables rule of a fault that drops or rejects. port is the server's.
-func (x Fault) rule(port uint16) lab.Rule {
-	r := lab.Rule{Chain: "INPUT", Nth: x.Nth, Reject: x.With}
+// corresponding are what iptables and what ip6tables answer with: RFC 792 and RFC 4443 have the same reasons under other names.
+var corresponding = [][2]string{{"icmp-port-unreachable", "icmp6-port-unreachable"}, {"icmp-host-unreachable", "icmp6-addr-unreachable"},
+	{"icmp-net-unreachable", "icmp6-no-route"}, {"icmp-admin-prohibited", "icmp6-adm-prohibited"}}
+
+// answer is what a fault that rejects answers with over a family.
+func (x Fault) answer(ipv6 bool) string {
+	for _, c := range corresponding {
+		if x.With != c[0] && x.With != c[1] {
+			continue
+		}
+		if ipv6 {
+			return c[1]
+		}
+		return c[0]
+	}
+	return x.With
+}
+
+// rule is the rule of iptables, or ip6tables, of a fault that drops or rejects. port is the server's.
+func (x Fault) rule(port uint16, ipv6 bool) lab.Rule {
+	r := lab.Rule{IPv6: ipv6, Chain: "INPUT", Nth: x.Nth, Reject: x.answer(ipv6)}
 	switch x.At {
 	case x.From:
 		r.Chain = "OUTPUT"
@@ -124,9 +157,9 @@ func (x Fault) rule(port uint16) lab.Rule {
 		r.Chain = "FORWARD"
 	}
 	if x.Role == All {
-		from := lab.ClientAddr
+		from, server := lab.Addresses(ipv6)
 		if x.From == "server" {
-			from = lab.ServerAddr
+			from = server
 		}
 		r.All, r.From, r.Text = true, from.Addr(), "everything from "+from.Addr().String()
 		return r

@@ -39,7 +39,7 @@ func exchange(f *File) (bound, error) {
 	return bound{
 		calls: calls,
 		predict: func(e experiments.Env) (timeline.Timeline, error) {
-			x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(acts[0].Text, f.Server.AfterAnswer), ServerFirst: f.Server.AfterAnswer, RTT: f.RTT}
+			x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(acts[0].Text, f.Server.AfterAnswer), ServerFirst: f.Server.AfterAnswer, RTT: f.RTT, IPv6: e.Options.IPv6()}
 			c := calls(e)
 			x.RequestAt, x.ClientClose, x.AnswerAt, x.ServerClose = made(e, c[0]), made(e, c[1]), made(e, c[2]), made(e, c[3])
 			x = x.Ordered()
@@ -227,12 +227,12 @@ func recovery(f *File) (bound, error) {
 		calls: calls,
 		predict: func(e experiments.Env) (timeline.Timeline, error) {
 			k := &knobs{e: e}
-			mss := c.MaxSegment
+			mss := min(c.MaxSegment, oracle.MSS(e.Options.IPv6()))
 			if k.on("tcp_timestamps") {
 				mss -= timestampBytes
 			}
 			if mss != write.Size {
-				return timeline.Timeline{}, misfitAt(write.Pos, "write: segments of %d bytes, and the connection's are of %d (max_segment, less %d with timestamps)", write.Size, mss, timestampBytes)
+				return timeline.Timeline{}, misfitAt(write.Pos, "write: segments of %d bytes, and the connection's are of %d (max_segment, %d at most, less %d with timestamps)", write.Size, mss, oracle.MSS(e.Options.IPv6()), timestampBytes)
 			}
 			m := oracle.Recovery{Segments: write.Segments, Size: write.Size, Lose: lose, Write: made(e, calls(e)[0]), RTT: f.RTT, SACK: k.on("tcp_sack"),
 				TCPRecovery: int(k.int("client", "tcp_recovery")), EarlyRetrans: int(k.int("client", "tcp_early_retrans")), Reordering: int(k.int("client", "tcp_reordering")),

@@ -162,14 +162,12 @@ func refusal(f *File) (bound, error) {
 		return bound{}, err
 	}
 	faults := f.broken()
-	by, closed := "", f.connect().Connect.Port != f.Server.Port
+	closed := f.connect().Connect.Port != f.Server.Port
 	switch {
 	case len(faults) == 0 && !closed:
 		return bound{}, misfitAt(f.connect().Pos, "it wants a port without a server, or the fault reject: syn")
 	case len(faults) > 1, len(faults) == 1 && (faults[0].Kind != Reject || faults[0].Off || closed):
 		return bound{}, misfitAt(faults[0].Pos, "it wants one fault at most, reject: syn, from the start")
-	case len(faults) == 1:
-		by = faults[0].With
 	}
 	return bound{
 		predict: func(e experiments.Env) (timeline.Timeline, error) {
@@ -177,7 +175,11 @@ func refusal(f *File) (bound, error) {
 			if err != nil {
 				return timeline.Timeline{}, err
 			}
-			return e.Ask(oracle.Refusal{Connect: c, By: by, RTT: f.RTT})
+			r := oracle.Refusal{Connect: c, RTT: f.RTT}
+			for _, x := range faults {
+				r.By = x.answer(e.Options.IPv6())
+			}
+			return e.Ask(r)
 		},
 		states: func(experiments.Env) map[string][]string {
 			s := map[string][]string{"server": {"LISTEN"}}

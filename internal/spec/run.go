@@ -129,7 +129,7 @@ func (r *running) fault(ctx context.Context, s Step) error {
 	if x.Kind == Link {
 		return h.SetLink(ctx, !s.On)
 	}
-	rule := x.rule(r.f.Server.Port)
+	rule := x.rule(r.f.Server.Port, r.e.Options.IPv6())
 	if s.On {
 		made, err := h.Drop(ctx, rule)
 		r.rules[s.Fault] = made
@@ -151,11 +151,15 @@ func (r *running) fault(ctx context.Context, s Step) error {
 }
 
 // byHand are the commands that do the steps, in the way of a person: a line of Python, and the rules between.
-func (f *File) byHand() []string {
-	server := lab.ServerAddr.Addr()
+func (f *File) byHand(ipv6 bool) []string {
+	client, server := lab.Addresses(ipv6)
 	in := func(host, cmd string) string { return "ip netns exec " + host + " " + cmd }
 	c := f.connect().Connect
-	py := "import os, socket, time; s = socket.socket(); "
+	family := ""
+	if ipv6 {
+		family = "socket.AF_INET6"
+	}
+	py := "import os, socket, time; s = socket.socket(" + family + "); "
 	set := func(level, name string, v any) {
 		py += fmt.Sprintf("s.setsockopt(socket.%s, socket.%s, %v); ", level, name, v)
 	}
@@ -180,17 +184,17 @@ func (f *File) byHand() []string {
 			py += fmt.Sprintf("time.sleep(%g); ", (s.At - at).Seconds())
 			at = s.At
 		}
-		py += f.stepByHand(s, fmt.Sprintf(`("%s", %d)`, server, c.Port))
+		py += f.stepByHand(s, fmt.Sprintf(`("%s", %d)`, server.Addr(), c.Port), ipv6)
 	}
 	var out []string
 	if f.Window > 0 {
-		out = append(out, in("client", fmt.Sprintf("ip route change %s dev %s proto kernel scope link src %s initcwnd %d", lab.ClientAddr.Masked(), lab.Iface, lab.ClientAddr.Addr(), f.Window)))
+		out = append(out, in("client", fmt.Sprintf("%s initcwnd %d", experiments.RouteChange(client), f.Window)))
 	}
 	return append(out, in("client", "python3 -c '"+py+"time.sleep(1)'"))
 }
 
 // stepByHand is one step in Python.
-func (f *File) stepByHand(s Step, to string) string {
+func (f *File) stepByHand(s Step, to string, ipv6 bool) string {
 	switch s.Kind {
 	case StepConnect:
 		return "s.connect(" + to + "); "
@@ -217,9 +221,9 @@ func (f *File) stepByHand(s Step, to string) string {
 	if !s.On {
 		verb = "-D"
 	}
-	cmd := ""
-	for _, spec := range x.rule(f.Server.Port).Specs() {
-		cmd += fmt.Sprintf(`os.system("""ip netns exec %s iptables %s %s %s"""); `, x.At, verb, x.rule(f.Server.Port).Chain, quoted(spec))
+	cmd, rule := "", x.rule(f.Server.Port, ipv6)
+	for _, spec := range rule.Specs() {
+		cmd += fmt.Sprintf(`os.system("""ip netns exec %s %s %s %s %s"""); `, x.At, rule.Program(), verb, rule.Chain, quoted(spec))
 	}
 	return cmd
 }

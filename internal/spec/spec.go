@@ -23,6 +23,7 @@ type File struct {
 
 	RTT    time.Duration // of the link, with what the faults delay it by; 0: a veth
 	Router bool
+	IPv6   bool // where --ipv6 does not say otherwise
 
 	Settings []Setting
 	Window   int // the client's initial window in segments; 0: the kernel's

@@ -98,6 +98,10 @@ func TestCatalogue(t *testing.T) {
 					t.Errorf("Linux %s: (-catalogue +file):\n%s", version, d)
 				}
 			}
+			over := map[string]string{"ipv6": "yes"}
+			if d := cmp.Diff(predicted(t, own, "6.12", over), predicted(t, x, "6.12", over)); d != "" {
+				t.Errorf("over IPv6: (-catalogue +file):\n%s", d)
+			}
 			plan, _ := own.Plan(experiments.Textbook, flags, nil)
 			if got, want := x.Setup(nil), own.Setup(plan.Options); got.RTT != want.RTT || len(got.Listen) != len(want.Listen) || got.Listen[0] != want.Listen[0] {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -128,6 +132,58 @@ func TestOtherFile(t *testing.T) {
 				t.Errorf("%s for %s changes nothing", tt.new, tt.old)
 			}
 		})
+	}
+}
+
+// TestFamily catches a file whose family is not that of its addresses, rules and answers, one that the command line cannot take over the other
+// family, and commands for a person that are of another.
+func TestFamily(t *testing.T) {
+	t.Parallel()
+	const text = `schema: tcplab.experiment/v1
+name: refused
+link: {family: FAMILY}
+client: {initial_window: 20}
+faults: [{reject: syn, with: ANSWER}]
+steps: [connect]
+`
+	for _, tt := range []struct {
+		family, answer, flag string
+		ipv6                 bool
+		want, errno          string // what answers, and what connect(2) makes of it
+	}{
+		{"ipv4", "icmp-net-unreachable", "", false, "icmp-net-unreachable", "ENETUNREACH"},
+		{"ipv6", "icmp6-no-route", "", true, "icmp6-no-route", "ENETUNREACH"},
+		{"ipv4", "icmp-admin-prohibited", "", false, "icmp-admin-prohibited", "EHOSTUNREACH"},
+		{"ipv4", "icmp-admin-prohibited", "yes", true, "icmp6-adm-prohibited", "EACCES"},
+		{"ipv6", "icmp6-adm-prohibited", "no", false, "icmp-admin-prohibited", "EHOSTUNREACH"},
+		{"ipv6", "icmp-host-unreachable", "", true, "icmp6-addr-unreachable", "EHOSTUNREACH"},
+		{"ipv6", "tcp-reset", "", true, "tcp-reset", "ECONNREFUSED"},
+	} {
+		x := parse(t, strings.NewReplacer("FAMILY", tt.family, "ANSWER", tt.answer).Replace(text)).Experiment()
+		flags := map[string]string{}
+		if tt.flag != "" {
+			flags["ipv6"] = tt.flag
+		}
+		plan, err := x.Plan(experiments.Textbook, flags, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := x.Setup(plan.Options)
+		if r := s.Faults[0].Rule; s.IPv6 != tt.ipv6 || r.IPv6 != tt.ipv6 || r.Reject != tt.want {
+			t.Errorf("%+v: got IPv6 %v with the rule %+v, want %s", tt, s.IPv6, r, tt.want)
+		}
+		other, address := "ip6tables", "10.99.0.2"
+		if tt.ipv6 {
+			other, address = "iptables", "fd00:10:99::2"
+		}
+		script := strings.Join(x.Script(plan), "\n")
+		if strings.Contains(script, " "+other+" ") || !strings.Contains(script, `s.connect(("`+address+`"`) || !strings.Contains(script, tt.want) ||
+			strings.Contains(script, "ip -6 route change") != tt.ipv6 {
+			t.Errorf("%+v: got the commands\n%s", tt, script)
+		}
+		if got := predicted(t, x, "6.12", flags)[0].Outcome; got.Errno != tt.errno {
+			t.Errorf("%+v: got the outcome %+v, want %s", tt, got, tt.errno)
+		}
 	}
 }
 
@@ -171,6 +227,7 @@ func TestProblems(t *testing.T) {
 		{"keys", head + "clent: {}\nclient: {sysctls: {}}\nsteps: [connect]\n", []string{
 			`3:1: there is no "clent" here (client, expect, faults, link, name, question, schema, server, steps, summary); did you mean client?`,
 			`4:10: client: there is no "sysctls" here (initial_window, sysctl); did you mean sysctl?`}},
+		{"a family", head + "link:\n  family: ipv5\nsteps: [connect]\n", []string{`4:11: link.family: got "ipv5", want ipv4 or ipv6; did you mean ipv4?`}},
 		{"values", head + "link: {rtt: 5, router: maybe}\nserver: {service: htpp}\nsteps:\n  - conect\n  - sleep: 5\n", []string{
 			"3:13: link.rtt: got 5, want a time with its unit", `3:24: link.router: got "maybe", want true or false`,
 			`4:19: server.service: got "htpp", want http, echo, sink or hold; did you mean http?`,
