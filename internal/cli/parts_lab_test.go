@@ -20,7 +20,6 @@ import (
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/labtest"
 	"github.com/tcplab/tcplab/internal/result"
-	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // partsOf is a list of runs, the program where every user can start it, and what the list comes to without parts.
@@ -96,15 +95,7 @@ func TestKubernetesParts(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("setpriv"), machinesHere)
 	t.Parallel()
 	dir := openFolder(t)
-	k, err := vm.Find("6.1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache := openFolder(t)
-	if err := os.CopyFS(filepath.Join(cache, "tcplab", "kernels", k.Release), os.DirFS(k.Dir)); err != nil {
-		t.Fatal(err)
-	}
-	p := &partsOf{program: staticProgram(t, openFolder(t)), env: []string{"XDG_CACHE_HOME=" + cache}, code: explain.ExitInconclusive}
+	p := &partsOf{program: staticProgram(t, openFolder(t)), env: []string{"XDG_CACHE_HOME=" + cacheOf(t, "6.1")}, code: explain.ExitInconclusive}
 	p.args = []string{"exp0", "exp1", "--profile=fast", "--kernel=6.1", "--timeout=1500ms"} // cut short, so that the verdicts differ
 	part := containerOf(t, "tcplab.yaml")
 	t.Run("pods", func(t *testing.T) { // at once, as in a cluster
