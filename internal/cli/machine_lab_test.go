@@ -62,6 +62,9 @@ func TestRunOnOtherKernels(t *testing.T) {
 	for _, kernel := range otherKernels {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
+			if k, err := vm.Find(kernel, nil); err != nil || len(typesOf(k, nil)) == 0 { // else each guest decodes all of its kernel's, and says nothing
+				t.Errorf("got no types of the kernel for the guest, %v", err)
+			}
 			out := filepath.Join(t.TempDir(), "runs")
 			first := makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs))
 			exact := 0

@@ -218,10 +218,12 @@ func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Option
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
 		ipv6 = ipv6 || j.x.Setup(j.plan.Options).IPv6
 	}
-	q.Foreseen = foresee(facts, jobs)
+	var wg sync.WaitGroup
 	if !q.NoEvidence {
-		q.Types = typesOf(k, b.app.guard)
+		wg.Go(func() { q.Types = typesOf(k, b.app.guard) })
 	}
+	q.Foreseen = foresee(facts, jobs)
+	wg.Wait()
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 //
 // What is distilled has other type numbers than the kernel, so the programs are attached as raw tracepoints, by name.
 func Distil(vmlinux io.ReaderAt) ([]byte, error) {
-	whole, err := btf.LoadSpecFromReader(vmlinux)
+	whole, err := typesOf(vmlinux)
 	if err != nil {
 		return nil, fmt.Errorf("types of the kernel: %w", err)
 	}
@@ -66,6 +67,20 @@ func Distil(vmlinux io.ReaderAt) ([]byte, error) {
 		}
 	}
 	return b.Marshal(nil, nil)
+}
+
+// typesOf decodes the BTF of a vmlinux, or raw BTF. Package btf wants a symbol table of an ELF file, for the types of global variables; what a
+// bzImage is unpacked to has none.
+func typesOf(vmlinux io.ReaderAt) (*btf.Spec, error) {
+	f, err := elf.NewFile(vmlinux)
+	if err != nil {
+		return btf.LoadSpecFromReader(vmlinux)
+	}
+	s := f.Section(".BTF")
+	if s == nil {
+		return nil, errors.New("vmlinux has no section .BTF (CONFIG_DEBUG_INFO_BTF)")
+	}
+	return btf.LoadSpecFromReader(s)
 }
 
 // tracepoints are the names of their types.
