@@ -327,7 +327,11 @@ func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
 	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
 		behind = max(behind, slip+b.GapLatest/wheelShare)
 	}
-	due += behind
+	return j.heldUp(due+behind, seen)
+}
+
+// heldUp reports whether processors stood still without a break from when something was due until it was seen.
+func (j *judgement) heldUp(due, seen time.Duration) bool {
 	until := due + Allowance(j.Jiffy)
 	for _, s := range j.byStart {
 		from, to := s.At.Duration()-stallLook, s.At.Duration()+s.For.Duration()
@@ -404,7 +408,7 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 	switch {
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
-	case gap > hi && gap-hi <= programLag && b.Tick == 0 && byProgram(string(want.What)): // as for its time
+	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && b.Tick == 0 && byProgram(string(want.What))): // as for its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too long", short(gap-hi))
