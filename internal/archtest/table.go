@@ -11,7 +11,7 @@ var imports = map[string][]string{
 	"internal/cli": {
 		"internal/web", // tcplab serve
 		"internal/runner", "internal/report", "internal/report/page", "internal/result", "experiments", "internal/judge", "internal/live", "internal/explain",
-		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard",
+		"internal/kernel", "internal/setting", "internal/timeline", "sysctl", "lab", "internal/vm", "internal/userns", "internal/guard", "internal/whole",
 		"internal/analyse", "pcapout", // tcplab analyse: captures from anywhere, which no run has
 		"internal/spec", "experiments/files",
 	},
@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"internal/stall":    {},
 	"internal/timeline": {},
 	"internal/userns":   {},
+	"internal/whole":    {},
 	"internal/wire":     {},
 	"pcapout":           {},
 	"sysctl":            {},
@@ -96,6 +97,7 @@ var modules = map[string]map[string]string{
 		"internal/runner":   "errno and EtherType constants",
 		"internal/stall":    "pins a watcher to each CPU",
 		"internal/vm":       "mounts, modules and I/O ports of a guest",
+		"internal/whole":    "a file without a name, and the link that gives it one",
 		"internal/wire":     "poll(2) to the nanosecond, and the priority of its threads",
 		"lab":               "netlink families",
 		"pcapout":           "AF_PACKET sockets and their drop counters",

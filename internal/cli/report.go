@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/whole"
 )
 
 // forms are what stored runs can be printed as.
@@ -178,23 +180,25 @@ func (a *app) report(cmd *cobra.Command, f *reportFlags, args []string) error {
 	return a.render(form, lang, args, runs)
 }
 
-// writeWhole writes a page to a file, whole or not at all: under another name first.
-func writeWhole(name string, draw func(io.Writer) error) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".report-*")
-	if err != nil {
-		return usage(explain.OutputNotWritable, fmt.Errorf("--html: %w", err))
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp.Name())
-		}
-	}()
-	err = errors.Join(draw(tmp), tmp.Chmod(0o644))
-	_, gerr := handOver(tmp.Chown)
-	if err = errors.Join(err, gerr, tmp.Close()); err != nil {
+// writeWhole writes a page to a file, whole or not at all. It is drawn before the file is touched.
+func writeWhole(name string, draw func(io.Writer) error) error {
+	var drawn bytes.Buffer
+	if err := draw(&drawn); err != nil {
 		return fmt.Errorf("--html %s: %w", name, err)
 	}
-	if err = os.Rename(tmp.Name(), name); err != nil {
+	var unwritten error
+	err := whole.File(name, func(f *os.File) error {
+		_, unwritten = f.Write(drawn.Bytes())
+		if info, err := f.Stat(); unwritten == nil && err == nil && info.Mode().IsRegular() {
+			_, given := handOver(f.Chown)
+			unwritten = errors.Join(f.Chmod(0o644), given)
+		}
+		return unwritten
+	})
+	switch {
+	case unwritten != nil:
+		return fmt.Errorf("--html %s: %w", name, unwritten)
+	case err != nil:
 		return usage(explain.OutputNotWritable, fmt.Errorf("--html: %w", err))
 	}
 	return nil
@@ -252,12 +256,16 @@ func (f *folder) pictures(r *result.Result, lang page.Lang) error {
 		ladderFile: func(w io.Writer) error { return page.SVG(w, page.Options{Lang: lang}, r) },
 		pageFile:   func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang}, r) },
 	} {
-		file, err := f.create(name)
+		half := name + ".part" // which the guard removes where we are killed
+		file, err := f.create(half)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(draw(file), file.Close()); err != nil {
-			_ = f.root.Remove(name)
+		if err = errors.Join(draw(file), file.Close()); err == nil {
+			err = f.root.Rename(half, name)
+		}
+		if err != nil {
+			_ = f.root.Remove(half)
 			return fmt.Errorf("write %s/%s: %w", f.path, name, err)
 		}
 	}
