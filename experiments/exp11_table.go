@@ -182,7 +182,7 @@ func checksOfTimeouts(e Env, r *result.Result) []result.Check {
 
 // check holds what a program was told against its row. Its time is judged with the schedule; here it is put beside the row's.
 func (s standing) check(row result.Case, r *result.Result) result.Check {
-	c := result.Check{ID: fmt.Sprintf("case-%d", row.Port), Name: s.name, Expected: row.Words(), Verdict: result.Pass}
+	c := result.Check{ID: row.CheckID(), Name: s.name, Expected: row.Words(), Verdict: result.Pass}
 	from, known := s.sinceSeen(r, row.Port)
 	if !known {
 		c.Observed, c.Verdict, c.Code, c.Detail = "no packet", result.Fail, explain.TooFewSYNs, "the connection was not made"

@@ -214,7 +214,7 @@ func storyOfBacklog(r *result.Result) []result.Sentence {
 	t.say(nil, "%s returned 0.", counted(connected(r), "connect() call"))
 	for _, e := range r.Events {
 		if e.What == string(timeline.ConnectError) && e.Seen != nil {
-			t.say(nil, "One returned %s after %s.", e.SeenErr, seconds(e.Seen.Duration()))
+			t.say(nil, "The connect() of the client from port %d returned %s after %s.", e.Port, e.SeenErr, seconds(e.Seen.Duration()))
 		}
 		if e.What == string(timeline.RequestGone) && e.Seen != nil {
 			t.say(nil, "By %s the server had forgotten the half-open connection.", seconds(e.Seen.Duration()))

@@ -72,7 +72,7 @@ func overflowing() *result.Result {
 	add("client", 40004, timeline.SYNRetransmission, result.Delivered)
 	gone, ended := result.Seconds(3119*time.Millisecond), result.Seconds(3300*time.Millisecond)
 	r.Events = append(r.Events, result.Event{Host: "server", What: string(timeline.RequestGone), Seen: &gone},
-		result.Event{Host: "client", What: string(timeline.ConnectError), Seen: &ended, SeenErr: "ETIMEDOUT"})
+		result.Event{Host: "client", What: string(timeline.ConnectError), Port: 40004, Seen: &ended, SeenErr: "ETIMEDOUT"})
 	r.Samples = []result.Sample{{Host: "server", State: "SYN-RECV"}, {Host: "server", State: "LISTEN", At: gone, RecvQueue: 2, SendQueue: 1}}
 	return r
 }
@@ -124,7 +124,7 @@ func TestBacklogStory(t *testing.T) {
 		want, not []string
 	}{
 		{"ignored", overflowing(), []string{"2 connections opened with three packets", "client from port 40002 was lost once", "SYN-ACK again, once", "found the queue full and was ignored. [12]",
-			"dropped without a word, twice. [10 13]", "3 connect() calls returned 0", "One returned ETIMEDOUT", "By 3.119 s"}, []string{"RST", "never sent"}},
+			"dropped without a word, twice. [10 13]", "3 connect() calls returned 0", "The connect() of the client from port 40004 returned ETIMEDOUT after 3.300 s", "By 3.119 s"}, []string{"RST", "never sent"}},
 		{"reset", reset, []string{"answered with a RST"}, []string{"was ignored"}},
 		{"nothing", &result.Result{}, []string{"No capture shows a SYN"}, []string{"returned 0"}},
 	} {

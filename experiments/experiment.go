@@ -104,8 +104,8 @@ type Setup struct {
 	// LookAt is the client's port of the connection that inet_diag is asked about, where several clients come from ports of their own: packets
 	// are then told apart by that port. 0: there is one client, or each has a server's port of its own.
 	LookAt uint16
-	// Apart says that several clients do different things side by side, each with a server's port of its own: not only packets are told apart
-	// by it, but the calls of each, and what each program sees.
+	// Apart says that several clients do different things side by side, each with a server's port of its own: the calls of each are told apart
+	// by it too, and each is watched for as long as its own prediction goes.
 	Apart bool
 	// Router puts a third namespace between the hosts, which forwards between two networks.
 	Router bool

@@ -135,12 +135,7 @@ func (b Backlog) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 			tl.Events = append(tl.Events, *tl.Outcome)
 		}
 		for _, e := range tl.Events {
-			e.Chain = strings.TrimSpace(fmt.Sprintf("%s :%d", e.Chain, c.Port))
-			if e.What.OnWire() {
-				e.Port = c.Port
-			} else {
-				e.GapEarliest, e.GapLatest = 0, 0 // which program's call it is does not show
-			}
+			e.Chain, e.Port = strings.TrimSpace(fmt.Sprintf("%s :%d", e.Chain, c.Port)), c.Port
 			out.Events = append(out.Events, e)
 		}
 	}

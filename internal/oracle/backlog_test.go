@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // backlogOf is a listener of this length with clients 80 ms apart, of which one is held.
@@ -76,13 +74,13 @@ func TestBacklogMeasured(t *testing.T) {
 		want  string // after the handshakes, of the held client and the last
 		seen  []float64
 	}{
-		{"ignored", func(*Backlog) {}, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack request-gone", []float64{1.029, 1.029, 3.045, 3.045}},
-		{"ignored, over 100 ms", func(b *Backlog) { apart(b, 100*time.Millisecond) }, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack request-gone", nil},
+		{"ignored", func(*Backlog) {}, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack 2:request-gone", []float64{1.029, 1.029, 3.045, 3.045}},
+		{"ignored, over 100 ms", func(b *Backlog) { apart(b, 100*time.Millisecond) }, "2:syn-ack-retransmission 2:challenge-ack 2:syn-ack-retransmission 2:challenge-ack 2:request-gone", nil},
 		{"reset, over 100 ms", func(b *Backlog) {
 			apart(b, 100*time.Millisecond)
 			b.Abort, b.Reads = true, true
-		}, "2:syn-ack-retransmission 2:challenge-ack 2:rst request-gone socket-error", nil},
-		{"reset", func(b *Backlog) { b.Abort, b.Reads = true, true }, "2:syn-ack-retransmission 2:challenge-ack 2:rst request-gone socket-error", []float64{1.019, 1.019, 1.019}},
+		}, "2:syn-ack-retransmission 2:challenge-ack 2:rst 2:request-gone 2:socket-error", nil},
+		{"reset", func(b *Backlog) { b.Abort, b.Reads = true, true }, "2:syn-ack-retransmission 2:challenge-ack 2:rst 2:request-gone 2:socket-error", []float64{1.019, 1.019, 1.019}},
 		{"cookies", func(b *Backlog) { b.Cookies = 2 }, "", nil},
 		{"cookies, and abort", func(b *Backlog) { b.Cookies, b.Abort = 2, true }, "", nil},
 	} {
@@ -96,15 +94,14 @@ func TestBacklogMeasured(t *testing.T) {
 		refused, n := 0, 0
 		for _, e := range tl.Events {
 			switch {
-			case e.Port == 40004 || e.What == timeline.ConnectError:
+			case e.Port == 40004:
 				refused++
 				if e.Host == "server" {
 					t.Errorf("%s: the server answers the refused client: %+v", tt.name, e)
 				}
 			case e.At > 400*time.Millisecond+4*b.RTT: // after the handshakes
-				name := string(e.What)
-				if e.Port != 0 {
-					name = fmt.Sprintf("%d:%s", e.Port-40000, e.What)
+				name := fmt.Sprintf("%d:%s", e.Port-40000, e.What)
+				if e.What.OnWire() {
 					if n < len(tt.seen) {
 						at := time.Duration(tt.seen[n]*float64(time.Second)) + b.Clients[1].At
 						if at < e.Earliest-8*time.Millisecond || at > e.Latest+8*time.Millisecond {

@@ -84,15 +84,15 @@ func EventName(e result.Event) string {
 	name := timeline.What(e.What).Words()
 	switch {
 	case e.What == string(timeline.ConnectError) && e.Errno != "":
-		return "connect() = " + e.Errno
+		name = "connect() = " + e.Errno
 	case e.What == string(timeline.SocketError) && e.Errno != "":
-		return "read() = " + e.Errno
+		name = "read() = " + e.Errno
 	case e.What == string(timeline.Connected):
-		return "connect() = 0"
+		name = "connect() = 0"
 	case e.What == string(timeline.EndOfStream):
-		return "read() = 0, the peer has closed"
+		name = "read() = 0, the peer has closed"
 	case e.What == string(timeline.Quiet):
-		return "read() still waits, nothing came"
+		name = "read() still waits, nothing came"
 	case e.N > 0:
 		name = fmt.Sprintf("%s %d", name, e.N)
 	}

@@ -86,24 +86,21 @@ type ladder struct {
 	r           *result.Result
 	left, right string // the hosts at the two ends of the ladder
 	lay         layout
-	ports       bool // connections go on side by side
-	byClient    bool // they are all to one port, and the client's tells them apart
+	ports       map[int]bool // those that tell connections side by side apart; empty: there is one
 	totals      map[eventKey]int
 	segments    int // data segments that were seen, repeats aside
 }
 
 func newLadder(p *pen, r *result.Result) *ladder {
-	l := &ladder{p: p, r: r, left: "client", right: "server", totals: map[eventKey]int{}}
+	l := &ladder{p: p, r: r, left: "client", right: "server", ports: map[int]bool{}, totals: map[eventKey]int{}}
 	if len(r.Hosts) >= 2 && r.Hosts[0].Name != "" && r.Hosts[1].Name != "" {
 		l.left, l.right = r.Hosts[0].Name, r.Hosts[1].Name
 	}
 	l.lay = newLayout(p.width, ansi.StringWidth(l.name(l.left))+ansi.StringWidth(l.name(l.right)))
-	l.byClient = true
 	for _, pk := range r.Packets {
 		if pk.What == string(timeline.Data) {
 			l.segments++
 		}
-		l.byClient = l.byClient && portAt(pk, l.right) == portAt(r.Packets[0], l.right)
 	}
 	expected := r.Events
 	if r.Prediction != nil {
@@ -113,7 +110,9 @@ func newLadder(p *pen, r *result.Result) *ladder {
 		if r.Prediction == nil && !e.Expected {
 			continue
 		}
-		l.ports = l.ports || e.Port != 0
+		if e.Port != 0 {
+			l.ports[e.Port] = true
+		}
 		k := eventKey{e.Host, e.What}
 		l.totals[k] = max(l.totals[k], e.N)
 	}
@@ -238,20 +237,29 @@ func portAt(pk result.Packet, host string) int {
 	return pk.DstPort
 }
 
-// port is the one that tells a packet's connection from those beside it.
+// port is the one that tells a packet's connection from those beside it: the client's where that is what the prediction goes by.
 func (l *ladder) port(pk result.Packet) int {
-	if l.byClient {
-		return portAt(pk, l.left)
+	if port := portAt(pk, l.left); l.ports[port] {
+		return port
 	}
 	return portAt(pk, l.right)
+}
+
+// labelOf is what an event's arrow carries. Where nobody saw the packet, the event says of which connection it would have been.
+func (l *ladder) labelOf(e result.Event, pk *result.Packet) string {
+	text := l.label(e.Host, e.What, e.N, pk)
+	if pk == nil {
+		text = ofPort(e.Port, text)
+	}
+	return text
 }
 
 // label is what an arrow carries: "SYN seq=0", "SYN again (1 of 2)", "6 bytes again, RTO (3 of 15)".
 func (l *ladder) label(host, what string, n int, pk *result.Packet) (text string) {
 	w := timeline.What(what)
 	name := w.Words()
-	if l.ports && pk != nil {
-		defer func() { text = fmt.Sprintf(":%d %s", l.port(*pk), text) }()
+	if len(l.ports) > 0 && pk != nil {
+		defer func() { text = ofPort(l.port(*pk), text) }()
 	}
 	switch {
 	case w == timeline.DuplicateACK && n > 0: // what it says is worth more than its name

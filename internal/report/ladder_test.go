@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -166,30 +167,50 @@ func TestQuote(t *testing.T) {
 }
 
 // TestLadderPorts catches connections side by side that the ladder does not tell apart: by the server's port where there are several, else by
-// the client's.
+// the client's; a call without its port, a packet that never came without it, and a line of a live run, which knows no later packets, that
+// has another.
 func TestLadderPorts(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		ports [2][2]int // of two connections: client's, server's
-		want  []string
+		by    int       // the one of these that the prediction goes by
 	}{
-		{"several listeners", [2][2]int{{4001, 8080}, {4002, 8081}}, []string{":8080 SYN", ":8081 SYN"}},
-		{"several clients", [2][2]int{{4001, 8080}, {4002, 8080}}, []string{":4001 SYN", ":4002 SYN"}},
+		{"several listeners", [2][2]int{{4001, 8080}, {4002, 8081}}, 1},
+		{"several clients", [2][2]int{{4001, 8080}, {4002, 8080}}, 0},
 	} {
-		r := &result.Result{Prediction: &result.Prediction{}}
+		r, live := &result.Result{Prediction: &result.Prediction{}}, &strings.Builder{}
+		for i, p := range tt.ports {
+			at, port := result.Seconds(i)*1e6, p[tt.by]
+			for _, e := range []result.Event{{Host: "client", What: "syn", Packet: 2*i + 1, Seen: &at}, {Host: "client", What: "connected", Seen: &at}, {Host: "client", What: "data"}} {
+				e.At, e.Port, e.Expected, e.Verdict = at, port, true, result.Pass
+				if e.Seen == nil {
+					e.Verdict = result.Fail
+				}
+				r.Events = append(r.Events, e)
+			}
+		}
+		r.Prediction.Events = r.Events
 		for i, p := range tt.ports {
 			at := result.Seconds(i) * 1e6
-			r.Prediction.Events = append(r.Prediction.Events, result.Event{Host: "client", What: "syn", Port: p[0]})
 			r.Packets = append(r.Packets, result.Packet{ID: 2*i + 1, From: "client", To: "server", What: "syn", Flags: "SYN", SrcPort: p[0], DstPort: p[1], SentAt: &at, ArrivedAt: &at, Fate: result.Delivered},
 				result.Packet{ID: 2*i + 2, From: "server", To: "client", What: "syn-ack", Flags: "SYN,ACK", SrcPort: p[1], DstPort: p[0], SentAt: &at, ArrivedAt: &at, Fate: result.Delivered})
+			if err := LadderLine(live, r, r.Events[3*i], "", Style{}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var b strings.Builder
 		if err := Ladder(&b, r, Style{}); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range tt.want {
-			if strings.Count(b.String(), want) != 2 { // its SYN and its SYN-ACK
-				t.Errorf("%s: got no %q at both packets of a connection in\n%s", tt.name, want, b.String())
+		for _, p := range tt.ports {
+			port := p[tt.by]
+			for text, times := range map[string]int{fmt.Sprintf(":%d SYN", port): 2, fmt.Sprintf(":%d connect() = 0", port): 1, fmt.Sprintf(":%d data expected", port): 1} {
+				if strings.Count(b.String(), text) != times {
+					t.Errorf("%s: got %d of %q, want %d in\n%s", tt.name, strings.Count(b.String(), text), text, times, b.String())
+				}
+			}
+			if text := fmt.Sprintf(":%d SYN", port); !strings.Contains(live.String(), text) {
+				t.Errorf("%s: got no %q while the run goes on, but\n%s", tt.name, text, live)
 			}
 		}
 	}

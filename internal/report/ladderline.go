@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -28,28 +29,37 @@ func (l *ladder) event(e result.Event, state string) {
 	case pk != nil:
 		l.packet(pk, at, state, dev, mark)
 	default:
-		l.row(at, state, l.shaft(e.Host, l.label(e.Host, e.What, e.N, nil), endUnknown), dev, mark)
+		l.row(at, state, l.shaft(e.Host, l.labelOf(e, nil), endUnknown), dev, mark)
 	}
 }
 
 // callText says what a program or a socket saw, and how a call should have ended where that differs.
 func callText(e result.Event) string {
 	seen := e
+	seen.Port = 0
 	if e.SeenErr != "" {
 		seen.Errno = e.SeenErr
 	}
 	text := EventName(seen)
 	switch {
 	case timeline.What(e.What) == timeline.RequestGone && e.Since != nil:
-		text = e.Host + ": SYN-RECV is gone since " + seconds(e.Since.Duration()) + " at the earliest"
+		text = e.Host + ": SYN-RECV is gone, last seen at " + seconds(e.Since.Duration())
 	case timeline.What(e.What) == timeline.SocketGone && e.Since != nil:
-		text = e.Host + ": its socket is gone since " + seconds(e.Since.Duration()) + " at the earliest"
+		text = e.Host + ": its socket is gone, last seen at " + seconds(e.Since.Duration())
 	case timeline.What(e.What) == timeline.RequestGone, timeline.What(e.What) == timeline.SocketGone:
 		text = e.Host + ": " + text
 	case wrongErrno(e):
 		text += ", not " + e.Errno
 	}
-	return text
+	return ofPort(e.Port, text)
+}
+
+// ofPort says first which of several connections a line is about.
+func ofPort(port int, text string) string {
+	if port == 0 {
+		return text
+	}
+	return fmt.Sprintf(":%d %s", port, text)
 }
 
 func wrongErrno(e result.Event) bool {
@@ -95,7 +105,7 @@ func (l *ladder) mark(e result.Event) cell {
 
 // missing writes the line of an expected event that was not seen.
 func (l *ladder) missing(e result.Event, state string) {
-	what := l.label(e.Host, e.What, e.N, nil)
+	what := l.labelOf(e, nil)
 	if !timeline.What(e.What).OnWire() {
 		what = callText(e)
 	} else if e.Host != l.left {
@@ -135,7 +145,7 @@ func (l *ladder) unseen(e result.Event, pk *result.Packet, state string) {
 		l.packet(pk, at, state, cell{}, mark)
 		return
 	}
-	l.row(at, state, l.shaft(e.Host, l.label(e.Host, e.What, e.N, nil), endSender), cell{}, mark)
+	l.row(at, state, l.shaft(e.Host, l.labelOf(e, nil), endSender), cell{}, mark)
 	first := true
 	for _, other := range l.r.Events {
 		if other.Seen == nil && other.Host == e.Host && l.packetOf(other) == nil && other.At < e.At {

@@ -64,7 +64,7 @@ func (l *ladder) rung(it item) Rung {
 	e := *it.event
 	pk := l.packetOf(e)
 	g := Rung{At: it.at, Seen: e.Seen != nil, Host: e.Host, State: it.state, Event: it.event, Packet: pk, OnWire: timeline.What(e.What).OnWire()}
-	g.Label = l.label(e.Host, e.What, e.N, pk)
+	g.Label = l.labelOf(e, pk)
 	if !g.OnWire {
 		g.Label = callText(e)
 	}

@@ -17,6 +17,9 @@ type Case struct {
 	Latest   Seconds `json:"latest,omitempty"`
 }
 
+// CheckID is the ID of the check that holds what was seen against the row.
+func (c Case) CheckID() string { return fmt.Sprintf("case-%d", c.Port) }
+
 // Words are how the case ends: "3.560 … 3.600 s, read() = ETIMEDOUT".
 func (c Case) Words() string {
 	if c.Never {

@@ -237,7 +237,8 @@ type Event struct {
 	Errno       string  `json:"errno,omitempty"`
 	Why         string  `json:"why,omitempty"`
 	Maybe       bool    `json:"maybe,omitempty"`
-	// Port is the server's port of the connection that a packet belongs to, where there are several side by side.
+	// Port tells whose event it is, where there are several connections side by side: the server's port, or the client's where the result has a
+	// look_at.
 	Port int `json:"port,omitempty"`
 	// Chain names the timer that the event belongs to, where the host has more than one at work; a gap counts within it.
 	Chain string `json:"chain,omitempty"`

@@ -53,7 +53,7 @@ func (o *observer) vanished(origin time.Duration) []timeline.Event {
 		if !ok || none(before.State) || !none(l.State) {
 			continue
 		}
-		e := timeline.Event{Host: l.host, What: timeline.SocketGone, Since: before.mono - origin, Bound: timeline.Bound{At: l.mono - origin}}
+		e := timeline.Event{Host: l.host, What: timeline.SocketGone, Port: o.r.setup.LookAt, Since: before.mono - origin, Bound: timeline.Bound{At: l.mono - origin}}
 		switch before.State {
 		case "SYN-RECV":
 			e.What = timeline.RequestGone

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/evidence"
 )
 
@@ -69,7 +70,7 @@ func TestVanished(t *testing.T) {
 		{"a connection that did not come about", []string{c + "CLOSED", c + "SYN-SENT", c + "CLOSED", s + "LISTEN", s + "LISTEN"}, nil},
 		{"a small socket", []string{c + "FIN-WAIT-2", c + "FIN-WAIT-2", c + "CLOSED", c + "CLOSED"}, []string{"client socket-gone 1-2"}},
 	} {
-		o := &observer{}
+		o := &observer{r: &run{setup: experiments.Setup{LookAt: 40002}}}
 		for i, l := range tt.looks {
 			host, state, _ := strings.Cut(l, " ")
 			o.looks = append(o.looks, look{mono: time.Duration(i), host: host, Socket: evidence.Socket{State: state}})
@@ -77,6 +78,9 @@ func TestVanished(t *testing.T) {
 		var got []string
 		for _, e := range o.vanished(0) {
 			got = append(got, fmt.Sprintf("%s %s %d-%d", e.Host, e.What, int(e.Since), int(e.At)))
+			if e.Port != 40002 {
+				t.Errorf("%s: got port %d, want that of the connection that is looked at", tt.name, e.Port)
+			}
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)

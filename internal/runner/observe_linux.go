@@ -451,7 +451,10 @@ func (o *observer) seen(origin time.Duration) []timeline.Event {
 	var out []timeline.Event
 	for _, e := range o.events {
 		if t := clientEvent(e, origin); t != nil && wanted[t.What.Family()] {
-			if o.r.setup.Apart {
+			switch {
+			case o.r.setup.LookAt != 0:
+				t.Port = e.Local.Port()
+			case len(o.r.setup.Listen) > 1:
 				t.Port = e.Remote.Port()
 			}
 			out = append(out, *t)

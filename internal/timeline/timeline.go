@@ -44,8 +44,8 @@ type Event struct {
 	Host string // "client" or "server"
 	What What
 	N    int // which repetition, from 1; 0 for the first of its kind
-	// Port tells the connection that a packet belongs to, where a timeline has several side by side: the server's port, or the client's where
-	// that is what differs; 0: there is one.
+	// Port tells whose event it is, where a timeline has several connections side by side: the server's port, or the client's where that is
+	// what differs; 0: there is one.
 	Port uint16
 	// RelSeq, RelAck and Len are the sequence number and the acknowledgement relative to the initial ones, and the bytes of data. In a
 	// predicted event they are compared where Exact is set.

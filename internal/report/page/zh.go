@@ -50,5 +50,5 @@ var zhNames = []message{
 	{"dup ACK %d ack=%d", "重复 ACK {1} ack={2}"}, {"dup ACK %d", "重复 ACK {1}"}, {"dup ACK %d %s", "重复 ACK {1} {2}"}, {"%s, tail loss probe", "{1}，尾部丢失探测"}, {"%s again, RTO", "重传 {1}，RTO"}, {"%s again", "重传 {1}"},
 	{"%d bytes", "{1} 字节"}, {"1 byte", "1 字节"}, {"%s +cookie?", "{1} +cookie?"}, {"%s +cookie", "{1} +cookie"}, {"%s +cookie? ack=%d", "{1} +cookie? ack={2}"}, {"%s +cookie +%s", "{1} +cookie +{2}"}, {"%s +%s", "{1} +{2}"},
 	{"%s: did not come, which is right too", "{1}：没有来，这也对"}, {"%s: did not come", "{1}：没有来"}, {"tick %s", "节拍 {1}"},
-	{"%s: SYN-RECV is gone since %s at the earliest", "{1}：SYN-RECV 已消失，最早在 {2}"}, {"%s: %s", "{1}：{2}"}, {"%s, not %s", "{1}，不是 {2}"},
+	{"%s: SYN-RECV is gone, last seen at %s", "{1}：SYN-RECV 已消失，最后一次看到在 {2}"}, {"%s: %s", "{1}：{2}"}, {"%s, not %s", "{1}，不是 {2}"},
 }

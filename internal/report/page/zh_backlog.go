@@ -21,6 +21,7 @@ var zhBacklog = []message{
 	{"That acknowledgement found the queue full, and the server answered with a RST.", "这个确认遇到队列已满，服务器以 RST 应答。"},
 	{"Each of these acknowledgements found the queue full and was ignored.", "这些确认每一个都遇到队列已满，被忽略。"},
 	{"The last client's SYN found the queue full and was dropped without a word, %s.", "最后一个客户端的 SYN 遇到队列已满，被不声不响地丢弃，共{1}。"},
-	{"%s returned 0.", "{1}返回 0。"}, {"One returned %s after %s.", "有一个在 {2} 之后返回 {1}。"},
+	{"%s returned 0.", "{1}返回 0。"}, {"The connect() of the client from port %d returned %s after %s.", "端口 {1} 的客户端的 connect() 在 {3} 之后返回 {2}。"},
+	{"One returned %s after %s.", "有一个在 {2} 之后返回 {1}。"},
 	{"By %s the server had forgotten the half-open connection.", "到 {1}，服务器已忘掉这个半连接。"},
 }

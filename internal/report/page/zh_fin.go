@@ -5,7 +5,7 @@ var zhFIN = []message{
 	{"a packet of the close is lost: what the kernel does for a connection that no program has any more", "关闭过程中丢了一个报文：内核为一个已无程序拥有的连接做些什么"},
 	{"Both programs have called close(), and each of them believes that this was all. What does the kernel repeat on their behalf, how long, in which state, who remembers the connection at the end, and for how long when nothing was lost at all?",
 		"两端的程序都调用了 close()，都以为这就完了。内核替它们重传什么，持续多久，处于什么状态？最后谁还记得这个连接？如果什么也没丢，又会记多久？"},
-	{"the socket is gone", "套接字消失"}, {"%s: its socket is gone since %s at the earliest", "{1}：套接字已消失，最早在 {2}"},
+	{"the socket is gone", "套接字消失"}, {"%s: its socket is gone, last seen at %s", "{1}：套接字已消失，最后一次看到在 {2}"},
 	{"TCP FIN to :%d", "发往 :{1} 的 TCP FIN"}, {"TCP FIN from :%d", "来自 :{1} 的 TCP FIN"},
 	{"TCP without SYN, FIN or RST to :%d", "发往 :{1}、不带 SYN、FIN、RST 的 TCP"}, {"TCP without SYN, FIN or RST from :%d", "来自 :{1}、不带 SYN、FIN、RST 的 TCP"},
 
