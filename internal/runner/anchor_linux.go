@@ -88,6 +88,9 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 		a.took(host, made)
 	}
 	a.planned += len(planned)
+	var far experiments.Call // the one that is furthest from its time, and by how much
+	var by time.Duration
+	n := 0
 	for k, c := range planned {
 		i := k
 		if host == "client" {
@@ -108,10 +111,19 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 		a.called = a.called && a.r.sameJiffy(made[i].Before, made[i].After)
 		// The first packet, from which time counts, leaves a little after the first call: a later call that came sooner comes sooner still.
 		if moved = moved.Round(jiffy); moved > jiffy || moved < 0 {
-			a.say("The %s's call %q was made %v %s than planned; what follows from it was worked out again, by the same rules, "+
-				"for when it was made.", host, c.Name, moved.Abs(), laterOrSooner(moved))
+			if n++; moved.Abs() > by.Abs() {
+				far, by = c, moved
+			}
 			a.env = a.env.Moved(c.Name, moved)
 		}
+	}
+	switch {
+	case n == 1:
+		a.say("The %s's call %q was made %v %s than planned; what follows from it was worked out again, by the same rules, "+
+			"for when it was made.", host, far.Name, by.Abs(), laterOrSooner(by))
+	case n > 1: // of many clients side by side, all may be
+		a.say("%d of the %s's calls were not made when planned, at most %q, %v %s; what follows from each was worked out again, by the same rules, "+
+			"for when it was made.", n, host, far.Name, by.Abs(), laterOrSooner(by))
 	}
 }
 

@@ -24,7 +24,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/labtest"
+	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
 )
 
@@ -212,41 +214,73 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// usual are the stored runs of each experiment as it is without flags.
-var usual = []string{"exp0-handshake", "exp1-syn-loss", "exp2-capture-point", "exp2-synack-loss", "exp3-ack-loss", "exp4-keepalive", "exp5-fastopen",
-	"exp6-fast-retransmit", "exp7-zero-window", "exp8-fin-loss", "exp9-backlog"}
-
 // paper is the width of A4 between its margins, at 96 pixels an inch.
 const paper = (210 - 2*14) * 96 * 10 / 254
 
-// browserRuns lays every stored run out in a browser, at four sizes, in both languages, in the light and in the dark. It catches text that
-// stands on other text or cannot be read, arrows out of order, a page wider than its window, and anything that the policy refuses.
+// browserRuns lays every stored run out in a browser. That of each experiment of the catalogue is looked at in four sizes, both languages, the
+// light and the dark, and without script, and gone through with the Tab key; of the variants, which differ in the ladder, the ladder. It
+// catches text that stands on other text or cannot be read, arrows out of order, a page wider than its window, what cannot be reached,
+// anything that the policy refuses, and an experiment of which no run is stored.
 func browserRuns(t *testing.T, ctx context.Context) {
 	all := stored(t)
+	for _, e := range experiments.All() {
+		if all[e.Name] == nil {
+			t.Errorf("%s: no run of it is stored: want testdata/%[1]s.json.gz, of tcplab run %[1]s --profile=fast", e.Name)
+		}
+	}
 	x := newTab(t, ctx)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
-			x.show(t, write(t, Options{}, all[name]))
+			file := write(t, Options{}, all[name])
+			x.show(t, file)
 			x.run(size(1024), media("screen", "light"))
 			x.right("1024 px")
-			if !slices.Contains(usual, name) { // the variants differ in the ladder
+			if name != all[name].Experiment.Name {
 				x.run(chromedp.Click("[data-scale='1']"))
 				x.right("true to time")
 				x.quiet()
 				return
 			}
+			x.shot(name + "-1024")
+			for _, wrong := range x.keyboard() {
+				t.Error(wrong)
+			}
 			x.run(size(360))
 			x.right("360 px")
+			x.shot(name + "-360")
 			x.run(chromedp.Click("#lang"), size(1920), media("screen", "dark"))
 			x.right("1920 px, Chinese, dark")
-			for scale := range scales {
+			x.shot(name + "-1920-zh-dark")
+			for scale := 1; scale < scales; scale++ {
 				x.run(chromedp.Click(fmt.Sprintf("[data-scale='%d']", scale)))
 				x.right(fmt.Sprintf("scale %d, Chinese, dark", scale))
 			}
 			x.run(chromedp.Click("#lang"), size(paper), media("print", "light"))
 			x.right("A4")
+			x.shot(name + "-a4")
+			x.quiet()
+			x.show(t, file, scripts(false), size(1024), media("screen", "light"))
+			for _, wrong := range x.content(all[name]) {
+				t.Errorf("without script: %s", wrong)
+			}
 			x.quiet()
 		})
+	}
+}
+
+// shot keeps a picture of the whole page, where somebody wants to look at it: TCPLAB_SHOTS names a folder.
+func (x *tab) shot(name string) {
+	x.t.Helper()
+	dir := os.Getenv("TCPLAB_SHOTS")
+	if dir == "" {
+		return
+	}
+	png, err := chromedp.Run(x.ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)
+	}
+	if err != nil {
+		x.t.Error(err)
 	}
 }
 
@@ -281,14 +315,9 @@ func (x *tab) keyboard() (wrong []string) {
 	})()`)
 }
 
-// browserKeyboard reaches everything with the Tab key and uses it, and catches a language toggle that loses text on its way there and back.
+// browserKeyboard uses what the Tab key reaches, and catches a language toggle that loses text on its way there and back.
 func browserKeyboard(t *testing.T, ctx context.Context) {
-	all := stored(t)
-	x := open(t, ctx, write(t, Options{}, all["exp1-syn-loss"]), size(1024))
-	for _, wrong := range x.keyboard() {
-		t.Error(wrong)
-	}
-	x = open(t, ctx, write(t, Options{}, all["exp6-fast-retransmit"]), size(1024))
+	x := open(t, ctx, write(t, Options{}, stored(t)["exp6-fast-retransmit"]), size(1024))
 	before := eval[string](x, "document.body.textContent")
 	press := func(what, key string) {
 		t.Helper()
@@ -327,7 +356,7 @@ func (x *tab) content(r *result.Result) (wrong []string) {
 	x.run(scripts(true)) // for looking, after the page is there
 	text := eval[string](x, "document.querySelectorAll('details').forEach(function (e) { e.open = true; }), document.body.innerText")
 	want := []string{r.Experiment.Name, r.Experiment.Question}
-	for _, c := range r.Checks {
+	for _, c := range report.CheckRows(r) { // some stand for several
 		want = append(want, c.Name, c.Observed)
 	}
 	for _, s := range r.Story {
@@ -351,16 +380,11 @@ func (x *tab) content(r *result.Result) (wrong []string) {
 	return wrong
 }
 
-// browserWithoutScript catches a page that says less, or shows dead buttons, where scripts do not run.
+// browserWithoutScript catches a run that is folded for good, or laid out badly, where scripts do not run.
 func browserWithoutScript(t *testing.T, ctx context.Context) {
 	r := stored(t)["exp1-syn-loss"]
-	x := open(t, ctx, write(t, Options{}, r), scripts(false), size(1024))
-	for _, wrong := range x.content(r) {
-		t.Error(wrong)
-	}
+	x := open(t, ctx, write(t, Options{}, r, r), scripts(false), size(1024))
 	x.right("without script")
-	x.quiet()
-	x = open(t, ctx, write(t, Options{}, r, r), scripts(false), size(1024))
 	x.run(scripts(true), chromedp.Click("#run2 > summary"))
 	if !strings.Contains(eval[string](x, "document.querySelector('#run2').innerText"), "ETIMEDOUT") {
 		t.Error("a folded run does not open")

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/report"
@@ -29,6 +30,7 @@ func (c *composer) evidence(r *result.Result, id string) []evidence {
 		if len(e.Rows) == 0 {
 			continue
 		}
+		e.prune()
 		e.ID = fmt.Sprintf("%s-e%d", id, len(out)+1)
 		if e.shared {
 			c.once(&e, id)
@@ -36,6 +38,19 @@ func (c *composer) evidence(r *result.Result, id string) []evidence {
 		out = append(out, e)
 	}
 	return out
+}
+
+// prune takes out the columns in which nothing stands: what nobody could see in this run, or what did not happen.
+func (e *evidence) prune() {
+	for i := len(e.Heads) - 1; i >= 0; i-- {
+		if slices.ContainsFunc(e.Rows, func(row []text) bool { return row[i].Text != "" }) {
+			continue
+		}
+		e.Heads = slices.Delete(e.Heads, i, i+1)
+		for n := range e.Rows {
+			e.Rows[n] = slices.Delete(e.Rows[n], i, i+1)
+		}
+	}
 }
 
 // once replaces a table that the page has already by a link to it.

@@ -290,3 +290,39 @@ func TestSamplesSideBySide(t *testing.T) {
 		t.Errorf("one connection: got %d heads for %d cells, the second is %q, want no port", len(e.Heads), len(e.Rows[0]), e.Heads[1].Text)
 	}
 }
+
+// TestPrune catches a column that stays though nothing stands in it, one that goes though something does, and heads that are not those of
+// their cells any more.
+func TestPrune(t *testing.T) {
+	c := newComposer(Options{})
+	e := evidence{Heads: c.heads("packet", "the kernel's reason", "from", "sent again by"), Rows: [][]text{c.cells("#1", "", "client", ""), c.cells("", "", "server", "")}}
+	e.prune()
+	var got []string
+	for _, row := range append([][]text{e.Heads}, e.Rows...) {
+		for _, cell := range row {
+			got = append(got, cell.Text)
+		}
+	}
+	if want := []string{"packet", "from", "#1", "client", "", "server"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestCases catches a page without the table that answers its question, and a row whose observation is another's.
+func TestCases(t *testing.T) {
+	r := stored(t)["exp11-timeouts"]
+	v := newComposer(Options{}).run(r, 1, false, false)
+	if len(v.Cases) != len(r.Prediction.Cases) || len(v.Cases) < 10 {
+		t.Fatalf("got %d rows, want %d", len(v.Cases), len(r.Prediction.Cases))
+	}
+	for i, row := range v.Cases {
+		at := slices.IndexFunc(r.Checks, func(k result.Check) bool { return k.Name == row.Name.Text })
+		if at < 0 || row.Observed.Text != r.Checks[at].Observed || row.Expected.Text != r.Checks[at].Expected || row.Verdict != r.Checks[at].Verdict {
+			t.Errorf("row %d: got %+v, want what the check of that name says", i+1, row)
+		}
+	}
+	r.Checks = nil // of a run that was broken off
+	if v := newComposer(Options{}).run(r, 1, false, false); v.Cases[0].Observed.Text != "" || v.Cases[0].Expected.Text == "" {
+		t.Errorf("no checks: got %+v, want what was predicted", v.Cases[0])
+	}
+}

@@ -27,6 +27,7 @@ type seqView struct {
 	Left, Right, Top, Base   int
 	Title                    text
 	Segments, Repeats, SACKs []mark
+	Lost                     bool   // some segment was
 	ACKs                     string // path data
 	Edge                     string // path data of the receive window's right edge; empty: it is not known, or above the picture all the time
 	EdgeText                 text   // what of the edge is not in the picture
@@ -145,6 +146,7 @@ func (c *composer) strokes(v *seqView, g *graph, sent []result.Packet) {
 	for _, p := range sent {
 		m := mark{X: num(g.x(p.At())), Y0: num(g.y(p.RelSeq)), Y1: num(min(g.y(p.RelSeq+uint32(p.Len)), g.y(p.RelSeq)-3)), Lost: p.Fate != result.Delivered,
 			Title: fmt.Sprintf("#%d %d–%d, %.6f s", p.ID, p.RelSeq, p.RelSeq+uint32(p.Len)-1, p.At().Seconds())}
+		v.Lost = v.Lost || m.Lost
 		if timeline.What(p.What).Again() {
 			v.Repeats = append(v.Repeats, m)
 		} else {

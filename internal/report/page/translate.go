@@ -87,11 +87,11 @@ var plainWord = regexp.MustCompile(`^[(:+±-]*(` + strings.Join([]string{
 	`[-+]?\d[\d.,:/x×a-f-]*(s|ms|µs|ns|h|m|m\d+s|h\d+m\d*s?)?`,                // 1.004, 20ms, 1/2, 15001-16001, 0x1f
 	`s|ms|µs|ns|h|min|…|·|→|×|=|\+|-|–`,                                       // units and signs
 	`[A-Z][A-Z0-9]*([-_/][A-Z0-9]+)*`,                                         // SYN-ACK, ETIMEDOUT
-	`[A-Za-z-]+=[-\d]+`,                                                       // seq=1001
+	`[A-Za-z][A-Za-z0-9_-]*=[-\d]+`,                                           // seq=1001, tcp_retries2=15
 	`(net\.)?[a-z0-9]+([._][a-z0-9*-]+)+`,                                     // net.ipv4.tcp_sack
 	`--[a-z0-9-]+(=\S*)?`,                                                     // --sack=off
 	`/[a-z0-9_/.-]+`,                                                          // /proc/timer_list
-	`(connect|read|write|clock_getres)\([A-Z_2]*\)`,                           // connect()
+	`(connect|read|write|close|shutdown|clock_getres)\([A-Z_2]*\)`,            // connect()
 	`uname|dup|ip6?tables|raw|mangle|filter|nat|TCP|SYN|[0-9a-f]{16}|[a-z]+0`, // names as they are
 }, "|") + `)[):,.;]*$`)
 

@@ -27,6 +27,7 @@ type runView struct {
 	Flags     string // what was asked for: "--close=4"
 	Reason    text
 	Cause     *causeView
+	Cases     []caseView
 	Checks    []checkView
 	Gaps      bool // some check has a gap
 	Ladder    *ladderView
@@ -51,6 +52,14 @@ type checkView struct {
 	Verdict                                                    result.Verdict
 	Word                                                       text
 	Code                                                       string
+}
+
+// caseView is a row of the table that answers the experiment's question.
+type caseView struct {
+	Port                                 string
+	Name, Rule, From, Expected, Observed text
+	Verdict                              result.Verdict
+	Word                                 text
 }
 
 type sentence struct {
@@ -81,6 +90,7 @@ func (c *composer) run(r *result.Result, n int, folded, short bool) *runView {
 		v.Reason = c.text(r.Reason)
 		v.Cause = c.cause(r)
 	}
+	v.Cases = c.cases(r)
 	for _, k := range report.CheckRows(r) {
 		v.Gaps = v.Gaps || k.Gap != ""
 		v.Checks = append(v.Checks, checkView{c.text(k.Name), c.text(k.Expected), c.text(k.Allowed), c.text(k.Observed), c.text(k.Gap), c.text(k.AllowedGap), c.text(k.Detail),
@@ -99,6 +109,26 @@ func (c *composer) run(r *result.Result, n int, folded, short bool) *runView {
 	}
 	v.Evidence = c.evidence(r, v.ID)
 	return v
+}
+
+// cases puts what was seen beside each row of the table that was predicted.
+func (c *composer) cases(r *result.Result) []caseView {
+	if r.Prediction == nil {
+		return nil
+	}
+	seen := map[string]result.Check{}
+	for _, k := range r.Checks {
+		seen[k.ID] = k
+	}
+	var out []caseView
+	for _, x := range r.Prediction.Cases {
+		v := caseView{Port: fmt.Sprintf(":%d", x.Port), Name: c.text(x.Name), Rule: c.text(x.Rule), From: c.text(x.From), Expected: c.text(x.Words())}
+		if k, ok := seen[x.CheckID()]; ok {
+			v.Observed, v.Verdict, v.Word = c.text(k.Observed), k.Verdict, c.checkWord(k.Verdict)
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // flags are the parameters that were asked for on the command line: they tell two runs of one experiment apart.

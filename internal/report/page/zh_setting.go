@@ -31,6 +31,8 @@ var zhSettings = []message{
 	{"The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same rules, for the jiffy in which it did.", "客户端进程比计划晚 {1} 个 jiffy 开始；精确节拍已按同样的规则就实际的 jiffy 重新推算。"},
 	{"A call of the %s that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is judged by its window, not by one tick.", "{1}有一个发送报文的调用花了 {2}，超过一个 jiffy，所以它的相位未知：每个报文按窗口而不是按单个节拍判定。"},
 	{"The %s's call %q was made %v %s than planned; what follows from it was worked out again, by the same rules, for when it was made.", "{1}的调用“{2}”比计划{4}了 {3}；由它而来的一切已按同样的规则就实际时刻重新推算。"},
+	{"%d of the %s's calls were not made when planned, at most %q, %v %s; what follows from each was worked out again, by the same rules, for when it was made.", "{2}的 {1} 次调用没有在计划的时刻作出，相差最多的是“{3}”，{5}了 {4}；由每一次而来的一切已按同样的规则就实际时刻重新推算。"},
+	{"later", "晚"}, {"sooner", "早"},
 	{"later", "晚"}, {"earlier", "早"},
 	{"%s %s=%s was set, and the prediction does not read it: what it changes here, if anything, is not predicted.", "设了 {1} 的 {2}={3}，而预测并不读取它：它若在此改变了什么，并没有预测到。"},
 	{"read", "read"}, {"write", "write"}, {"close", "close"}, {"answer", "answer"}, {"burst", "burst"}, {"shutdown", "shutdown"}, {"server's close", "服务器的 close"}, {"open %d", "open {1}"}, {"close %d", "close {1}"},

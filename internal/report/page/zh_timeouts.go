@@ -15,7 +15,8 @@ var zhTimeouts = []message{
 	{"TCP_KEEPCNT of the sockets with SO_KEEPALIVE, 1 to 127: overrides --keepalive-probes", "设了 SO_KEEPALIVE 的套接字的 TCP_KEEPCNT，1 到 127：优先于 --keepalive-probes"},
 	{"TCP_USER_TIMEOUT of the sockets that have it, 1 to 86400000 ms", "设了 TCP_USER_TIMEOUT 的套接字的值，1 到 86400000 ms"},
 
-	{"connecting", "正在连接"}, {"connecting, user timeout", "正在连接，有 user timeout"}, {"half-open, at the server", "半开，在服务器端"}, {"idle", "空闲"},
+	{"In one table", "一张表"}, {"when the peer dies", "对端死去时"}, {"what decides", "由什么决定"}, {"time since", "从何时算起"}, {"the SYN", "SYN"},
+	{"the last packet heard", "最后听到的报文"}, {"connecting", "正在连接"}, {"connecting, user timeout", "正在连接，有 user timeout"}, {"half-open, at the server", "半开，在服务器端"}, {"idle", "空闲"},
 	{"idle, keepalive", "空闲，有 keepalive"}, {"idle, keepalive and user timeout", "空闲，有 keepalive 和 user timeout"},
 	{"data in flight", "数据在途"}, {"data in flight, keepalive", "数据在途，有 keepalive"}, {"data in flight, user timeout", "数据在途，有 user timeout"},
 	{"window closed, peer dead", "窗口关闭，对端已死"}, {"window closed, peer not reading", "窗口关闭，对端不读取"},
@@ -28,6 +29,6 @@ var zhTimeouts = []message{
 	{"see the same event in the schedule", "见时间表中的同一事件"},
 	{"%d programs were told of the end of their connections: first the one that was %s, after %s, and last the one that was %s, after %s.",
 		"{1} 个程序被告知连接已终结：最先是{2}的那个，在 {3} 之后；最后是{4}的那个，在 {5} 之后。"},
-	{"Nobody told these, for as long as they were watched: %s.", "在观察的时间里，没有谁告诉下列这些：{1}。"},
+	{"Nobody told these, for as long as they were watched: %s.", "在观察的时间里，没有谁告诉下列这些：{1}。"}, {"%s; %s", "{1}；{2}"}, {"read", "read"}, {"write", "write"}, {"close", "close"},
 	{"The program that had closed its socket could not be told: what its kernel repeats is nobody's.", "已关闭套接字的程序无从告知：它的内核所重传的不属于任何程序。"},
 }
