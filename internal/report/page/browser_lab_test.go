@@ -483,7 +483,9 @@ func browserLarge(t *testing.T, ctx context.Context) {
 		} else {
 			for scale := scales - 1; scale >= 0; scale-- {
 				x.run(chromedp.Click(fmt.Sprintf("[data-scale='%d']", scale)))
-				x.right(fmt.Sprintf("%s, scale %d", tt.name, scale))
+				if scale > 0 { // which it was laid out in just now
+					x.right(fmt.Sprintf("%s, scale %d", tt.name, scale))
+				}
 			}
 		}
 		for _, width := range []int{360, 1920} {
