@@ -21,6 +21,7 @@ type compareData struct {
 	Predicted []report.ChangeRow
 	Causes    []causeRow
 	Open      string // what has no cause, and why
+	Judged    string // how many checks have another verdict
 }
 
 // causeRow is a cause with its words.
@@ -93,6 +94,9 @@ func (d *compareData) diff(v words, diff result.Difference) {
 		d.Causes = append(d.Causes, causeRow{c, v.t(since), v.t(effect)})
 	}
 	d.Open = v.t(report.Unexplained(diff))
+	if n := len(diff.Checks); n > 0 {
+		d.Judged = v.tf("Checks that have another verdict, or are in one run only: %d. They are marked below.", n)
+	}
 }
 
 // eventPairs pairs the events of two runs, in A's order, then what only B has.

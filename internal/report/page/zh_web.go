@@ -19,6 +19,7 @@ var zhWeb = slices.Concat(zhParams, []message{
 	{"This page may predict, but not run: it was not allowed to.", "本页可以预测，但未获准运行："},
 	{", in virtual time", "，虚拟时间"}, {"as the profile has it", "按方案取值"}, {"Predict", "预测"}, {"Run", "运行"}, {"The same in a terminal:", "在终端中同样的命令："}, {"Prediction", "预测"},
 	{"Compare", "比较"}, {"What differs", "有何不同"}, {"Nothing differs: the same prediction, the same verdicts.", "没有不同：预测相同，结论也相同。"}, {"predicted", "预测"}, {"because of", "原因"},
+	{"Checks that have another verdict, or are in one run only: %d. They are marked below.", "结论不同或只在一次运行中有的检查：{1} 项，下面已标出。"},
 	{"No cause was looked for:", "没有查找原因："}, {"The causes that were found do not explain all of it.", "找到的原因不能解释全部差异。"}, {"only the window differs", "只有窗口不同"}, {"Events", "事件"}, {"Checks", "检查"}, {"Ladders", "梯形图"},
 	{"ladder of", "梯形图："},
 	{"%s, or never", "{1}，或 never"}, {"0 or a sum of %s", "0 或 {1} 之和"}, {"%d to %d with commas between, or %s", "{1} 到 {2}，以逗号分隔，或 {3}"}, {"last", "last"}, {"all", "all"},
