@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/netns"
 	"github.com/tcplab/tcplab/internal/wire"
 )
@@ -83,9 +84,13 @@ func tap(mac net.HardwareAddr) (fd int, err error) {
 }
 
 // join makes the delay line between two namespaces.
-func join(client, server *Host, rtt time.Duration) (*line, error) {
+func join(client, server *Host, rtt time.Duration, plan link.Plan) (*line, error) {
+	way, err := json.Marshal(plan)
+	if err != nil {
+		return nil, err
+	}
 	l := &line{cmd: exec.Command("/proc/self/exe")}
-	l.cmd.Args = []string{wire.Name, strconv.FormatInt(int64(rtt/2), 10)}
+	l.cmd.Args = []string{wire.Name, strconv.FormatInt(int64(rtt/2), 10), string(way)}
 	l.cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=single", "GORACE=" + os.Getenv("GORACE")}
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // as Host.Start
 	l.cmd.Stderr = &l.stderr

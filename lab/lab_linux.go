@@ -74,6 +74,9 @@ func New(ctx context.Context, t Topology) (*Lab, error) {
 	if t.Server.Addr().Is6() != t.IPv6 {
 		return nil, fmt.Errorf("addresses %s and %s: want both of one family", t.Client, t.Server)
 	}
+	if !t.Link.Zero() && (t.RTT <= 0 || t.Router) {
+		return nil, fmt.Errorf("a link with a rate or with segments held back: want a round-trip time above 0, and no router (RTT %v, router: %v)", t.RTT, t.Router)
+	}
 	observe := inTurn(t.Observe)
 	l := &Lab{
 		delayed: t.RTT > 0,
@@ -161,7 +164,7 @@ func (l *Lab) build(ctx context.Context, t Topology) error {
 		l.middle, err = between(l.Client, l.Server, t.RTT)
 		l.Client.middle, l.Server.middle = l.middle, l.middle
 	default:
-		l.line, err = join(l.Client, l.Server, t.RTT)
+		l.line, err = join(l.Client, l.Server, t.RTT, t.Link)
 	}
 	if err != nil {
 		return fmt.Errorf("link client to server: %w", permission(err))

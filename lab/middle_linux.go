@@ -62,7 +62,7 @@ var netemHere = sync.OnceValue(func() error {
 
 // byNetem reports whether a link with this RTT is made by netem.
 func byNetem(t Topology) bool {
-	return !t.HoldFrames && t.RTT <= netemLongest && netemHere() == nil
+	return !t.HoldFrames && t.Link.Zero() && t.RTT <= netemLongest && netemHere() == nil
 }
 
 // between makes the middle of two namespaces, and their ends of the link.

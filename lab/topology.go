@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/agent"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/sysctl"
 )
 
@@ -50,6 +51,9 @@ type Topology struct {
 	// RTT is the round-trip time of the link: each frame arrives half of it after it was sent. Zero: a veth, some 20 µs. Lab.Delay says
 	// how it is made, and Lab.DelayStats how well.
 	RTT time.Duration
+	// Link is what the link does besides to the segments with data that the client sends: a rate, segments that are held back. It wants an RTT,
+	// and a process makes both. Zero: nothing.
+	Link LinkPlan
 	// HoldFrames has a process delay the frames of a link with an RTT. Zero: netem does where this kernel has it.
 	HoldFrames bool
 	// Router puts a third namespace between the hosts, Lab.Router, which forwards between two networks. Zero: there is none.
@@ -115,6 +119,9 @@ const (
 	Resumed    = agent.Resumed    // a server read again, between Event.Before and Event.After: ListenOptions.ReadAfter
 	Failed     = agent.Failed     // Event.Call failed with Event.Errno
 )
+
+// LinkPlan is what a link does to segments besides its delay.
+type LinkPlan = link.Plan
 
 // Stall is a time in which something that was due did not happen, because this machine did not run it.
 type Stall = agent.Stall

@@ -19,17 +19,17 @@ var imports = map[string][]string{
 		"experiments", "lab", "internal/oracle", "internal/analyse", "internal/evidence", "internal/judge", "internal/stall", "pcapout",
 		"internal/result", "internal/report", "internal/explain", "internal/timeline", "sysctl", "internal/kernel",
 	},
-	"experiments":          {"lab", "sysctl", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
+	"experiments":          {"lab", "sysctl", "internal/link", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result", "internal/explain"},
 	"predict":              {"internal/judge", "internal/kernel", "internal/oracle", "internal/timeline"},                                                                                                                                 // public: windows, for anyone's test
 	"lab/labtest":          {"internal/analyse", "internal/judge", "internal/kernel", "internal/netns", "internal/result", "internal/stall", "internal/timeline", "internal/vm", "lab", "pcapout", "predict", "sysctl", "internal/guard"}, // public: a lab in anyone's test
 	"internal/spec":        {"experiments", "lab", "sysctl", "pcapout", "internal/oracle", "internal/timeline", "internal/kernel", "internal/result"},
-	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire"},
+	"lab":                  {"internal/netns", "sysctl", "pcapout", "internal/kernel", "internal/agent", "internal/wire", "internal/link"},
 	"internal/agent":       {"internal/stall"}, // how often to look for a stop
 	"internal/evidence":    {"internal/netns", "internal/kernel", "internal/timeline"},
-	"internal/analyse":     {"pcapout", "internal/timeline"},         // never oracle: the witness must not know the answer
-	"internal/oracle":      {"internal/kernel", "internal/timeline"}, // never lab or pcapout: same input, same output
+	"internal/analyse":     {"pcapout", "internal/timeline"},                          // never oracle: the witness must not know the answer
+	"internal/oracle":      {"internal/kernel", "internal/timeline", "internal/link"}, // never lab or pcapout: same input, same output
 	"internal/setting":     {"internal/kernel", "internal/oracle", "internal/timeline", "sysctl"},
-	"internal/judge":       {"internal/result", "internal/timeline", "internal/explain"},
+	"internal/judge":       {"internal/result", "internal/timeline", "internal/explain", "internal/link"},
 	"internal/report":      {"internal/result", "internal/timeline"},
 	"internal/report/page": {"internal/report", "internal/result", "internal/timeline"},
 	"internal/live":        {"internal/result", "internal/timeline"},
@@ -41,13 +41,14 @@ var imports = map[string][]string{
 	"internal/explain":  {},
 	"internal/guard":    {}, // it must not depend on what it cleans up after
 	"internal/kernel":   {},
+	"internal/link":     {}, // what a link does, for the one that carries and the one that predicts
 	"internal/netns":    {},
 	"internal/result":   {},
 	"internal/stall":    {},
 	"internal/timeline": {},
 	"internal/userns":   {},
 	"internal/whole":    {},
-	"internal/wire":     {},
+	"internal/wire":     {"internal/link"},
 	"pcapout":           {},
 	"sysctl":            {},
 

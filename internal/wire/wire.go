@@ -1,15 +1,16 @@
 // Package wire is a program that carries Ethernet frames between two TAP devices, each a fixed time after it was read, in order: a link
-// with a delay. It is a process of its own, so that nothing that its parent does, garbage collection least of all, makes a frame late. It
+// with a delay. From the first device to the second a link.Plan may hold segments back, and limit the rate. It is a process of its own, so that nothing that its parent does, garbage collection least of all, makes a frame late. It
 // is the same binary: a program that imports this package becomes the wire when it is started under the name Name.
 //
-// It is not for loss or reordering, and knows nothing of what the frames hold.
+// It is not for loss, and knows nothing of what the frames hold but whether it is TCP with data.
 //
 // Its one trap: standard input is its lifeline. The wire ends, and the devices with it, when its parent closes it or dies.
 package wire
 
 import "time"
 
-// Name is argv[0] of a wire. Its one argument is the delay in nanoseconds; descriptors 3 and 4 are the TAP devices, which do not block.
+// Name is argv[0] of a wire. Its arguments are the delay in nanoseconds and a link.Plan as JSON; descriptors 3 and 4 are the TAP devices,
+// which do not block.
 const Name = "tcplab-wire"
 
 // Ask is written to a wire's standard input; it answers with one line of JSON, its Stats so far.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/link"
 )
 
 // A program that imports this package and is started as Name never reaches its main function.
@@ -19,8 +22,8 @@ func init() {
 }
 
 func run() int {
-	if len(os.Args) != 2 {
-		fmt.Fprintf(os.Stderr, "%s: want one argument, the delay in nanoseconds\n", Name)
+	if len(os.Args) != 3 {
+		fmt.Fprintf(os.Stderr, "%s: want two arguments, the delay in nanoseconds and a plan\n", Name)
 		return 2
 	}
 	ns, err := strconv.ParseInt(os.Args[1], 10, 64)
@@ -28,9 +31,14 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "%s: delay %q: want nanoseconds\n", Name, os.Args[1])
 		return 2
 	}
+	var plan link.Plan
+	if err := json.Unmarshal([]byte(os.Args[2]), &plan); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: plan %q: %v\n", Name, os.Args[2], err)
+		return 2
+	}
 	debug.SetGCPercent(-1) // it makes next to no garbage
 	urgent()
-	w := &wire{delay: time.Duration(ns), end: [2]end{{tap: 3}, {tap: 4}}}
+	w := newWire(time.Duration(ns), plan, 3, 4)
 	if err := w.serve(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", Name, err)
 		return 1
@@ -54,9 +62,13 @@ func urgent() {
 	}
 }
 
+// newWire joins two devices. What the first one sends follows a plan.
+func newWire(delay time.Duration, plan link.Plan, first, second int) *wire {
+	return &wire{end: [2]end{{tap: first, way: link.Way{Plan: plan, Delay: delay}}, {tap: second, way: link.Way{Delay: delay}}}}
+}
+
 // wire is the two ends and what is between them.
 type wire struct {
-	delay time.Duration
 	end   [2]end
 	stats Stats
 	over  [frameBytes]byte // where a frame goes that has no place
@@ -65,8 +77,9 @@ type wire struct {
 // end is one TAP device, with the frames that were read from it and are on their way to the other one.
 type end struct {
 	tap   int
-	queue [QueueLength]frame
-	head  int // the oldest
+	way   link.Way
+	queue [QueueLength]frame // in the order in which they are due
+	head  int                // the first
 	n     int
 }
 
@@ -176,11 +189,48 @@ func (w *wire) read() error {
 				w.stats.Lost++
 				continue
 			}
-			f.due, f.size = now()+w.delay, n
+			f.due, f.size = e.way.Due(now(), n, hasData(data[:n])), n
 			e.n++
+			e.settle()
 		}
 	}
 	return nil
+}
+
+// settle puts the newest frame before those that are due later.
+func (e *end) settle() {
+	at := func(i int) *frame { return &e.queue[(e.head+i)%len(e.queue)] }
+	for i := e.n - 1; i > 0 && at(i).due < at(i-1).due; i-- {
+		*at(i), *at(i - 1) = *at(i - 1), *at(i)
+	}
+}
+
+// hasData reports whether an Ethernet frame is a TCP segment with data. The lab's packets of IPv6 have no extension headers.
+func hasData(b []byte) bool {
+	const ethernet, ipv6 = 14, 40
+	if len(b) < ethernet+20 {
+		return false
+	}
+	ip := b[ethernet:]
+	var header, end int
+	switch binary.BigEndian.Uint16(b[12:]) {
+	case unix.ETH_P_IP:
+		header, end = int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
+		if ip[9] != unix.IPPROTO_TCP {
+			return false
+		}
+	case unix.ETH_P_IPV6:
+		if len(ip) < ipv6 || ip[6] != unix.IPPROTO_TCP {
+			return false
+		}
+		header, end = ipv6, ipv6+int(binary.BigEndian.Uint16(ip[4:]))
+	default:
+		return false
+	}
+	if len(ip) < header+20 {
+		return false
+	}
+	return end > header+int(ip[header+12]>>4)*4
 }
 
 // send delivers the frame that is due first, if it is due, and reports whether there was one.

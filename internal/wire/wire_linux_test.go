@@ -2,16 +2,20 @@ package wire
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/link"
 )
 
 // pair is a socket pair that keeps packets apart, as a TAP device does frames; mine is the test's side.
@@ -30,7 +34,8 @@ func pair(t *testing.T) (mine, wires *os.File) {
 func TestOrder(t *testing.T) {
 	a, wa := pair(t)
 	b, wb := pair(t)
-	w := &wire{delay: 20 * time.Millisecond, end: [2]end{{tap: int(wa.Fd())}, {tap: int(wb.Fd())}}}
+	const delay = 20 * time.Millisecond
+	w := newWire(delay, link.Plan{}, int(wa.Fd()), int(wb.Fd()))
 	began := now()
 	const n = 50
 	for i := range n {
@@ -47,8 +52,8 @@ func TestOrder(t *testing.T) {
 		if err := w.carry(); err != nil {
 			t.Fatal(err)
 		}
-		if w.stats.Frames > 0 && now()-began < w.delay {
-			t.Fatalf("got a frame after %v, want none before %v", now()-began, w.delay)
+		if w.stats.Frames > 0 && now()-began < delay {
+			t.Fatalf("got a frame after %v, want none before %v", now()-began, delay)
 		}
 	}
 	for i := range n {
@@ -69,7 +74,7 @@ func TestOrder(t *testing.T) {
 func TestFull(t *testing.T) {
 	a, wa := pair(t)
 	_, wb := pair(t)
-	w := &wire{delay: time.Hour, end: [2]end{{tap: int(wa.Fd())}, {tap: int(wb.Fd())}}}
+	w := newWire(time.Hour, link.Plan{}, int(wa.Fd()), int(wb.Fd()))
 	const more = 7
 	for range QueueLength + more {
 		if _, err := a.Write([]byte("frame")); err != nil {
@@ -107,7 +112,7 @@ func TestProcess(t *testing.T) {
 		cmd.Stderr = &text
 		return cmd, func() (string, error) { err := cmd.Wait(); return text.String(), err }
 	}
-	cmd, wait := start("1000000")
+	cmd, wait := start("1000000", "{}")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +136,7 @@ func TestProcess(t *testing.T) {
 	if text, err := wait(); err != nil || text != "" {
 		t.Errorf("after its input closed: got %v, %q, want exit code 0", err, text)
 	}
-	for _, args := range [][]string{nil, {"soon"}, {"-1"}, {"1", "2"}} {
+	for _, args := range [][]string{nil, {"1"}, {"soon", "{}"}, {"-1", "{}"}, {"1", "soon"}, {"1", "{}", "2"}} {
 		cmd, wait := start(args...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -140,5 +145,96 @@ func TestProcess(t *testing.T) {
 		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(text, Name) {
 			t.Errorf("%q: got %v, %q, want exit code 2 and why", args, err, text)
 		}
+	}
+}
+
+// segmentFrame is an Ethernet frame with a TCP segment of so many bytes of data, over IPv4 or IPv6, with its number in the last byte.
+func segmentFrame(ipv6 bool, data int, number byte) []byte {
+	const tcp = 32 // with timestamps
+	ip := make([]byte, 20)
+	kind := []byte{0x08, 0x00}
+	if ipv6 {
+		ip, kind = make([]byte, 40), []byte{0x86, 0xdd}
+		ip[0], ip[6] = 0x60, 6
+		binary.BigEndian.PutUint16(ip[4:], uint16(tcp+data))
+	} else {
+		ip[0], ip[9] = 0x45, 6
+		binary.BigEndian.PutUint16(ip[2:], uint16(20+tcp+data))
+	}
+	segment := make([]byte, tcp+data)
+	segment[12] = tcp / 4 << 4
+	b := slices.Concat(make([]byte, 12), kind, ip, segment)
+	for len(b) < 60 { // padding is no data
+		b = append(b, 0)
+	}
+	b[len(b)-1] = number
+	return b
+}
+
+// TestHasData catches padding that counts as data, options that do, and frames that are not TCP or are cut.
+func TestHasData(t *testing.T) {
+	udp, arp := segmentFrame(false, 100, 0), segmentFrame(false, 100, 0)
+	udp[14+9], arp[13] = 17, 6
+	udp6 := segmentFrame(true, 100, 0)
+	udp6[14+6] = 17
+	for name, tt := range map[string]struct {
+		frame []byte
+		want  bool
+	}{
+		"data":          {segmentFrame(false, 1, 0), true},
+		"none":          {segmentFrame(false, 0, 0), false},
+		"data of IPv6":  {segmentFrame(true, 1, 0), true},
+		"none of IPv6":  {segmentFrame(true, 0, 0), false},
+		"UDP":           {udp, false},
+		"UDP of IPv6":   {udp6, false},
+		"ARP":           {arp, false},
+		"cut":           {segmentFrame(false, 100, 0)[:14+20+10], false},
+		"cut of IPv6":   {segmentFrame(true, 100, 0)[:14+30], false},
+		"shorter still": {[]byte{1, 2, 3}, false},
+	} {
+		if got := hasData(tt.frame); got != tt.want {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// TestPlan catches a wire that forgets its plan, applies it to packets without data or to the other way, or mixes up frames that overtake.
+func TestPlan(t *testing.T) {
+	a, wa := pair(t)
+	b, wb := pair(t)
+	const delay, held = 5 * time.Millisecond, 20 * time.Millisecond
+	w := newWire(delay, link.Plan{Behind: []time.Duration{0, held, 0}}, int(wa.Fd()), int(wb.Fd()))
+	began := now()
+	for n, data := range []int{100, 100, 0, 100} { // the second segment with data is held
+		a.Write(segmentFrame(false, data, byte(n+1)))
+	}
+	b.Write(segmentFrame(false, 100, 9))
+	if err := w.read(); err != nil {
+		t.Fatal(err)
+	}
+	at := map[int]time.Duration{}
+	for w.stats.Frames < 5 {
+		before := w.stats.Frames
+		if err := w.carry(); err != nil {
+			t.Fatal(err)
+		}
+		for i := before; i < w.stats.Frames; i++ {
+			at[i] = now() - began
+		}
+	}
+	var order []byte
+	for range 4 {
+		buf := make([]byte, 200)
+		n, err := b.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order = append(order, buf[n-1])
+	}
+	if want := []byte{1, 3, 4, 2}; !slices.Equal(order, want) {
+		t.Errorf("got frames %v, want %v", order, want)
+	}
+	if at[4] < delay+held || at[0] < delay {
+		t.Errorf("got the held one after %v and the first after %v, want %v and %v at least", at[4], at[0], delay+held, delay)
 	}
 }

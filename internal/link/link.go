@@ -1,0 +1,104 @@
+// Package link says what a link does to the data segments that cross it in one direction: how long each is under way. What carries the
+// frames (package wire) follows it, and a prediction is made of it, before the first packet. It is pure.
+//
+// It is not for losses: those are a rule's at the end of the link, which counts what it takes.
+package link
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Plan is what a link does besides its delay to the segments with data that the client sends, counted from 1 in the order in which they leave,
+// repeats included. Packets without data cross it as if they took no room. The zero value does nothing.
+type Plan struct {
+	// Rate is how many bits of frames the link takes in a second, one frame after the other. 0: any number at once.
+	Rate int64 `json:"rate,omitempty"`
+	// Hold is how much longer than the delay the k-th segment is under way: Hold[k-1]. Those that follow wait behind it, so the order is kept.
+	// After its end: no longer.
+	Hold []time.Duration `json:"hold,omitempty"`
+	// Behind is how much longer still: those that follow overtake it.
+	Behind []time.Duration `json:"behind,omitempty"`
+}
+
+// Zero reports whether the plan does nothing.
+func (p Plan) Zero() bool { return p.Rate == 0 && len(p.Hold) == 0 && len(p.Behind) == 0 }
+
+// Longest is how much longer than the delay a segment is under way at most where so many of so many bytes are put on the link at once.
+func (p Plan) Longest(segments, bytes int) time.Duration {
+	longest := slices.Max(append(slices.Clone(p.Hold), 0)) + slices.Max(append(slices.Clone(p.Behind), 0))
+	if p.Rate > 0 {
+		longest += time.Duration(segments) * p.takes(bytes)
+	}
+	return longest
+}
+
+// takes is how long a frame takes to leave.
+func (p Plan) takes(bytes int) time.Duration {
+	return time.Duration(int64(bytes) * 8 * int64(time.Second) / p.Rate)
+}
+
+// Way is a direction of a link while frames cross it.
+type Way struct {
+	Plan
+	Delay time.Duration // of every frame
+	sent  int           // segments with data
+	free  time.Duration // when the frame before has left
+	last  time.Duration // when the one before arrives, if it is not held behind others
+}
+
+// Due is when a frame arrives that is put on the link at an instant. bytes is its length, from the Ethernet header on, without the checksum behind it.
+func (w *Way) Due(at time.Duration, bytes int, data bool) time.Duration {
+	if !data {
+		return at + w.Delay
+	}
+	w.sent++
+	if w.Rate > 0 {
+		w.free = max(w.free, at) + w.takes(bytes)
+		at = w.free
+	}
+	due := max(at+w.Delay+nth(w.Hold, w.sent), w.last)
+	w.last = due
+	return due + nth(w.Behind, w.sent)
+}
+
+// nth is the k-th of a list, from 1; 0 after its end.
+func nth(list []time.Duration, k int) time.Duration {
+	if k > len(list) {
+		return 0
+	}
+	return list[k-1]
+}
+
+// Dice are thrown before a run, from a seed: the same seed gives the same numbers, on every machine.
+type Dice struct{ r *rand.Rand }
+
+// NewDice returns the dice for one use of a seed: what is drawn for one does not depend on whether the others are drawn.
+func NewDice(seed uint64, use string) Dice {
+	var stream uint64
+	for _, c := range []byte(use) {
+		stream = stream<<8 | uint64(c)
+	}
+	return Dice{rand.New(rand.NewPCG(seed, stream))}
+}
+
+// Chosen draws for each of n segments with a probability in percent, and returns the numbers, from 1, of those that it takes.
+func (d Dice) Chosen(n int, percent float64) []int {
+	var out []int
+	for k := 1; k <= n; k++ {
+		if d.r.Float64()*100 < percent {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Spread draws a time from 0 up to most for each of n segments, in whole microseconds.
+func (d Dice) Spread(n int, most time.Duration) []time.Duration {
+	out := make([]time.Duration, n)
+	for i := range out {
+		out[i] = time.Duration(d.r.Int64N(int64(most/time.Microsecond)+1)) * time.Microsecond
+	}
+	return out
+}
