@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -17,7 +18,7 @@ type Recovery struct {
 	Host, Peer string        // who sends, and who receives; "" means "client" and "server"
 	Segments   int           // in the write, 1 to MaxBurst; the sender's initial window and the receiver's window must hold them all
 	Size       int           // bytes in each, which is the connection's MSS
-	Lose       []int         // which of them are lost once: 1 is the first
+	Lose       []int         // which segments are lost, counted from 1 as they arrive, repeats included: 15 is the 15th of the burst
 	Write      time.Duration // when the write is planned, from the first SYN
 	RTT        time.Duration // the link's, both ways together: minBurstRTT to maxBurstRTT
 	Lag        time.Duration // how much longer than RTT a round trip may really take; 0: linkLag
@@ -29,7 +30,13 @@ type Recovery struct {
 	FRTO         bool          // tcp_frto is not 0
 	RTOMin       time.Duration // tcp_rto_min_us; 0: 200 ms
 	RTOMax       time.Duration // tcp_rto_max_ms; 0: 120 s
+	// Link is what the link does besides its delay to the sender's segments. Zero: nothing, all of the burst arrives at once.
+	Link  link.Plan
+	Frame int // bytes of a segment's frame, from the Ethernet header on; wanted where Link has a rate
 }
+
+// MostLost bounds Recovery.Lose.
+const MostLost = 1000
 
 // MaxBurst bounds Recovery.Segments: with 1000 bytes each, what the first window of a receiver (64 KiB without scaling) holds.
 const MaxBurst = 42
@@ -42,6 +49,8 @@ const (
 	// A delay line never delivers early. What two stacks and two interrupts add was 20 to 60 µs on a veth, and up to 1 ms on a delay line.
 	linkLagLeast = 20 * time.Microsecond
 	linkLag      = time.Millisecond
+	// maxHold is the longest that a link holds a segment back: shorter than the least RTO, so that no timer runs out for it alone.
+	maxHold = 150 * time.Millisecond
 	// compressedACK is the longest that a receiver holds a SACK back after the third: tcp_comp_sack_delay_ns and its slack.
 	compressedACK = 1100 * time.Microsecond
 )
@@ -62,7 +71,11 @@ func (r Recovery) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 	longest := ceilJiffies(f, 2*(r.RTT+r.Lag+max(r.RTOMin, 2*(r.RTT+r.Lag)))) // the first RTO, doubled once
 	out := sweep(f, start, longest, play(variant{}))
 	seen := []string{r.shape(f, variant{})}
-	for _, v := range variants() {
+	all := variants()
+	if !r.Link.Zero() {
+		all = variantsApart()
+	}
+	for _, v := range all {
 		shape := r.shape(f, v)
 		if slices.Contains(seen, shape) {
 			continue
@@ -80,6 +93,7 @@ func (r Recovery) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 type Recovered struct {
 	RTTs                       int
 	Fast, Probes, Fires, Again int // FastRetransmit, TailLossProbe, RTORetransmission, DataAgain
+	Sent                       int // segments with data in all: a greater number in Lose never comes
 }
 
 // Recovered counts what Predict tells: without the wheel, the windows and the alternatives.
@@ -92,6 +106,9 @@ func (r Recovery) Recovered(f kernel.Facts) (Recovered, error) {
 	var out Recovered
 	var first, last time.Duration
 	for _, h := range playBurst(r, w, variant{}) {
+		if h.Host == r.Host && h.Len > 0 {
+			out.Sent++
+		}
 		switch h.What {
 		case timeline.FastRetransmit:
 			out.Fast++
@@ -173,8 +190,18 @@ func (r Recovery) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("recovery: start phase of %v: want 0 up to a jiffy, %v", start.Phase, f.Jiffy())
 	}
 	for i, k := range r.Lose {
-		if k < 1 || k > r.Segments || slices.Index(r.Lose, k) != i {
-			return fmt.Errorf("recovery: lose segment %d of %d: want each once, from 1 to %d", k, r.Segments, r.Segments)
+		if k < 1 || k > MostLost || slices.Index(r.Lose, k) != i {
+			return fmt.Errorf("recovery: lose segment %d: want each once, from 1 to %d", k, MostLost)
+		}
+	}
+	if r.Link.Rate < 0 || r.Link.Rate > 0 && r.Frame <= r.Size {
+		return fmt.Errorf("recovery: a link of %d bit/s and frames of %d bytes: want a rate above 0, and frames longer than their %d bytes of data", r.Link.Rate, r.Frame, r.Size)
+	}
+	for _, list := range [][]time.Duration{r.Link.Hold, r.Link.Behind} {
+		for i, hold := range list {
+			if hold < 0 || hold > maxHold {
+				return fmt.Errorf("recovery: segment %d is held for %v: want 0 to %v", i+1, hold, maxHold)
+			}
 		}
 	}
 	return nil
@@ -194,6 +221,10 @@ type variant struct {
 	// grown: with thrifty, for how many segments the window grew before. Each of them sets the lowest bit of icsk_ack.quick and is acknowledged
 	// for that, so the pairs begin as many segments later.
 	grown int
+	// exact: the receiver answers as its counters say, on a link on which segments come apart; the window grows for the first few, grown of them.
+	exact bool
+	// leaves is how long after the one before each segment of the burst leaves.
+	leaves time.Duration
 	// read: the program has read all before a needless repeat comes, so what answers that has another window.
 	read bool
 }
@@ -222,12 +253,37 @@ func variants() []variant {
 	return out
 }
 
+// slowest is what a segment of a burst costs its sender at most: 5 µs on a host, 165 µs on a guest's processor, at 4 ns for an instruction.
+const slowest = 165 * time.Microsecond
+
+// variantsApart are those of a link on which segments come apart.
+func variantsApart() []variant {
+	var out []variant
+	for _, leaves := range []time.Duration{0, slowest / 2, slowest} {
+		for grown := mostGrown; grown >= -1; grown-- { // -1: not exact, but an answer to each segment, some of which may be left out
+			for bits := range 4 {
+				v := variant{exact: grown >= 0, grown: max(grown, 0), fast: bits&1 != 0, read: bits&2 != 0, leaves: leaves}
+				if v != (variant{}) {
+					out = append(out, v)
+				}
+			}
+		}
+	}
+	return out
+}
+
 func (v variant) why() string { return strings.Join(v.reasons(), "; ") }
 
 func (v variant) reasons() []string {
 	var s []string
 	if v.merged {
 		s = append(s, "the receiver merges the SACKs after the third one (tcp_comp_sack_delay_ns)")
+	}
+	if v.exact {
+		s = append(s, fmt.Sprintf("the receiver's window grows for %d segments, and it holds SACKs back for a millisecond where it need not answer at once (tcp_grow_window, tcp_comp_sack_delay_ns)", v.grown))
+	}
+	if v.leaves > 0 {
+		s = append(s, fmt.Sprintf("the segments of the burst leave one %v after the other", v.leaves))
 	}
 	if v.fast {
 		s = append(s, "the retransmission is acknowledged faster than any segment before, so RACK takes it for needless and learns nothing from it (tcp_rack_advance)")

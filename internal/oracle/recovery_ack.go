@@ -9,6 +9,9 @@ type returned struct {
 	ack  int
 	have []bool
 	dup  int // which duplicate ACK it is; 0: none
+	// twice is the segment, from 1, that came a second time, which it answers and tells with SACK (D-SACK, RFC 2883); 0: none.
+	twice int
+	echo  time.Duration // when the segment was sent whose timestamp it echoes
 	// window: it is the first one after the handshake, so it updates the window and does not count as a duplicate (tcp_may_update_window:
 	// its number is after that of the SYN-ACK).
 	window bool
@@ -23,15 +26,17 @@ type ackState struct {
 	origAcked            bool // FLAG_ORIG_SACK_ACKED
 	setTimer             bool // FLAG_SET_XMIT_TIMER
 	resendLost           bool // REXMIT_LOST
+	lostAgain            bool // FLAG_LOST_RETRANS
 	sackRTT              time.Duration
 	delivered, lost      int // before
 	acked                int
-	highSeq              int
+	highSeq, una         int
+	echo                 time.Duration
 }
 
 // acknowledge is tcp_ack.
 func (s *sender) acknowledge(at time.Duration, from origin, a returned) {
-	k := &ackState{at: at, from: from, sackRTT: -1, delivered: s.delivered, lost: s.lostTotal, highSeq: s.highSeq}
+	k := &ackState{at: at, from: from, echo: a.echo, sackRTT: -1, delivered: s.delivered, lost: s.lostTotal, highSeq: s.highSeq, una: s.una}
 	if a.ack > s.una {
 		s.retransmits, k.advanced = 0, true
 	}
@@ -61,6 +66,8 @@ func (s *sender) acknowledge(at time.Duration, from origin, a returned) {
 
 // readSACK is tcp_sacktag_write_queue.
 func (s *sender) readSACK(k *ackState, a returned) {
+	s.readTwice(a.twice)
+	reordered := len(s.seg)
 	for i := max(a.ack, s.una); i < len(s.seg); i++ {
 		x := &s.seg[i]
 		if !a.have[i] || x.sacked {
@@ -71,6 +78,9 @@ func (s *sender) readSACK(k *ackState, a returned) {
 		} else if !x.resent {
 			if !x.ever {
 				k.sackRTT = max(k.sackRTT, k.at-x.sent)
+				if i < s.highestSACK() {
+					reordered = min(reordered, i)
+				}
 				if i < s.highSeq {
 					k.origAcked = true
 				}
@@ -83,17 +93,55 @@ func (s *sender) readSACK(k *ackState, a returned) {
 		k.dataSacked = true
 		s.rackAdvance(i, k.at)
 	}
+	if s.state != caLoss {
+		s.reordered(reordered)
+	}
 }
+
+// readTwice is tcp_check_dsack: a copy of a segment was needless.
+func (s *sender) readTwice(segment int) {
+	if segment == 0 {
+		return
+	}
+	if s.undo && s.undoRetrans > 0 {
+		s.undoRetrans--
+	}
+	if i := segment - 1; i >= s.una {
+		s.seg[i].resent = false // of S|R and plain R
+	}
+}
+
+// highestSACK is tcp_highest_sack_seq: the highest segment that is SACKed, or the first that is not acknowledged.
+func (s *sender) highestSACK() int {
+	for i := len(s.seg) - 1; i > s.una; i-- {
+		if s.seg[i].sacked {
+			return i
+		}
+	}
+	return s.una
+}
+
+// reordered is tcp_check_sack_reordering: segment low, which was never sent again, came after one that was sent later.
+func (s *sender) reordered(low int) {
+	if !s.b.SACK || low >= s.highestSACK() {
+		return
+	}
+	s.reordering = max(s.reordering, min(s.highestSACK()-low, maxReordering))
+	s.reordSeen = true
+}
+
+const maxReordering = 300 // tcp_max_reordering
 
 // clean is tcp_clean_rtx_queue with tcp_ack_update_rtt.
 func (s *sender) clean(k *ackState, ack int) {
-	sample, edge := time.Duration(-1), s.una
+	sample, highest, reordered := time.Duration(-1), s.highestSACK(), len(s.seg)
 	for ; s.una < ack; s.una++ {
 		x := &s.seg[s.una]
 		if x.ever {
 			k.retransAcked = true
 		} else if !x.sacked {
 			sample = max(sample, k.at-x.sent)
+			reordered = min(reordered, s.una)
 			if s.una < s.highSeq {
 				k.origAcked = true
 			}
@@ -103,7 +151,9 @@ func (s *sender) clean(k *ackState, ack int) {
 			s.sackedOut--
 		case s.b.SACK:
 			s.delivered++
-			s.rackAdvance(s.una, k.at)
+			if !x.ever || k.echo >= x.sent { // tcp_skb_spurious_retrans
+				s.rackAdvance(s.una, k.at)
+			}
 		}
 		*x = outgoing{sent: x.sent, copies: x.copies, ever: x.ever}
 		k.acked++
@@ -116,6 +166,8 @@ func (s *sender) clean(k *ackState, ack int) {
 		if !s.b.SACK {
 			s.removeDups(k.acked)
 			k.origAcked = k.origAcked && !k.retransAcked
+		} else if reordered < highest {
+			s.reordered(reordered)
 		}
 	} else if s.una < len(s.seg) && k.sackRTT > k.at-s.seg[s.una].sent {
 		k.setTimer = true
@@ -124,7 +176,7 @@ func (s *sender) clean(k *ackState, ack int) {
 		sample = k.sackRTT
 	}
 	if sample < 0 && k.acked > 0 {
-		sample = k.at - s.seg[edge].sent // by the echoed timestamp: that of the segment that filled the hole (tcp_replace_ts_recent)
+		sample = k.at - k.echo // by the echoed timestamp (tcp_rtt_tsopt_us)
 	}
 	if sample >= 0 {
 		s.sample(sample)
@@ -143,13 +195,21 @@ func (s *sender) sample(rtt time.Duration) {
 // rackAdvance is tcp_rack_advance: segment i was delivered.
 func (s *sender) rackAdvance(i int, at time.Duration) {
 	x := s.seg[i]
-	if x.ever && s.b.variant.fast {
+	if x.ever && s.fasterThanAll(at-x.sent) {
 		return // rtt_us < tcp_min_rtt(): it may be the first copy's acknowledgement
 	}
 	s.rack.rtt, s.rack.advanced = at-x.sent, true
 	if x.sent > s.rack.sent || x.sent == s.rack.sent && i+1 > s.rack.end {
 		s.rack.sent, s.rack.end = x.sent, i+1
 	}
+}
+
+// fasterThanAll reports whether a round trip is shorter than the shortest before. Where the link holds nothing back, microseconds decide.
+func (s *sender) fasterThanAll(rtt time.Duration) bool {
+	if d := rtt - s.minRTT; !s.b.Link.Zero() && d.Abs() > linkLag/2 {
+		return d < 0
+	}
+	return s.b.variant.fast
 }
 
 // detect is tcp_rack_detect_loss; it returns the longest time that is left for a segment not to count as lost.
@@ -197,6 +257,7 @@ func (s *sender) identify(k *ackState) {
 		return
 	}
 	s.rack.advanced = false
+	before := s.resentOut()
 	if wait := s.detect(k.at); wait > 0 {
 		k.setTimer = false
 		jiffies := s.b.w.toJiffies(wait + 2*time.Millisecond)
@@ -205,24 +266,38 @@ func (s *sender) identify(k *ackState) {
 		}
 		s.arm(k.at, k.from, timerReorder, jiffies, "a quarter of the shortest RTT + 2 ms")
 	}
+	k.lostAgain = k.lostAgain || s.resentOut() < before
 }
 
 // alert is tcp_fastretrans_alert.
 func (s *sender) alert(k *ackState, a returned) {
 	dups := 0
-	if !k.advanced && !a.window {
+	if !k.advanced && !a.window && (a.twice == 0 || !s.b.SACK) {
 		dups = 1
+	}
+	if s.state == caOpen {
+		s.retransStamp = 0
 	}
 	switch s.state {
 	case caRecovery:
 		if !k.advanced && !s.b.SACK {
 			s.addDups(dups)
 		}
+		if k.advanced && s.undoPartial(k) {
+			return
+		}
+		s.undoTwice()
 		s.identify(k)
+		if s.state != caRecovery {
+			if s.lostOut() == 0 {
+				return
+			}
+			s.enterRecovery()
+		}
 	case caLoss:
 		s.processLoss(k)
 		s.identify(k)
-		if s.state != caOpen {
+		if s.state != caOpen && !k.lostAgain {
 			return
 		}
 		fallthrough
@@ -233,12 +308,12 @@ func (s *sender) alert(k *ackState, a returned) {
 			}
 			s.addDups(dups)
 		}
+		if s.state <= caDisorder {
+			s.undoTwice()
+		}
 		s.identify(k)
-		if s.lostOut() == 0 { // tcp_try_to_open
-			s.state = caOpen
-			if s.sackedOut > 0 {
-				s.state = caDisorder
-			}
+		if s.lostOut() == 0 {
+			s.tryToOpen()
 			return
 		}
 		s.enterRecovery()
@@ -248,11 +323,9 @@ func (s *sender) alert(k *ackState, a returned) {
 
 // processLoss is tcp_process_loss. There is no new data to send, so F-RTO ends at its first acknowledgement.
 func (s *sender) processLoss(k *ackState) {
-	if s.frto && k.origAcked { // spurious: what was never sent again has arrived (tcp_try_undo_loss)
-		for i := range s.seg {
-			s.seg[i].lost = false
-		}
-		s.cwnd, s.ssthresh, s.state, s.frto = max(s.cwnd, s.priorCwnd), 1<<30, caOpen, false
+	if k.advanced && s.undo && (s.undoRetrans == 0 || s.delayed(k)) || s.frto && k.origAcked { // spurious: what was not sent again has arrived (tcp_try_undo_loss)
+		s.undoReduction()
+		s.retransmits, s.state, s.frto = 0, caOpen, false
 		return
 	}
 	if k.advanced {
@@ -266,7 +339,8 @@ func (s *sender) processLoss(k *ackState) {
 
 // enterRecovery is tcp_enter_recovery.
 func (s *sender) enterRecovery() {
-	s.priorCwnd, s.ssthresh = s.cwnd, max(s.cwnd>>1, 2)
+	s.initUndo()
+	s.priorCwnd, s.priorThresh, s.ssthresh = s.cwnd, s.ssthresh, max(s.cwnd>>1, 2)
 	s.prrDelivered, s.prrOut = 0, 0
 	s.state, s.highSeq, s.probed = caRecovery, len(s.seg), false
 }
@@ -319,7 +393,7 @@ func (s *sender) limitDups(acked int) {
 		return
 	}
 	s.sackedOut = s.packetsOut() - holes
-	s.reordering = min(s.packetsOut()+acked, 300) // tcp_max_reordering
+	s.reordering = min(s.packetsOut()+acked, maxReordering)
 	s.reordSeen = true
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -39,20 +40,22 @@ type burst struct {
 	queue   todo
 	next    int
 	lag     time.Duration // of a round trip, in this world
-	lost    []bool
+	way     link.Way      // to the receiver
+	arrived int           // segments with data, repeats included
 	snd     *sender
 	rcv     receiver
 }
 
 // playBurst is one connection, from its SYN to the last acknowledgement.
 func playBurst(r Recovery, w *world, v variant) []happening {
-	b := &burst{Recovery: r, w: w, variant: v, lost: make([]bool, r.Segments)}
+	b := &burst{Recovery: r, w: w, variant: v}
 	b.lag = linkLagLeast + w.late(max(r.Lag-linkLagLeast, 0))
-	for _, k := range r.Lose {
-		b.lost[k-1] = true
-	}
+	b.way = link.Way{Plan: r.Link, Delay: (r.RTT + b.lag) / 2}
 	b.snd = newSender(b)
 	b.rcv = receiver{b: b, have: make([]bool, r.Segments), quick: maxQuickACKs + v.grown}
+	if v.exact {
+		b.rcv.quick, b.rcv.growing = 0, v.grown
+	}
 	b.handshake()
 	at := w.call(r.Write)
 	b.at(at, func() {
@@ -75,14 +78,16 @@ func (b *burst) handshake() {
 	b.emit(b.Host, timeline.ACK, 0, b.RTT+b.lag, origin{nominal: b.RTT, slack: answerWithin}, segmentAt{}, say("third packet of the handshake, an RTT (%v) after the first", b.RTT))
 }
 
-// transmit puts segment i on the link. A chosen one is lost the first time.
+// transmit puts segment i on the link. Those that are chosen to be lost are counted where they arrive.
 func (b *burst) transmit(at time.Duration, from origin, i int) {
-	if b.lost[i] {
-		b.lost[i] = false
-		return
-	}
-	at, from = at+(b.RTT+b.lag)/2, from.link(b.RTT/2)
-	b.at(at, func() { b.rcv.segment(at, from, i) })
+	due := b.way.Due(at, b.Frame, true)
+	from = from.link(due - at - b.lag/2)
+	b.at(due, func() {
+		b.arrived++
+		if !slices.Contains(b.Lose, b.arrived) {
+			b.rcv.segment(due, from, i, at)
+		}
+	})
 }
 
 // answer puts an acknowledgement on the link.
@@ -152,23 +157,33 @@ type receiver struct {
 	next  int  // rcv_nxt
 	acked int  // rcv_wup: what was acknowledged last
 	spoke bool // something was acknowledged since the handshake
-	again bool // what is acknowledged came a second time
+	twice int  // the segment, from 1, that came a second time and is answered; 0: none
 	told  bool // the window after the program had read everything
 	quick int  // icsk_ack.quick
-	dups  int  // duplicate ACKs since next moved, as they are named
-	held  int  // SACKs held back: compressed_ack
-	since int  // tp->dup_ack_counter
-	delay int  // the delayed ACK that is armed, by number; what was armed before is void
+	// growing is for how many segments more the window grows, which sets the lowest bit of quick (__tcp_grow_window); begun: one came in order,
+	// so quick was set to its most (tcp_event_data_recv). Only of an exact receiver.
+	growing int
+	begun   bool
+	dups    int           // duplicate ACKs since next moved, as they are named
+	held    int           // SACKs held back: compressed_ack
+	kick    int           // the timer that sends them, by number; what was armed before is void
+	echo    time.Duration // when the segment was sent whose timestamp is echoed: ts_recent
+	since   int           // tp->dup_ack_counter
+	delay   int           // the delayed ACK that is armed, by number; what was armed before is void
 }
 
-// segment is tcp_data_queue and __tcp_ack_snd_check.
-func (r *receiver) segment(at time.Duration, from origin, i int) {
+// segment is tcp_data_queue and __tcp_ack_snd_check, for a segment that was sent at an instant.
+func (r *receiver) segment(at time.Duration, from origin, i int, sent time.Duration) {
+	if i <= r.acked && !r.have[i] { // tcp_replace_ts_recent
+		r.echo = sent
+	}
+	r.count(i)
 	switch {
 	case r.have[i]: // comes a second time: tcp_enter_quickack_mode
 		r.quick = maxQuickACKs
-		r.again = true
+		r.twice = i + 1
 		r.send(at, from, false)
-		r.again = false
+		r.twice = 0
 	case i > r.next:
 		r.have[i] = true
 		r.outOfOrder(at, from)
@@ -190,6 +205,20 @@ func (r *receiver) segment(at time.Duration, from origin, i int) {
 	}
 }
 
+// count is what a new segment does to icsk_ack.quick.
+func (r *receiver) count(i int) {
+	if !r.b.variant.exact || r.have[i] || i > r.next && !r.b.SACK {
+		return
+	}
+	if i == r.next && !r.begun {
+		r.begun, r.quick = true, maxQuickACKs
+	}
+	if r.growing > 0 {
+		r.growing--
+		r.quick |= 1
+	}
+}
+
 // holes reports whether something is queued behind a hole.
 func (r *receiver) holes() bool {
 	return slices.Contains(r.have[r.next:], true)
@@ -197,13 +226,17 @@ func (r *receiver) holes() bool {
 
 // outOfOrder acknowledges a segment behind a hole: at once, or, with SACK and after three, soon (tcp_comp_sack_delay_ns).
 func (r *receiver) outOfOrder(at time.Duration, from origin) {
+	if r.b.variant.exact && r.quick > 0 {
+		r.send(at, from, false)
+		return
+	}
 	if !r.b.SACK || r.since < 3 {
 		r.since++
 		r.send(at, from, false)
 		return
 	}
 	from.slack = max(from.slack, answerWithin) + compressedACK
-	if !r.b.variant.merged {
+	if !r.b.variant.merged && !r.b.variant.exact {
 		r.send(at, from, false)
 		return
 	}
@@ -211,14 +244,23 @@ func (r *receiver) outOfOrder(at time.Duration, from origin) {
 	if r.held > 1 {
 		return
 	}
-	r.b.at(at+1, func() { // after all of this burst
-		held := r.held
-		r.held = 0
-		if held > 0 {
-			r.send(at+1, from, false)
+	then := at + 1 // after all of this burst
+	if !r.b.Link.Zero() {
+		then = at + min(compSACKDelay, r.b.RTT/compSACKShare)
+	}
+	r.kick++
+	armed := r.kick
+	r.b.at(then, func() {
+		if r.kick == armed && r.held > 0 {
+			r.send(then, from, false)
 		}
 	})
 }
+
+const (
+	compSACKDelay = time.Millisecond // tcp_comp_sack_delay_ns
+	compSACKShare = 20               // 5 % of the round trip, if that is less (__tcp_ack_snd_check)
+)
 
 // delayed is tcp_send_delayed_ack: TCP_ATO_MIN.
 func (r *receiver) delayed(at time.Duration, from origin) {
@@ -239,10 +281,12 @@ func (r *receiver) delayed(at time.Duration, from origin) {
 func (r *receiver) send(at time.Duration, from origin, filled bool) {
 	b := r.b
 	r.delay++
-	if r.b.variant.thrifty { // while the window grows, quick never falls to zero
+	r.held = 0 // what is acknowledged now says it all (tcp_event_ack_sent)
+	r.kick++
+	if r.b.variant.thrifty || r.b.variant.exact { // while the window grows, quick never falls to zero
 		r.quick = max(r.quick-1, 0)
 	}
-	a := returned{ack: r.next, have: slices.Clone(r.have)}
+	a := returned{ack: r.next, have: slices.Clone(r.have), twice: r.twice, echo: r.echo}
 	s := segmentAt{seq: 1, ack: uint32(1 + r.next*b.Size), exact: true}
 	switch {
 	case r.next == r.acked && !r.spoke && !b.SACK:
@@ -253,11 +297,11 @@ func (r *receiver) send(at time.Duration, from origin, filled bool) {
 		a.dup = r.dups
 		s.maybe = r.dups > b.Reordering
 		why := say("a segment came out of order: the same acknowledgement again, up to segment %d", r.next)
-		if r.again {
+		if r.twice > 0 {
 			why = say("a segment came a second time: the same acknowledgement again, up to segment %d", r.next)
 		}
 		what, n := timeline.DuplicateACK, r.dups
-		if b.variant.read && r.again && r.next == len(r.have) && !r.told { // the next ones have the same window
+		if b.variant.read && r.twice > 0 && r.next == len(r.have) && !r.told { // the next ones have the same window
 			what, n, r.told = timeline.WindowUpdate, 0, true
 			r.dups--
 		}

@@ -67,6 +67,7 @@ type sender struct {
 	timerText string // the formula
 	timerWait time.Duration
 
+	undoing
 	retransmits int // icsk_retransmits
 	backoff     int // icsk_backoff
 	probed      bool
@@ -102,15 +103,19 @@ func (s *sender) lostOut() int { return s.count(func(x outgoing) bool { return x
 
 // inFlight is tcp_packets_in_flight.
 func (s *sender) inFlight() int {
-	return s.packetsOut() - s.sackedOut - s.lostOut() + s.count(func(x outgoing) bool { return x.resent })
+	return s.packetsOut() - s.sackedOut - s.lostOut() + s.resentOut()
 }
 
 // write is the one write of all segments: tcp_write_xmit.
 func (s *sender) write(at time.Duration, from origin) {
 	for i := range s.seg {
 		s.seg[i].sent = at
-		s.b.emitData(at, from, i, timeline.Data, 0, say("segment %d of %d, in the first flight", i+1, len(s.seg)))
-		s.b.transmit(at, from, i)
+		left, since := at, from
+		if busy := time.Duration(i) * s.b.variant.leaves; busy > 0 {
+			left, since.nominal = at+busy, from.nominal+busy
+		}
+		s.b.emitData(left, since, i, timeline.Data, 0, say("segment %d of %d, in the first flight", i+1, len(s.seg)))
+		s.b.transmit(left, since, i)
 	}
 	s.scheduleProbeOrRTO(at, from, false)
 }
@@ -217,6 +222,10 @@ func (s *sender) resend(at time.Duration, from origin, i int, what timeline.What
 	x := &s.seg[i]
 	x.sent, x.resent, x.ever = at, true, true
 	x.copies++
+	if s.retransStamp == 0 {
+		s.retransStamp = at
+	}
+	s.undoRetrans = max(s.undoRetrans, 0) + 1
 	s.b.emitData(at, from, i, what, n, why)
 	s.b.transmit(at, from, i)
 }
@@ -233,7 +242,8 @@ func (s *sender) timeout(at time.Duration, from origin) {
 		}
 	}
 	if s.state <= caDisorder || s.highSeq <= s.una || s.state == caLoss && s.retransmits == 0 {
-		s.priorCwnd, s.ssthresh = s.cwnd, max(s.cwnd>>1, 2)
+		s.initUndo()
+		s.priorCwnd, s.priorThresh, s.ssthresh = s.cwnd, s.ssthresh, max(s.cwnd>>1, 2)
 	}
 	s.cwnd = s.inFlight() + 1
 	s.frto = s.b.FRTO && (fresh || s.retransmits > 0)

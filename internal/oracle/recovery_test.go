@@ -165,14 +165,16 @@ func TestRecovered(t *testing.T) {
 		r    Recovery
 		want Recovered
 	}{
-		{twenty(true, 15), Recovered{RTTs: 1, Fast: 1}},
-		{twenty(true, 15, 19), Recovered{RTTs: 1, Fast: 2}},
-		{twenty(true, 17, 19), Recovered{RTTs: 2, Fast: 2}},
-		{twenty(false, 15, 19), Recovered{RTTs: 2, Fast: 2}},
-		{twenty(false, 10, 12, 14), Recovered{RTTs: 3, Fast: 3}},
-		{twenty(true, 20), Recovered{RTTs: 1, Probes: 1}},
-		{twenty(false, 20), Recovered{RTTs: 1, Fires: 1}},
-		{twenty(true), Recovered{}},
+		{twenty(true, 15), Recovered{RTTs: 1, Fast: 1, Sent: 21}},
+		{twenty(true, 15, 19), Recovered{RTTs: 1, Fast: 2, Sent: 22}},
+		{twenty(true, 17, 19), Recovered{RTTs: 2, Fast: 2, Sent: 22}},
+		{twenty(false, 15, 19), Recovered{RTTs: 2, Fast: 2, Sent: 22}},
+		{twenty(false, 10, 12, 14), Recovered{RTTs: 3, Fast: 3, Sent: 23}},
+		{twenty(true, 20), Recovered{RTTs: 1, Probes: 1, Sent: 21}},
+		{twenty(false, 20), Recovered{RTTs: 1, Fires: 1, Sent: 21}},
+		{twenty(true), Recovered{Sent: 20}},
+		{twenty(true, 15, 21), Recovered{RTTs: 12, Fast: 1, Fires: 1, Sent: 22}}, // the repeat is lost too
+
 	} {
 		got, err := c.r.Recovered(linux618(t))
 		if err != nil || got != c.want {
@@ -192,6 +194,9 @@ func TestRecoveryKnobs(t *testing.T) {
 		"segments":     func(r *Recovery) { r.Segments = 22 },
 		"write":        func(r *Recovery) { r.Write = 300 * ms },
 		"size":         func(r *Recovery) { r.Size = 500 },
+		"rate":         func(r *Recovery) { r.Link.Rate, r.Frame = 1e7, 1066 },
+		"hold":         func(r *Recovery) { r.Link.Hold = []time.Duration{3 * ms} },
+		"behind":       func(r *Recovery) { r.Link.Behind = []time.Duration{3 * ms} },
 	} {
 		a, b := twenty(true, 15, 19), twenty(true, 15, 19)
 		change(&b)
@@ -226,13 +231,15 @@ func TestRecoveryRefuses(t *testing.T) {
 		f      kernel.Facts
 		change func(*Recovery)
 	}{
-		"kernel 4.9":      {old, func(*Recovery) {}},
-		"tcp_recovery=0":  {mid, func(r *Recovery) { r.TCPRecovery = 0 }},
-		"RTT of 1ms":      {linux618(t), func(r *Recovery) { r.RTT = ms }},
-		"lose segment 21": {linux618(t), func(r *Recovery) { r.Lose = []int{21} }},
-		"lose segment 3":  {linux618(t), func(r *Recovery) { r.Lose = []int{3, 3} }},
-		"43 segments":     {linux618(t), func(r *Recovery) { r.Segments = 43 }},
-		"write at":        {linux618(t), func(r *Recovery) { r.Write = 29 * ms }},
+		"kernel 4.9":     {old, func(*Recovery) {}},
+		"tcp_recovery=0": {mid, func(r *Recovery) { r.TCPRecovery = 0 }},
+		"RTT of 1ms":     {linux618(t), func(r *Recovery) { r.RTT = ms }},
+		"lose segment 0": {linux618(t), func(r *Recovery) { r.Lose = []int{0} }},
+		"held for 151ms": {linux618(t), func(r *Recovery) { r.Link.Hold = []time.Duration{151 * ms} }},
+		"frames of 0":    {linux618(t), func(r *Recovery) { r.Link.Rate = 1e6 }},
+		"lose segment 3": {linux618(t), func(r *Recovery) { r.Lose = []int{3, 3} }},
+		"43 segments":    {linux618(t), func(r *Recovery) { r.Segments = 43 }},
+		"write at":       {linux618(t), func(r *Recovery) { r.Write = 29 * ms }},
 	} {
 		r := twenty(true, 15)
 		c.change(&r)
