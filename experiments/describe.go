@@ -23,6 +23,10 @@ func (q Param) Takes() string {
 		return or(q.Choices)
 	case Time:
 		span = fmt.Sprintf("%s to %s", plainTime(q.Min), plainTime(q.Max))
+	case Percent:
+		span = fmt.Sprintf("%d to %d percent", q.Min, q.Max)
+	case Rate:
+		span = fmt.Sprintf("%s to %s", plainRate(q.Min), plainRate(q.Max))
 	case List:
 		span = fmt.Sprintf("%d to %d with commas between", q.Min, q.Max)
 	default:

@@ -67,6 +67,18 @@ func (o Options) List(flag string) []int64 {
 	return out
 }
 
+// Percent is the value of an option of kind Percent; 0 where it is not given.
+func (o Options) Percent(flag string) float64 {
+	f, _ := parsePercent(o[flag])
+	return f
+}
+
+// Rate is the value of an option of kind Rate, in bits a second; 0 where it is not given.
+func (o Options) Rate(flag string) int64 {
+	n, _ := parseRate(o[flag])
+	return n
+}
+
 // Whole rounds a time up to whole jiffies: a call that is made so long after the first one finds the same phase.
 func (e Env) Whole(d time.Duration) time.Duration {
 	jiffy := e.Facts.Jiffy()

@@ -40,8 +40,8 @@ func init() {
 		Summary: "a lost segment is found by the acknowledgements of those behind it",
 		Question: "A segment in the middle of a burst is lost. The sender hears that from the receiver long before its timer runs out. What tells it, how many " +
 			"acknowledgements does it take, what exactly is sent again, and how many round trips does the repair take, with SACK and without?",
-		Params: []Param{
-			{Flag: "lose", Doc: "segments that are lost once, such as 15 or 15,19, or last", Kind: List, Min: 1, Max: oracle.MaxBurst, Choices: []string{"last"}, Default: "15"},
+		Params: append([]Param{
+			{Flag: "lose", Doc: "segments that are lost, by number as they arrive, repeats included: 15, or 15,21, or last (of the burst), or none", Kind: List, Min: 1, Max: throws, Choices: []string{"last", "none"}, Default: "15"},
 			{Flag: "segments", Doc: "segments in the one write, 2 to 42", Min: 2, Max: oracle.MaxBurst, Default: "20"},
 			{Flag: "rtt", Doc: "round-trip time of the link, 4ms to 300ms", Kind: Time, Min: int64(4 * time.Millisecond), Max: int64(300 * time.Millisecond), Default: "100ms", Fast: "20ms"},
 			{Flag: "sack", Doc: "selective acknowledgements of the client, on or off", Host: "client", Sysctl: "net.ipv4.tcp_sack", Textbook: "1", Fast: "1",
@@ -52,7 +52,7 @@ func init() {
 				Sysctl: "net.ipv4.tcp_early_retrans", Textbook: "3", Fast: "3"},
 			{Flag: "reordering", Doc: "tcp_reordering of the client: duplicate ACKs that prove a loss", Host: "client",
 				Sysctl: "net.ipv4.tcp_reordering", Textbook: "3", Fast: "3"},
-		},
+		}, impairments()...),
 		Setup:   setupRecovery,
 		Calls:   callsOfRecovery,
 		Predict: predictRecovery,
@@ -65,8 +65,8 @@ func init() {
 	})
 }
 
-// lost are the segments that are lost, in order.
-func lost(o Options) []int {
+// loseList are the segments that the user has lost, in order, by their numbers as they arrive.
+func loseList(o Options) []int {
 	if o["lose"] == "last" {
 		return []int{int(o.Number("segments"))}
 	}
@@ -78,12 +78,22 @@ func lost(o Options) []int {
 	return out
 }
 
+// lost are those and the ones that the dice lose.
+func lost(o Options) []int {
+	out := slices.Concat(loseList(o), o.drawn())
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func setupRecovery(o Options) Setup {
-	return Setup{
+	s := Setup{
 		Listen: []lab.ListenOptions{{Port: httpPort, Service: lab.Sink, LowWater: int(o.Number("segments")) * burstSize}},
-		Faults: []Fault{{Host: "server", Rule: lab.DropData(httpPort, lost(o)...)}},
-		OwnMSS: "client",
+		OwnMSS: "client", Link: o.linkPlan(), Frames: int(o.Number("segments")),
 	}
+	if numbers := lost(o); len(numbers) > 0 { // a rule without numbers would take all
+		s.Faults = []Fault{{Host: "server", Rule: lab.DropData(httpPort, numbers...)}}
+	}
+	return s
 }
 
 // writeAt is when the burst is written: after the handshake, and long enough after it on a long link.
@@ -96,8 +106,8 @@ func callsOfRecovery(e Env) []Call { return []Call{{Name: burstCall, At: writeAt
 // recoveryInput reads what the oracle needs.
 func recoveryInput(e Env) (oracle.Recovery, error) {
 	r := oracle.Recovery{Segments: int(e.Options.Number("segments")), Size: burstSize, Lose: lost(e.Options),
-		Write: e.Call(burstCall, writeAt(e)), RTT: e.Options.Duration("rtt"), SACK: true}
-	var errs []error
+		Write: e.Call(burstCall, writeAt(e)), RTT: e.Options.Duration("rtt"), SACK: true, Link: e.Options.linkPlan()}
+	errs := []error{e.Options.soundLink()}
 	read := func(host, name string) int64 {
 		v, _, err := e.Int(host, "net.ipv4."+name)
 		errs = append(errs, err)
@@ -112,6 +122,7 @@ func recoveryInput(e Env) (oracle.Recovery, error) {
 	r.FRTO = read("client", "tcp_frto") != 0
 	r.RTOMin = time.Duration(read("client", "tcp_rto_min_us")) * time.Microsecond
 	r.RTOMax = time.Duration(read("client", "tcp_rto_max_ms")) * time.Millisecond
+	r.Frame = frameBytes(burstSize, e.Options["ipv6"] == "yes", read("client", "tcp_timestamps") != 0 && read("server", "tcp_timestamps") != 0)
 	return r, errors.Join(errs...)
 }
 
@@ -120,7 +131,29 @@ func predictRecovery(e Env) (timeline.Timeline, error) {
 	if err != nil {
 		return timeline.Timeline{}, err
 	}
+	recovered, err := r.Recovered(e.Facts)
+	if err != nil {
+		return timeline.Timeline{}, err
+	}
+	for _, k := range loseList(e.Options) {
+		if k > recovered.Sent {
+			return timeline.Timeline{}, fmt.Errorf("--lose=%s: number %d never comes: want 1 to %d, which are the %d segments of the burst and what is sent again",
+				e.Options["lose"], k, recovered.Sent, r.Segments)
+		}
+	}
 	return e.AskRecovery(r)
+}
+
+// frameBytes is the length of a frame with so much data, from the Ethernet header on.
+func frameBytes(data int, ipv6, timestamps bool) int {
+	n := 14 + 20 + 20 + data
+	if ipv6 {
+		n += 20
+	}
+	if timestamps {
+		n += timestampBytes
+	}
+	return n
 }
 
 // likeProbes is a timeline in the words of a capture that cannot tell: with SACK, one segment in flight and one repeat of it, a timeout looks
@@ -206,9 +239,9 @@ func rivalsOfRecovery(e Env) []Rival {
 		other.Options[flag] = value
 		rivals = append(rivals, Rival{Code: explain.FastRetransmits, Flags: []string{"--" + flag + "=" + value}, Env: other, Text: text})
 	}
-	for _, k := range lost(e.Options) {
+	for _, k := range loseList(e.Options) {
 		var others []string
-		for _, other := range lost(e.Options) {
+		for _, other := range loseList(e.Options) {
 			if other != k {
 				others = append(others, strconv.Itoa(other))
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -15,9 +16,9 @@ func storyOfRecovery(r *result.Result) []result.Sentence {
 	say := func(packets []int, format string, a ...any) {
 		story = append(story, result.Sentence{Text: fmt.Sprintf(format, a...), Packets: packets})
 	}
-	var burst, dropped, dups, blocks []int
+	var burst, dropped, droppedAgain, dups, blocks []int
 	var again []result.Packet
-	var gone []string
+	var gone, goneAgain []string
 	for _, p := range r.Packets {
 		switch {
 		case p.From == "client" && p.Len > 0 && !timeline.What(p.What).Again():
@@ -27,6 +28,9 @@ func storyOfRecovery(r *result.Result) []result.Sentence {
 			}
 		case p.From == "client" && p.Len > 0:
 			again = append(again, p)
+			if p.Fate == result.Dropped {
+				droppedAgain, goneAgain = append(droppedAgain, p.ID), append(goneAgain, segment(p))
+			}
 		case p.What == string(timeline.DuplicateACK):
 			dups = append(dups, p.ID)
 			if len(p.SACK) > 0 {
@@ -35,6 +39,7 @@ func storyOfRecovery(r *result.Result) []result.Sentence {
 		}
 	}
 	say(burst, "The client wrote once, and %d segments left in one burst.", len(burst))
+	story = append(story, toldLink(r)...)
 	switch len(gone) {
 	case 0:
 		say(nil, "All of them arrived.")
@@ -52,10 +57,59 @@ func storyOfRecovery(r *result.Result) []result.Sentence {
 		say(dups, "The server repeated its last acknowledgement %s, when something came that was not what it waited for. Without SACK they are all the same: they say that something is missing, and not what else.", times(len(dups)))
 	}
 	story = append(story, toldAgain(again, gone)...)
+	if len(goneAgain) > 0 {
+		say(droppedAgain, "Of those repeats some were lost too: segment %s.", listed(goneAgain))
+	}
 	for _, c := range r.Checks {
 		if c.ID == "recovery-rtts" && c.Verdict == result.Pass && len(again) > 0 {
 			say(nil, "From the first repeat to the acknowledgement of everything it took this many round trips: %s.", c.Observed)
 		}
+	}
+	return story
+}
+
+// toldLink tells what the link did to the burst besides its delay.
+func toldLink(r *result.Result) []result.Sentence {
+	var story []result.Sentence
+	if r.Link == nil {
+		return nil
+	}
+	var first, last, latest time.Duration
+	var overtaken []int
+	var names []string
+	for _, p := range r.Packets {
+		if p.From != "client" || p.Len == 0 || p.SentAt == nil || p.ArrivedAt == nil {
+			continue
+		}
+		if first == 0 {
+			first = p.ArrivedAt.Duration()
+		}
+		if !timeline.What(p.What).Again() {
+			last = max(last, p.ArrivedAt.Duration())
+		}
+	}
+	for i := len(r.Packets) - 1; i >= 0; i-- { // from the last one on: what was sent later arrived by then
+		p := r.Packets[i]
+		if p.From != "client" || p.Len == 0 || p.ArrivedAt == nil {
+			continue
+		}
+		if latest > 0 && p.ArrivedAt.Duration() > latest {
+			overtaken, names = append(overtaken, p.ID), append(names, segment(p))
+		}
+		if latest == 0 || p.ArrivedAt.Duration() < latest {
+			latest = p.ArrivedAt.Duration()
+		}
+	}
+	slices.Reverse(overtaken)
+	slices.Reverse(names)
+	if r.Link.Rate > 0 {
+		story = append(story, result.Sentence{Text: fmt.Sprintf("The link carried %s to the server, so the burst took %s to arrive.", plainRate(r.Link.Rate), ms(last-first))})
+	}
+	switch {
+	case len(names) > 0:
+		story = append(story, result.Sentence{Packets: overtaken, Text: fmt.Sprintf("The link held some segments back, and others overtook them: segment %s.", listed(names))})
+	case len(r.Link.Hold) > 0:
+		story = append(story, result.Sentence{Text: fmt.Sprintf("The link held each segment back for another time, up to %s, and kept their order.", ms(slices.Max(r.Link.Hold).Duration()))})
 	}
 	return story
 }

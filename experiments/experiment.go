@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
@@ -48,10 +49,12 @@ type ParamKind int
 
 // The kinds of option.
 const (
-	Number ParamKind = iota // a whole number from Min to Max
-	Choice                  // one of Choices
-	Time                    // a duration such as 20ms or 1.5s, from Min to Max nanoseconds
-	List                    // numbers from Min to Max with commas between them, or one of Choices
+	Number  ParamKind = iota // a whole number from Min to Max
+	Choice                   // one of Choices
+	Time                     // a duration such as 20ms or 1.5s, from Min to Max nanoseconds
+	List                     // numbers from Min to Max with commas between them, or one of Choices
+	Percent                  // a share such as 10% or 0.5%, from Min to Max percent
+	Rate                     // bits in a second such as 10mbit or 500kbit, from Min to Max bit/s
 )
 
 // Param is a typed parameter of an experiment: an integer that is a sysctl of one host, or an option that Setup, Predict and Run read.
@@ -95,6 +98,10 @@ type Setup struct {
 	Faults []Fault
 	// RTT is the round-trip time of the link. Zero: a veth, some 20 to 60 µs. Where the experiment has the parameter, register sets it.
 	RTT time.Duration
+	// Link is what the link does besides, to the segments with data that the client sends, and Frames how many of them are on it at once at most.
+	// Zero: nothing.
+	Link   link.Plan
+	Frames int
 	// NoNeighbours leaves the neighbour tables empty, so that ARP has to fill them, or neighbour discovery.
 	NoNeighbours bool
 	// IPv6 has the lab's addresses be of IPv6. Setup.Over sets it.
@@ -114,6 +121,12 @@ type Setup struct {
 	// OneSided says why a packet that one end's capture shows may be missing from the other's, though no rule caught it ("the link is
 	// down"). Empty: it may not.
 	OneSided string
+}
+
+// OnLink is how long a frame is under way at most on a link that keeps its time.
+func (s Setup) OnLink() time.Duration {
+	const frame = 1514 // the longest, with its Ethernet header
+	return s.RTT/2 + s.Link.Longest(s.Frames, frame)
 }
 
 // Call is a call of a program after the client's first one: of the client's, which Run makes at a time that is planned beforehand, or of
@@ -326,6 +339,16 @@ func (q Param) check(value string) error {
 			if n, err := strconv.ParseInt(f, 10, 64); err != nil || n < q.Min || n > q.Max {
 				return fmt.Errorf("--%s=%s: want whole numbers from %d to %d with commas between them%s", q.Flag, value, q.Min, q.Max, orWords(q.Choices))
 			}
+		}
+		return nil
+	case Percent:
+		if f, err := parsePercent(value); err != nil || f < float64(q.Min) || f > float64(q.Max) {
+			return fmt.Errorf("--%s=%s: want a share from %d%% to %d%%, such as 10%% or 0.5%%", q.Flag, value, q.Min, q.Max)
+		}
+		return nil
+	case Rate:
+		if n, err := parseRate(value); err != nil || n < q.Min || n > q.Max {
+			return fmt.Errorf("--%s=%s: want a rate from %s to %s, such as 10mbit or 500kbit", q.Flag, value, plainRate(q.Min), plainRate(q.Max))
 		}
 		return nil
 	}

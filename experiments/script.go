@@ -33,9 +33,8 @@ func (x *Experiment) Script(p Plan) []string {
 	}
 	s = append(s, hand.neighbours()...)
 	if setup.RTT > 0 {
-		for _, host := range []string{"client", "server"} {
-			s = append(s, in(host, fmt.Sprintf("tc qdisc add dev %s root netem delay %s # where the kernel has sch_netem", lab.Iface, setup.RTT/2)))
-		}
+		client, server := setup.netem()
+		s = append(s, in("client", client), in("server", server))
 	}
 	for _, set := range p.Settings {
 		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
@@ -66,6 +65,22 @@ func (x *Experiment) Script(p Plan) []string {
 		s = append(s, in(f.Host, fmt.Sprintf("%s -t %s -vnL %s", f.Rule.Program(), f.Rule.TableName(), f.Rule.Chain)))
 	}
 	return append(s, "kill %1 %2 %3; wait", "ip netns delete client && ip netns delete server")
+}
+
+// netem are the commands that give both ends their half of the RTT, and the way to the server its rate. netem's dice cannot be made to fall as
+// those of a run did.
+func (s Setup) netem() (client, server string) {
+	server = fmt.Sprintf("tc qdisc add dev %s root netem delay %s", lab.Iface, s.RTT/2)
+	client = server
+	remark := " # where the kernel has sch_netem"
+	if s.Link.Rate > 0 {
+		client += fmt.Sprintf(" rate %dbit", s.Link.Rate)
+	}
+	client += remark
+	if len(s.Link.Hold)+len(s.Link.Behind) > 0 {
+		client += "; the link of the run held segments back besides, each for the time that result.json lists, which netem cannot be told"
+	}
+	return client, server + remark
 }
 
 // serverCommand is a server for the client of the script: one for HTTP, which reads what comes too, one that sends back what comes, or one

@@ -53,3 +53,40 @@ func TestLinkInGuest(t *testing.T) {
 		}
 	}
 }
+
+// TestBadLinkInGuest catches dice that fall otherwise in a guest than in the prediction, and a sender of another kernel that is not played to
+// the tick: losses, repeats among them, segments that overtake others, jitter and a rate at once.
+func TestBadLinkInGuest(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
+	program, out := staticProgram(t, t.TempDir()), t.TempDir()
+	cmd := exec.Command(program, "run", "exp6-fast-retransmit", "--profile=fast", "--kernel=6.1", "--lose=none", "--loss=10%", "--jitter=2ms", "--reorder=15%", "--reorder-by=8ms",
+		"--rate=20mbit", "--seed=2", "--out="+out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	b, err := os.ReadFile(filepath.Join(out, "latest", "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := result.Read(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Link == nil || !strings.Contains(r.Link.How, "TAP") || r.Link.Rate != 20e6 || len(r.Link.Behind) == 0 || len(r.Link.Hold) == 0 {
+		t.Errorf("got the link %+v, want a process with a rate and segments held back", r.Link)
+	}
+	lost := 0
+	for _, p := range r.Packets {
+		if p.Fate == result.Dropped {
+			lost++
+		}
+	}
+	if lost < 2 {
+		t.Errorf("got %d lost segments, want 2 or more", lost)
+	}
+	for _, e := range r.Events {
+		if e.OffTick != nil && e.OffTick.Duration() >= r.Clock.Tick.Duration() {
+			t.Errorf("%s of the %s: %v after its tick, want less than one tick", e.What, e.Host, e.OffTick.Duration())
+		}
+	}
+}

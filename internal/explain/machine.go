@@ -78,7 +78,9 @@ Look for stalls in the result, and run it again on a quieter machine, or with --
 
 In exp2-synack-loss the client's repeated SYN and the server's request timer meet: both are started by the SYN before, and double from the same value (reqsk_timer_handler, net/ipv4/inet_connection_sock.c, and tcp_retransmit_timer, net/ipv4/tcp_timer.c). On two processors either can be first each time, and two meetings have four orders. tcplab predicts 128 of them at most, those with the fewest surprises.
 
-Ask for fewer retransmissions (--syn-retries, --syn-linear-timeouts), or run it in the virtual machine, where one processor runs both timers in one order.`,
+In exp6 on a link that holds segments back (--reorder), the sender may learn that a repeat was needless and take its recovery back while another segment is missing still (tcp_try_undo_partial, net/ipv4/tcp_input.c). What it sends next hangs on when RACK's timer was armed anew, and not every way of that is modelled.
+
+Ask for fewer retransmissions (--syn-retries, --syn-linear-timeouts), for another --seed of exp6, or run it in the virtual machine, where one processor runs both timers in one order.`,
 		[]string{Stall}},
 	{StampsMissing, "packets carry no kernel time stamp",
 		`The time of a packet is when tcplab read it, not when the kernel saw it.

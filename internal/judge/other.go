@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
@@ -186,6 +187,20 @@ func Arrivals(packets []result.Packet, lost int, oneSided string) result.Check {
 // there on it counts as a stall. What a packet sets off that is late is judged by its own window in any case.
 const linkSlack = time.Millisecond
 
+// Dues are the instants at which packets were due at the other end of the link, which keeps its time; 0 for one that was not seen leaving.
+// packets are in the order in which they left.
+func Dues(l result.Link, packets []result.Packet) []time.Duration {
+	plan := link.Plan{Rate: l.Rate, Hold: result.Durations(l.Hold), Behind: result.Durations(l.Behind)}
+	way := link.Way{Plan: plan, Delay: l.RTT.Duration() / 2}
+	out := make([]time.Duration, len(packets))
+	for i, p := range packets {
+		if p.SentAt != nil {
+			out[i] = way.Due(p.SentAt.Duration(), p.Frame, p.From == "client" && p.Len > 0)
+		}
+	}
+	return out
+}
+
 // Link judges the time that the packets were under way against half the RTT that was asked for. A link that is faster is not the one that
 // the prediction stands on; one that was slower for a moment is the machine's doing. Where time is virtual the machine takes none of it, so a
 // link on which not one packet was in time is slower than it was asked to be.
@@ -194,10 +209,11 @@ func Link(l result.Link, packets []result.Packet, jiffy time.Duration, virtual b
 	most := half + max(jiffy, linkSlack)
 	c := result.Check{ID: "link", Name: "time on the link", Expected: short(half), Verdict: result.Pass,
 		Allowed: fmt.Sprintf("%s … %s", short(half), short(most))}
-	var took []time.Duration
-	for _, p := range packets {
+	var took []time.Duration // without what the link held back by its plan
+	dues := Dues(l, packets)
+	for i, p := range packets {
 		if p.SentAt != nil && p.ArrivedAt != nil {
-			took = append(took, (*p.ArrivedAt - *p.SentAt).Duration())
+			took = append(took, half+p.ArrivedAt.Duration()-dues[i])
 		}
 	}
 	if len(took) == 0 {

@@ -206,3 +206,35 @@ func TestLink(t *testing.T) {
 		}
 	}
 }
+
+// TestLinkPlan catches a link whose plan is not followed: a segment that was to be held and came at once, one that others should not have
+// waited for, and a rate that is not kept; and a plan that is taken for the other way, or for packets without data.
+func TestLinkPlan(t *testing.T) {
+	const half, us = 10 * time.Millisecond, time.Microsecond
+	packet := func(from string, length int, under time.Duration) result.Packet {
+		left, there := result.Seconds(time.Second), result.Seconds(time.Second+under)
+		return result.Packet{From: from, Len: length, Frame: length + 66, SentAt: &left, ArrivedAt: &there}
+	}
+	held := result.Link{RTT: result.Seconds(2 * half), Hold: []result.Seconds{0, result.Seconds(5 * time.Millisecond)}}
+	passing := result.Link{RTT: held.RTT, Behind: held.Hold}
+	slow := result.Link{RTT: result.Seconds(2 * half), Rate: 8 * 1066 * 1000} // a frame in a millisecond
+	for _, tt := range []struct {
+		name    string
+		link    result.Link
+		packets []result.Packet
+		want    result.Verdict
+	}{
+		{"held as drawn, and the third behind it", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+5050*us), packet("client", 1000, half+5060*us)}, result.Pass},
+		{"not held", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+60*us)}, result.Fail},
+		{"the third did not wait", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+5050*us), packet("client", 1000, half+60*us)}, result.Fail},
+		{"it need not, where segments overtake", passing, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+5050*us), packet("client", 1000, half+60*us)}, result.Pass},
+		{"of the client's with data alone", held, []result.Packet{packet("server", 1000, half+50*us), packet("client", 0, half+50*us), packet("server", 0, half+60*us), packet("client", 1000, half+60*us)}, result.Pass},
+		{"held longer than drawn", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+15*time.Millisecond)}, result.Inconclusive},
+		{"one after the other", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+2050*us)}, result.Pass},
+		{"two at once", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+1060*us)}, result.Fail},
+	} {
+		if c := Link(tt.link, tt.packets, 4*time.Millisecond, false); c.Verdict != tt.want {
+			t.Errorf("%s: got %s (%s, %s), want %s", tt.name, c.Verdict, c.Observed, c.Detail, tt.want)
+		}
+	}
+}

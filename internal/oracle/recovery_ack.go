@@ -66,8 +66,7 @@ func (s *sender) acknowledge(at time.Duration, from origin, a returned) {
 
 // readSACK is tcp_sacktag_write_queue.
 func (s *sender) readSACK(k *ackState, a returned) {
-	s.readTwice(a.twice)
-	reordered := len(s.seg)
+	reordered := s.readTwice(a.twice)
 	for i := max(a.ack, s.una); i < len(s.seg); i++ {
 		x := &s.seg[i]
 		if !a.have[i] || x.sacked {
@@ -98,17 +97,23 @@ func (s *sender) readSACK(k *ackState, a returned) {
 	}
 }
 
-// readTwice is tcp_check_dsack: a copy of a segment was needless.
-func (s *sender) readTwice(segment int) {
+// readTwice is tcp_check_dsack and the D-SACK's part of tcp_sacktag_one: a copy of a segment was needless. It returns the segment that was
+// reordered: one that is SACKed already; or none, which is beyond the last.
+func (s *sender) readTwice(segment int) (reordered int) {
+	reordered = len(s.seg)
 	if segment == 0 {
-		return
+		return reordered
 	}
 	if s.undo && s.undoRetrans > 0 {
 		s.undoRetrans--
 	}
 	if i := segment - 1; i >= s.una {
+		if s.seg[i].sacked && s.seg[i].ever {
+			reordered = i
+		}
 		s.seg[i].resent = false // of S|R and plain R
 	}
+	return reordered
 }
 
 // highestSACK is tcp_highest_sack_seq: the highest segment that is SACKed, or the first that is not acknowledged.

@@ -42,12 +42,16 @@ type burst struct {
 	lag     time.Duration // of a round trip, in this world
 	way     link.Way      // to the receiver
 	arrived int           // segments with data, repeats included
+	undone  bool          // the sender took a recovery back while something was missing still
 	snd     *sender
 	rcv     receiver
 }
 
 // playBurst is one connection, from its SYN to the last acknowledgement.
-func playBurst(r Recovery, w *world, v variant) []happening {
+func playBurst(r Recovery, w *world, v variant) []happening { return playedBurst(r, w, v).out }
+
+// playedBurst is the burst at its end.
+func playedBurst(r Recovery, w *world, v variant) *burst {
 	b := &burst{Recovery: r, w: w, variant: v}
 	b.lag = linkLagLeast + w.late(max(r.Lag-linkLagLeast, 0))
 	b.way = link.Way{Plan: r.Link, Delay: (r.RTT + b.lag) / 2}
@@ -67,7 +71,7 @@ func playBurst(r Recovery, w *world, v variant) []happening {
 		e.do()
 	}
 	slices.SortStableFunc(b.out, func(x, y happening) int { return int(x.at - y.at) })
-	return b.out
+	return b
 }
 
 // handshake is the three packets that open the connection.
@@ -163,6 +167,7 @@ type receiver struct {
 	// growing is for how many segments more the window grows, which sets the lowest bit of quick (__tcp_grow_window); begun: one came in order,
 	// so quick was set to its most (tcp_event_data_recv). Only of an exact receiver.
 	growing int
+	kicked  bool // a SACK was held back before
 	begun   bool
 	dups    int           // duplicate ACKs since next moved, as they are named
 	held    int           // SACKs held back: compressed_ack
@@ -248,6 +253,9 @@ func (r *receiver) outOfOrder(at time.Duration, from origin) {
 	if !r.b.Link.Zero() {
 		then = at + min(compSACKDelay, r.b.RTT/compSACKShare)
 	}
+	if r.b.variant.soon && !r.kicked {
+		r.kicked, then = true, at+compSACKSoon
+	}
 	r.kick++
 	armed := r.kick
 	r.b.at(then, func() {
@@ -259,7 +267,8 @@ func (r *receiver) outOfOrder(at time.Duration, from origin) {
 
 const (
 	compSACKDelay = time.Millisecond // tcp_comp_sack_delay_ns
-	compSACKShare = 20               // 5 % of the round trip, if that is less (__tcp_ack_snd_check)
+	compSACKSoon  = 100 * time.Microsecond
+	compSACKShare = 20 // 5 % of the round trip, if that is less (__tcp_ack_snd_check)
 )
 
 // delayed is tcp_send_delayed_ack: TCP_ATO_MIN.

@@ -41,6 +41,7 @@ func (s *sender) undoPartial(k *ackState) (wait bool) {
 	if !s.undo || !s.delayed(k) {
 		return false
 	}
+	s.b.undone = true
 	s.reordered(k.una)
 	if s.resentOut() > 0 {
 		return true

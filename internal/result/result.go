@@ -185,15 +185,6 @@ func (r Rule) Tool() string { return cmp.Or(r.Program, "iptables") }
 // Between reports whether the rule is on a router: the sender's capture shows what it drops, and the receiver's does not.
 func (r Rule) Between() bool { return r.Chain == "FORWARD" }
 
-// Link is a link with an RTT.
-type Link struct {
-	RTT    Seconds `json:"rtt"`    // that was asked for
-	How    string  `json:"how"`    // what delays the packets
-	Frames int     `json:"frames"` // delivered
-	Lost   int     `json:"lost"`   // from a full queue
-	Worst  Seconds `json:"worst"`  // how much later than it was due a frame was delivered, at most
-}
-
 // Clock ties capture times to jiffies.
 type Clock struct {
 	// Known is true where the phase of jiffies at the start was known, so that predictions are exact to the tick.
@@ -276,6 +267,8 @@ type Packet struct {
 	Ack    uint32 `json:"ack,omitempty"`
 	RelAck uint32 `json:"rel_ack,omitempty"`
 	Len    int    `json:"len"` // TCP payload bytes
+	// Frame is the length of the frame in bytes, from the Ethernet header on, where the link has a rate; else absent.
+	Frame int `json:"frame,omitempty"`
 	// SrcPort and DstPort tell connections apart.
 	SrcPort int `json:"src_port,omitempty"`
 	DstPort int `json:"dst_port,omitempty"`

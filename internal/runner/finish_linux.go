@@ -57,14 +57,14 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	res := r.res
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(slices.Concat(o.looks, o.aside))
-	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, r.setup.RTT, r.facts.Jiffy())...)
+	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, res.Link, r.facts.Jiffy())...)
 	r.fillGaps(v)
 	r.fillClock(v, wall)
 	r.fillLoad()
 	in := v.judgeInput(r)
 	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
 	var other string
-	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, r.setup.RTT); other != "" {
+	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, res.Link); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
 	}
 	res.Checks = append(res.Checks, r.otherChecks(v, o)...)

@@ -15,16 +15,17 @@ import (
 // linkStalls are the times in which the process that carries the frames of a link with an RTT did not run in time: those in which a packet
 // took a jiffy or more longer than half the RTT between the two captures. What was sent on the word of such a packet is late by as much.
 // A link that is not late is not told of, so that it excuses nothing.
-func linkStalls(packets []result.Packet, rtt, jiffy time.Duration) []result.Stall {
+func linkStalls(packets []result.Packet, l *result.Link, jiffy time.Duration) []result.Stall {
 	var out []result.Stall
-	if rtt == 0 {
+	if l == nil {
 		return nil
 	}
-	for _, p := range packets {
+	dues := judge.Dues(*l, packets)
+	for i, p := range packets {
 		if p.SentAt == nil || p.ArrivedAt == nil {
 			continue
 		}
-		due := p.SentAt.Duration() + rtt/2
+		due := dues[i]
 		if late := p.ArrivedAt.Duration() - due; late >= jiffy {
 			out = append(out, result.Stall{At: result.Seconds(due), For: result.Seconds(late), CPU: -1, Process: "link"})
 		}
@@ -35,15 +36,45 @@ func linkStalls(packets []result.Packet, rtt, jiffy time.Duration) []result.Stal
 
 // scheduled judges the schedule. Where it is contradicted and the link was late by a jiffy or more, the sender measured another RTT than the
 // one that was asked for, and its timers, which are made of it, are longer by a multiple: then the run proves nothing.
-func scheduled(in judge.Input, packets []result.Packet, rtt time.Duration) (events []result.Event, outcome *result.Event, checks []result.Check, other string) {
+func scheduled(in judge.Input, packets []result.Packet, l *result.Link) (events []result.Event, outcome *result.Event, checks []result.Check, other string) {
 	events, outcome, checks, other = judge.Schedule(in)
-	late := linkStalls(packets, rtt, in.Jiffy)
-	if len(late) == 0 || !judge.Contradicted(checks) {
+	if !judge.Contradicted(checks) {
+		return events, outcome, checks, other
+	}
+	late := linkStalls(packets, l, in.Jiffy)
+	if len(late) == 0 {
+		if in.Hidden = hiddenStall(in.Stalls, packets, l); in.Hidden != nil {
+			return judge.Schedule(in)
+		}
 		return events, outcome, checks, other
 	}
 	worst := slices.MaxFunc(late, func(a, b result.Stall) int { return cmp.Compare(a.For, b.For) })
 	in.Link = fmt.Errorf("the link was late by %v at %v, so the sender measured another RTT and made its timers of it", worst.For.Duration(), worst.At.Duration())
 	return judge.Schedule(in)
+}
+
+// hiddenStall is a stall while segments were on a link that holds them back. They come one by one there, so the receiver holds SACKs back by a
+// timer of a millisecond (tcp_comp_sack_delay_ns), which expires late on a processor that stands still, and the sender learns less in time.
+func hiddenStall(stalls []result.Stall, packets []result.Packet, l *result.Link) error {
+	const counts = 2 * time.Millisecond
+	if l == nil || l.Rate == 0 && len(l.Hold)+len(l.Behind) == 0 {
+		return nil
+	}
+	var from, to time.Duration
+	for _, p := range packets {
+		if p.From == "client" && p.Len > 0 && p.ArrivedAt != nil {
+			if from == 0 {
+				from = p.ArrivedAt.Duration()
+			}
+			to = max(to, p.ArrivedAt.Duration())
+		}
+	}
+	for _, s := range stalls {
+		if s.CPU >= 0 && s.For.Duration() >= counts && s.At.Duration() <= to && s.At.Duration()+s.For.Duration() >= from {
+			return fmt.Errorf("the machine stalled for %v at %v, while the receiver may have held SACKs back by a timer", s.For.Duration(), s.At.Duration())
+		}
+	}
+	return nil
 }
 
 // underWay reports whether a packet can still be on a link with an RTT, so that nobody can say yet whether it arrives.
@@ -52,7 +83,7 @@ func (o *observer) underWay(v *view, e result.Event) bool {
 		return false
 	}
 	now, err := kernel.MonotonicNow()
-	return err == nil && now-v.origin-seenAt(e) < o.r.setup.RTT/2+pairWithin
+	return err == nil && now-v.origin-seenAt(e) < o.r.setup.OnLink()+pairWithin
 }
 
 func (r *run) host(name string) *lab.Host {

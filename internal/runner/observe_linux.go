@@ -193,7 +193,7 @@ func (o *observer) loop(ctx context.Context) {
 		case <-o.wake:
 			o.woke()
 			o.look()
-			pair.Reset(pairWithin + o.r.setup.RTT/2)
+			pair.Reset(pairWithin + o.r.setup.OnLink())
 			pace.Reset(lookEvery)
 		case <-pair.C:
 			if !o.unwatched() {
@@ -436,7 +436,7 @@ func (o *observer) settle(ctx context.Context) {
 		o.mu.Unlock()
 		o.wait(ctx, wait)
 	}
-	o.wait(ctx, o.r.setup.RTT) // what is still on the link
+	o.wait(ctx, 2*o.r.setup.OnLink()) // what is still on the link
 	o.look()
 }
 

@@ -53,6 +53,8 @@ func TestRecoveryPasses(t *testing.T) {
 		"the last without probes": burst("lose", "last", "early-retrans", "0"), "after a recovery": burst("lose", "15,20"),
 		"no shortcut": burst("recovery", "5"), "the first of four": burst("lose", "1", "segments", "4", "sack", "off"), "a short link": burst("rtt", "4ms"),
 		"sixteen": burst("lose", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"), "a whole window": burst("lose", "1,5,42", "segments", "42"),
+		"the repeat too": burst("lose", "15,21"), "dice": burst("lose", "none", "loss", "10%", "seed", "3"), "a rate": burst("rate", "10mbit"),
+		"a bad link": burst("lose", "none", "loss", "5%", "jitter", "5ms", "reorder", "15%", "reorder-by", "20ms", "rate", "20mbit", "seed", "4"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,6 +81,16 @@ func TestRecoveryControls(t *testing.T) {
 			faults(x, experiments.Fault{Host: "server", Rule: lab.DropData(httpPort, k...)})
 		}
 	}
+	planned := func(change func(*lab.LinkPlan)) func(x *experiments.Experiment) {
+		return func(x *experiments.Experiment) {
+			honest := x.Setup
+			x.Setup = func(o experiments.Options) experiments.Setup {
+				s := honest(o)
+				change(&s.Link)
+				return s
+			}
+		}
+	}
 	setting := func(name, value string) func(x *experiments.Experiment) {
 		return func(x *experiments.Experiment) { first(x, set(name, value)) }
 	}
@@ -102,6 +114,13 @@ func TestRecoveryControls(t *testing.T) {
 				return s
 			}
 		}},
+
+		{name: "the link has no rate", spoil: planned(func(p *lab.LinkPlan) { p.Rate = 0 }), flags: burst("rate", "1mbit"), code: explain.TooEarly},
+		{name: "no segment is overtaken", spoil: planned(func(p *lab.LinkPlan) { p.Behind = nil }), flags: burst("lose", "none", "reorder", "5%", "reorder-by", "60ms", "seed", "5")},
+		{name: "the link holds nothing back", spoil: planned(func(p *lab.LinkPlan) { p.Hold = nil }), flags: burst("jitter", "50ms"), code: explain.TooEarly},
+		{name: "other dice", spoil: func(x *experiments.Experiment) {
+			believe(x, func(e experiments.Env) experiments.Env { return e.WithOption("seed", "4") })
+		}, flags: burst("lose", "none", "loss", "10%", "seed", "3")},
 
 		// The kernel is set otherwise, behind the prediction's back.
 		{name: "tcp_sack", spoil: setting("tcp_sack", "0"), flags: burst("lose", "15,19"), code: explain.WrongSACK, hypothesis: explain.FastRetransmits},

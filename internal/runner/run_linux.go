@@ -110,7 +110,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return unsupported(err)
 	}
 	r.obs = newObserver(r)
-	r.lab, err = lab.New(ctx, lab.Topology{Baseline: baseline(r.setup), IPv6: r.setup.IPv6, RTT: r.setup.RTT, Router: r.setup.Router, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
+	r.lab, err = lab.New(ctx, lab.Topology{Baseline: baseline(r.setup), IPv6: r.setup.IPv6, RTT: r.setup.RTT, Link: r.setup.Link, Router: r.setup.Router, NoNeighbours: r.setup.NoNeighbours, Observe: r.obs.client,
 		Virtual: r.Virtual})
 	if err != nil {
 		return unsupported(err)
@@ -326,7 +326,8 @@ func (r *run) head(p *result.Prediction) *result.Result {
 		res.Sysctls = append(res.Sysctls, r.settings(h)...)
 	}
 	if r.setup.RTT > 0 {
-		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay()}
+		l := r.setup.Link
+		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay(), Rate: l.Rate, Hold: result.SecondsOf(l.Hold), Behind: result.SecondsOf(l.Behind)}
 	}
 	r.listRules(res)
 	return res

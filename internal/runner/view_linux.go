@@ -167,6 +167,9 @@ func (o *observer) packet(v *view, i int, s sight, both map[string]*captured) re
 	p := result.Packet{ID: i + 1, From: s.from, To: s.to, Flags: s.segment.Flags.String(), Seq: s.segment.Seq, Ack: s.segment.Ack, Len: s.segment.Length,
 		SrcPort: int(s.segment.Src.Port()), DstPort: int(s.segment.Dst.Port()), Window: int(s.segment.Window), MSS: int(s.segment.Options.MSS), WindowScale: windowScale(s.segment), FastOpen: fastOpen(s.segment),
 		SentAt: at(s.from, s.atSender), ArrivedAt: at(s.to, s.atTo)}
+	if o.r.setup.Link.Rate > 0 && s.atSender >= 0 {
+		p.Frame = both[s.from].packets[s.atSender].OrigLen
+	}
 	name, ok := both[s.from].names[s.atSender]
 	if !ok {
 		name, ok = both[s.to].names[s.atTo]
@@ -319,7 +322,7 @@ func (v *view) judgeInput(r *run) judge.Input {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
 	}
-	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.setup.RTT, r.facts.Jiffy())...)
+	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.res.Link, r.facts.Jiffy())...)
 	return in
 }
 

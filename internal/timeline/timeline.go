@@ -76,7 +76,7 @@ type Timeline struct {
 	// Alternatives are other timelines that a correct kernel may follow, each whole, where two things that fall into one instant can
 	// come in either order. This one is the usual. Empty in an observed timeline.
 	Alternatives []Timeline
-	// Unlisted says that there are more alternatives than these: too many to play.
+	// Unlisted says that there are more alternatives than these: too many to play, or not modelled.
 	Unlisted bool
 	// Why says what makes an alternative differ.
 	Why string

@@ -33,7 +33,12 @@ var zhParams = []message{
 	{"whether the server's program sets TCP_FASTOPEN on its listener: on or off", "服务器程序是否给监听套接字设 TCP_FASTOPEN：on 或 off"}, {"connections, one after the other, 1 to 5", "连接数，一个接一个，1 到 5"},
 	{"run over IPv6 instead of IPv4: yes or no", "用 IPv6 而不是 IPv4 运行：yes 或 no"},
 	{"length of a request, and of its answer, 1 to 1420, over IPv6 to 1400", "请求及其应答的长度，1 到 1420，IPv6 到 1400"}, {"what is lost of the second request: none, syn-data (its SYN) or syn-ack", "第二个请求丢失什么：none（不丢）、syn-data（它的 SYN）或 syn-ack"},
-	{"segments that are lost once, such as 15 or 15,19, or last", "丢失一次的报文段，如 15 或 15,19，或 last（最后一个）"}, {"segments in the one write, 2 to 42", "一次写入的报文段数，2 到 42"},
+	{"segments that are lost, by number as they arrive, repeats included: 15, or 15,21, or last (of the burst), or none", "丢失的报文段，按到达的次序编号，重传也算：15，或 15,21，或 last（这一串的最后一个），或 none（没有）"},
+	{"the share of segments that the dice lose, repeats included, besides --lose", "骰子所丢报文段的比例，包括重传，在 --lose 之外"},
+	{"how much longer than half the RTT a segment is under way at most; the dice say how much, and the order is kept", "报文段在途时间比半个 RTT 最多长多少；长多少由骰子决定，次序保持"},
+	{"the share of segments that the dice hold back, so that those behind overtake them", "骰子所扣留报文段的比例，后面的会超过它们"}, {"how long those are held back; not given: 5ms", "扣留多久；未给出时为 5ms"},
+	{"what the link carries to the server in a second, as tc(8) writes it; not given: no limit", "链路每秒向服务器承载多少，写法同 tc(8)；未给出时没有限制"},
+	{"what the dice are thrown from: the same seed, the same run; not given: 1", "骰子由什么掷出：种子相同，运行相同；未给出时为 1"}, {"segments in the one write, 2 to 42", "一次写入的报文段数，2 到 42"},
 	{"selective acknowledgements of the client, on or off", "客户端的选择性确认（SACK），on 或 off"}, {"tcp_recovery of the client: 1 RACK, 4 without the shortcut by three duplicate ACKs", "客户端的 tcp_recovery：1 RACK，4 不走三个重复 ACK 的捷径"},
 	{"tcp_early_retrans of the client: 3 and 4 allow tail loss probes", "客户端的 tcp_early_retrans：3 和 4 允许尾部丢失探测"}, {"tcp_reordering of the client: duplicate ACKs that prove a loss", "客户端的 tcp_reordering：多少个重复 ACK 证明丢失"},
 

@@ -22,7 +22,7 @@ var zhWeb = slices.Concat(zhParams, []message{
 	{"Checks that have another verdict, or are in one run only: %d. They are marked below.", "结论不同或只在一次运行中有的检查：{1} 项，下面已标出。"},
 	{"No cause was looked for:", "没有查找原因："}, {"The causes that were found do not explain all of it.", "找到的原因不能解释全部差异。"}, {"only the window differs", "只有窗口不同"}, {"Events", "事件"}, {"Checks", "检查"}, {"Ladders", "梯形图"},
 	{"ladder of", "梯形图："},
-	{"%s, or never", "{1}，或 never"}, {"0 or a sum of %s", "0 或 {1} 之和"}, {"%d to %d with commas between, or %s", "{1} 到 {2}，以逗号分隔，或 {3}"}, {"last", "last"}, {"all", "all"},
+	{"%s, or never", "{1}，或 never"}, {"0 or a sum of %s", "0 或 {1} 之和"}, {"%d to %d with commas between, or %s", "{1} 到 {2}，以逗号分隔，或 {3}"}, {"last", "last"}, {"last or none", "last 或 none"}, {"%d to %d percent", "百分之 {1} 到 {2}"}, {"%dkbit to %dgbit", "{1}kbit 到 {2}gbit"}, {"all", "all"},
 	{"another run goes on", "另一次运行正在进行"}, {"too many pages are open", "打开的页面太多"}, {"this kernel is not here: `tcplab kernels list`", "这里没有这个内核：`tcplab kernels list`"},
 	{"the form's token is not that of this process: load the page again", "表单的令牌不属于本进程：请重新载入页面"},
 	{"runs are started in the terminal: this page was not allowed to (--allow-run)", "请在终端中启动运行：本页未获准（--allow-run）"},

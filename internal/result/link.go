@@ -1,0 +1,36 @@
+package result
+
+import "time"
+
+// Link is a link with an RTT.
+type Link struct {
+	RTT    Seconds `json:"rtt"`    // that was asked for
+	How    string  `json:"how"`    // what delays the packets
+	Frames int     `json:"frames"` // delivered
+	Lost   int     `json:"lost"`   // from a full queue
+	Worst  Seconds `json:"worst"`  // how much later than it was due a frame was delivered, at most
+	// Rate is how many bits a second it carried to the server; 0: no limit.
+	Rate int64 `json:"rate,omitempty"`
+	// Hold is how much longer than half the RTT each segment with data of the client's was to be under way, in the order in which they left;
+	// those that follow waited behind it. Behind is how much longer still, while others overtook it. Absent, and after the end: no longer.
+	Hold   []Seconds `json:"hold,omitempty"`
+	Behind []Seconds `json:"behind,omitempty"`
+}
+
+// SecondsOf and Durations turn lists into each other.
+func SecondsOf(list []time.Duration) []Seconds {
+	var out []Seconds
+	for _, d := range list {
+		out = append(out, Seconds(d))
+	}
+	return out
+}
+
+// Durations is the other way round.
+func Durations(list []Seconds) []time.Duration {
+	var out []time.Duration
+	for _, s := range list {
+		out = append(out, s.Duration())
+	}
+	return out
+}
