@@ -1,0 +1,92 @@
+package judge
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// sorted puts the stalls in order.
+func (in Input) sorted() Input {
+	in.byStart = slices.DeleteFunc(slices.Clone(in.Stalls), func(s result.Stall) bool { return s.For.Duration() < in.Jiffy })
+	in.byEnd = slices.Clone(in.byStart)
+	slices.SortStableFunc(in.byStart, func(a, b result.Stall) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(in.byEnd, func(a, b result.Stall) int { return cmp.Compare(b.At+b.For, a.At+a.For) })
+	return in
+}
+
+// excused reports whether what is on record explains that an event was seen so long after due, the last instant at which it could be
+// due: processors stood still until then without a break, or an event before was late, and took this one and the rounding of the wheel with
+// it. A short stall does not excuse a long delay.
+func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
+	behind := time.Duration(0) // what another event was late by, that this one may answer: it was judged for that itself
+	for _, slip := range j.slips {
+		if slip > Allowance(j.Jiffy) {
+			behind = max(behind, slip)
+		}
+	}
+	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
+		behind = max(behind, slip+b.GapLatest/wheelShare)
+	}
+	return j.heldUp(due+behind, seen)
+}
+
+// heldUp reports whether processors stood still without a break from when something was due until it was seen.
+func (j *judgement) heldUp(due, seen time.Duration) bool {
+	until := due + Allowance(j.Jiffy)
+	for _, s := range j.byStart {
+		from, to := s.At.Duration()-stallLook, s.At.Duration()+s.For.Duration()
+		if from <= until && to >= due-j.Jiffy {
+			until = max(until, to+Allowance(j.Jiffy))
+		}
+	}
+	return seen <= until
+}
+
+const (
+	// wheelShare: the wheel rounds a wait up by less than a seventh of it (LVL_GRAN(n) / LVL_START(n) is 8/63).
+	wheelShare = 7
+	// stallLook is how long a processor may have stood still before the look that found it so (package stall looks every 4 ms).
+	stallLook = 4 * time.Millisecond
+)
+
+// stalledAtStart reports whether a processor stood still just before the first packet was sent. The counter of jiffies may then have been
+// behind the clock by more than the one jiffy that a prediction leaves open.
+func (j *judgement) stalledAtStart() bool {
+	for _, s := range j.byStart {
+		if s.At.Duration() <= j.Jiffy && s.At.Duration()+s.For.Duration() >= -2*j.Jiffy {
+			return true
+		}
+	}
+	return false
+}
+
+// stalled reports whether a processor stood still between the first instant at which an event was due and the moment it was seen, for
+// long enough to matter.
+func (j *judgement) stalled(b timeline.Bound, seen time.Duration) bool {
+	from := b.Earliest
+	if j.JiffyStart != nil && b.Tick > 0 {
+		from = *j.JiffyStart + time.Duration(b.Tick)*j.Jiffy
+	}
+	for _, s := range j.byStart {
+		if s.At.Duration() <= seen && s.At.Duration()+s.For.Duration() >= from-j.Jiffy {
+			return true
+		}
+	}
+	return false
+}
+
+// movedIn reports whether stalls, one close after the other until the event was seen, could have moved it into its window from before. One
+// that had ended earlier held up nothing, and what waited inside the window for all of it was in its window.
+func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
+	from := seen
+	for _, s := range j.byEnd {
+		if s.At.Duration() <= from && s.At.Duration()+s.For.Duration() >= from-Allowance(j.Jiffy) {
+			from = min(from, s.At.Duration()-stallLook)
+		}
+	}
+	return from < seen && from-j.Jiffy < b.Earliest
+}
