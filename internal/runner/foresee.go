@@ -38,7 +38,7 @@ func Foresee(facts kernel.Facts, wanted []Wanted) Foreseen {
 			defer func() { <-slots }()
 			if e, err := Env(w.Experiment, w.Plan, facts); err == nil {
 				e.Memory = memory
-				_, _ = windows(w.Experiment, e)
+				_, _ = w.Experiment.Predict(e) // not windows: what this process has predicted before would teach memory nothing
 			}
 		})
 	}

@@ -35,6 +35,9 @@ func TestForesee(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if _, err := windows(x, e); err != nil { // as whoever divides the runs among machines does before
+				t.Fatal(err)
+			}
 			foreseen := Foresee(facts, []Wanted{{x, plan}, {x, plan}})
 			e.Memory = oracle.NewMemory(foreseen)
 			got, err := x.Predict(e)
@@ -48,6 +51,9 @@ func TestForesee(t *testing.T) {
 				t.Errorf("the run asked %d questions of its own: want none", n-len(foreseen))
 			}
 			if len(foreseen) == 0 {
+				if x.Name == "exp2-synack-loss" {
+					t.Error("nothing was foreseen of what takes a guest half a minute")
+				}
 				return // worked out each time, because it is quick
 			}
 			for name := range asked {
