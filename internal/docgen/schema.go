@@ -30,6 +30,7 @@ func schemaPage(root string) (string, error) {
 	}{
 		{"## The types", form{"internal/result/result.go", ""}},
 		{"", form{"internal/result/capture.go", ""}},
+		{"", form{"internal/result/link.go", ""}},
 		{"", form{"internal/result/case.go", ""}},
 		{"", form{"internal/result/shard.go", ""}},
 		{"", form{"internal/result/evidence.go", ""}},

@@ -4,16 +4,16 @@ import "time"
 
 // Link is a link with an RTT.
 type Link struct {
-	RTT    Seconds `json:"rtt"`    // that was asked for
-	How    string  `json:"how"`    // what delays the packets
-	Frames int     `json:"frames"` // delivered
-	Lost   int     `json:"lost"`   // from a full queue
-	Worst  Seconds `json:"worst"`  // how much later than it was due a frame was delivered, at most
-	// Rate is how many bits a second it carried to the server; 0: no limit.
-	Rate int64 `json:"rate,omitempty"`
+	RTT    Seconds `json:"rtt"`            // that was asked for
+	How    string  `json:"how"`            // what delays the packets
+	Frames int     `json:"frames"`         // delivered
+	Lost   int     `json:"lost"`           // from a full queue
+	Worst  Seconds `json:"worst"`          // how much later than it was due a frame was delivered, at most
+	Rate   int64   `json:"rate,omitempty"` // bits a second that it carried to the server; 0: no limit
 	// Hold is how much longer than half the RTT each segment with data of the client's was to be under way, in the order in which they left;
-	// those that follow waited behind it. Behind is how much longer still, while others overtook it. Absent, and after the end: no longer.
-	Hold   []Seconds `json:"hold,omitempty"`
+	// those that follow waited behind it. Absent, and after the end: no longer.
+	Hold []Seconds `json:"hold,omitempty"`
+	// Behind is how much longer still, while others overtook it.
 	Behind []Seconds `json:"behind,omitempty"`
 }
 
