@@ -9,7 +9,8 @@ import (
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
-// TestBetween catches the end of a socket that came before its time or after it, and one that is inside the window of all ticks and not at its own.
+// TestBetween catches the end of a socket that came before its time or after it, one that is inside the window of all ticks and not at its own,
+// and one that nobody looked for while it may have come at any time.
 func TestBetween(t *testing.T) {
 	const ms, jiffy = time.Millisecond, 4 * time.Millisecond
 	begin := -time.Millisecond // of the first packet's jiffy
@@ -27,7 +28,10 @@ func TestBetween(t *testing.T) {
 		code      string
 	}{
 		{"in the window", window, 2010 * ms, 2030 * ms, nil, result.Pass, ""},
-		{"a wide look around it", window, 1800 * ms, 2100 * ms, nil, result.Pass, ""},
+		{"a look shortly before and after", window, 1980 * ms, 2060 * ms, nil, result.Pass, ""},
+		{"no look for long around it", window, 1800 * ms, 2100 * ms, nil, result.Inconclusive, explain.Stall},
+		{"no look for long before it", window, 1950 * ms, 2010 * ms, nil, result.Inconclusive, explain.Stall},
+		{"no look for long after its tick", exact, 2018 * ms, 2090 * ms, nil, result.Inconclusive, explain.Stall},
 		{"gone before", window, 1900 * ms, 2003 * ms, nil, result.Fail, explain.TooEarly},
 		{"there after", window, 2050 * ms, 2060 * ms, nil, result.Fail, explain.TooLate},
 		{"there after, the machine stood still", window, 2050 * ms, 2060 * ms, []result.Stall{{At: result.Seconds(2030 * ms), For: result.Seconds(25 * ms)}}, result.Inconclusive, explain.Stall},

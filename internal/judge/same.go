@@ -65,5 +65,15 @@ func (j *judgement) between(c *result.Check, p *pair) {
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.TooLate, "it was still there after its time"
 	case late:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "it was still there after its time, and the machine had stalled"
+	default:
+		// It may have been at its time, or long before or after: where nobody looked for long, neither is shown.
+		blind := max(first-p.got.Since, 0) + max(p.got.At-last-Allowance(j.Jiffy), 0)
+		if blind > max(unlooked, (b.Latest-b.Earliest)/2) {
+			c.Verdict, c.Code = result.Inconclusive, explain.Stall
+			c.Detail = fmt.Sprintf("nobody looked for %s, so it may have been at another time than predicted", short(p.got.At-p.got.Since))
+		}
 	}
 }
+
+// unlooked is for how long beside its window a state may go without a look that is to show its end. Looks come every few milliseconds there.
+const unlooked = 40 * time.Millisecond

@@ -56,7 +56,7 @@ var zhChecks = []message{
 	{"observation ended before the connection did", "观察先于连接结束"}, {"inet_diag did not show %s", "inet_diag 没有显示 {1}"}, {"the capture sits behind this rule", "抓包点在这条规则之后"}, {"nothing came to this rule, so it proves nothing", "没有报文到这条规则，所以它说明不了什么"},
 	{"the rule's counter and the capture disagree", "规则的计数与抓包不一致"}, {"no SYN was captured", "没有抓到 SYN"}, {"a repeated SYN had another sequence number", "有一个重传的 SYN 序列号不同"}, {"no packet was captured", "没有抓到报文"},
 	{"a packet was seen at one end only", "有报文只在一端被看到"}, {"no packet was seen at both ends", "没有报文在两端都被看到"}, {"the link is faster than it was asked to be", "链路比要求的快"}, {"the link lost %d packets from a full queue", "链路因队列满丢了 {1} 个报文"},
-	{"the process that delays the packets did not run in time", "延迟报文的进程没有及时运行"}, {"something else was on the wire", "线路上有别的东西"}, {"nothing else", "没有别的"},
+	{"the process that delays the packets did not run in time", "延迟报文的进程没有及时运行"}, {"something else was on the wire", "线路上有别的东西"}, {"nobody looked for %s, so it may have been at another time than predicted", "{1}之内没有人查看，所以它可能发生在与预测不同的时刻"}, {"nothing else", "没有别的"},
 	{"seq=%d, not %d", "seq={1}，不是 {2}"}, {"len=%d, not %d", "len={1}，不是 {2}"}, {"ack=%d, not %d", "ack={1}，不是 {2}"},
 	{"it is a %s, not a %s", "它是 {1}，不是 {2}"}, {"it is %s, not %s", "它是 {1}，不是 {2}"}, {"it is number %d of its kind, not %d", "它是同类中的第 {1} 个，不是第 {2} 个"}, {"it carries %s", "它带着 {1}"}, {"it was over before its time", "它提前结束了"},
 	{"it was still there after its time", "过了时候它还在"}, {"it was still there after its time, and the machine had stalled", "过了时候它还在，而本机曾停顿"},
