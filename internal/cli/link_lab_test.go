@@ -19,6 +19,7 @@ import (
 // runs pass, so the link loses nothing and keeps the order. It catches a guest that lacks a module and falls back to the process.
 func TestLinkInGuest(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
+	t.Parallel() // the guest's time is its own
 	program, out := staticProgram(t, t.TempDir()), t.TempDir()
 	for _, tt := range []struct {
 		kernel string
@@ -58,6 +59,7 @@ func TestLinkInGuest(t *testing.T) {
 // the tick: losses, repeats among them, segments that overtake others, jitter and a rate at once.
 func TestBadLinkInGuest(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
+	t.Parallel() // the guest's time is its own
 	program, out := staticProgram(t, t.TempDir()), t.TempDir()
 	cmd := exec.Command(program, "run", "exp6-fast-retransmit", "--profile=fast", "--kernel=6.1", "--lose=none", "--loss=10%", "--jitter=2ms", "--reorder=15%", "--reorder-by=8ms",
 		"--rate=20mbit", "--seed=2", "--out="+out)
