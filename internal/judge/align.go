@@ -10,7 +10,10 @@ import (
 )
 
 // pair is an expectation, an observation, or both.
-type pair struct{ want, got *timeline.Event }
+type pair struct {
+	want, got *timeline.Event
+	excused   bool // it was not in its time, and the machine may have been why
+}
 
 func (p pair) at() time.Duration {
 	if p.got != nil {
@@ -105,7 +108,7 @@ func alignKind(want, got []*timeline.Event) []pair {
 	for i < n || k < m {
 		switch {
 		case i < n && k < m && cost[i][k] == cost[i+1][k+1]+distance(want[i], got[k]):
-			pairs = append(pairs, pair{want[i], got[k]})
+			pairs = append(pairs, pair{want: want[i], got: got[k]})
 			i, k = i+1, k+1
 		case i < n && (k == m || cost[i][k] == cost[i+1][k]+aloneCost(want[i])):
 			pairs = append(pairs, pair{want: want[i]})

@@ -66,6 +66,7 @@ func schedule(in Input) (events []result.Event, outcome *result.Event, checks []
 			j = apart[p.port()]
 		}
 		e, c := j.event(p, before[p.chain()])
+		p.excused = c != nil && c.Verdict == result.Inconclusive
 		if c != nil && j.open[p.port()] {
 			unlisted(c)
 			e.Verdict = c.Verdict
@@ -326,6 +327,8 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		return
 	}
 	switch {
+	case gap < lo && before.excused && lo-gap <= before.got.At-before.want.Earliest: // this one is in its time
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("the gap is %s too short, because the event before was late", short(lo-gap))
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
 	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && b.Tick == 0 && byProgram(string(want.What))): // as for its time

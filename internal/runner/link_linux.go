@@ -71,7 +71,7 @@ func hiddenStall(stalls []result.Stall, packets []result.Packet, l *result.Link)
 	}
 	for _, s := range stalls {
 		if s.CPU >= 0 && s.For.Duration() >= counts && s.At.Duration() <= to && s.At.Duration()+s.For.Duration() >= from {
-			return fmt.Errorf("the machine stalled for %v at %v, while the receiver may have held SACKs back by a timer", s.For.Duration(), s.At.Duration())
+			return fmt.Errorf("the machine stalled for %v at %v, while the receiver may have held SACKs back by a timer", s.For.Duration().Round(100*time.Microsecond), s.At.Duration().Round(100*time.Microsecond))
 		}
 	}
 	return nil
