@@ -213,10 +213,19 @@ func (h *hole) expired(stamp, at int64) bool {
 }
 
 // elapsedMS is the difference of two readings of tcp_time_stamp_ms(), each rounded down. Where a jiffy is a whole number of milliseconds,
-// the phase of the millisecond makes no difference.
+// the phase of the millisecond makes no difference, but each is read some microseconds after its tick: where a millisecond ends between the
+// two delays, one more or one less has gone by. The worlds with another grain, which is of no account here, are those.
 func (h *hole) elapsedMS(from, to int64) int64 {
 	if h.w.tick%millisecond == 0 {
-		return (to - from) * h.w.tick / millisecond
+		ms := (to - from) * h.w.tick / millisecond
+		h.w.sawGrain = true
+		switch h.w.grain {
+		case millisecond / 2:
+			ms++
+		case millisecond - 1:
+			ms--
+		}
+		return ms
 	}
 	return h.w.ms(h.w.instant(to)) - h.w.ms(h.w.instant(from))
 }
