@@ -158,16 +158,16 @@ const maxQuickACKs = 16 // TCP_MAX_QUICKACKS
 type receiver struct {
 	b     *burst
 	have  []bool
-	next  int  // rcv_nxt
-	acked int  // rcv_wup: what was acknowledged last
-	spoke bool // something was acknowledged since the handshake
-	twice int  // the segment, from 1, that came a second time and is answered; 0: none
-	told  bool // the window after the program had read everything
-	quick int  // icsk_ack.quick
+	next  int           // rcv_nxt
+	acked int           // rcv_wup: what was acknowledged last
+	spoke bool          // something was acknowledged since the handshake
+	twice int           // the segment, from 1, that came a second time and is answered; 0: none
+	told  bool          // the window after the program had read everything
+	all   time.Duration // when the last one came that moved next
+	quick int           // icsk_ack.quick
 	// growing is for how many segments more the window grows, which sets the lowest bit of quick (__tcp_grow_window); begun: one came in order,
 	// so quick was set to its most (tcp_event_data_recv). Only of an exact receiver.
 	growing int
-	kicked  bool // a SACK was held back before
 	begun   bool
 	dups    int           // duplicate ACKs since next moved, as they are named
 	held    int           // SACKs held back: compressed_ack
@@ -198,7 +198,7 @@ func (r *receiver) segment(at time.Duration, from origin, i int, sent time.Durat
 		for r.next < len(r.have) && r.have[r.next] {
 			r.next++
 		}
-		r.since = 0
+		r.since, r.all = 0, at
 		switch {
 		case r.next == len(r.have): // the program wakes up and reads all of it: tcp_cleanup_rbuf
 			r.send(at, from, true)
@@ -253,8 +253,8 @@ func (r *receiver) outOfOrder(at time.Duration, from origin) {
 	if !r.b.Link.Zero() {
 		then = at + min(compSACKDelay, r.b.RTT/compSACKShare)
 	}
-	if r.b.variant.soon && !r.kicked {
-		r.kicked, then = true, at+compSACKSoon
+	if held := r.b.variant.held; held > 0 {
+		then = at + held
 	}
 	r.kick++
 	armed := r.kick
@@ -267,8 +267,7 @@ func (r *receiver) outOfOrder(at time.Duration, from origin) {
 
 const (
 	compSACKDelay = time.Millisecond // tcp_comp_sack_delay_ns
-	compSACKSoon  = 100 * time.Microsecond
-	compSACKShare = 20 // 5 % of the round trip, if that is less (__tcp_ack_snd_check)
+	compSACKShare = 20               // 5 % of the round trip, if that is less (__tcp_ack_snd_check)
 )
 
 // delayed is tcp_send_delayed_ack: TCP_ATO_MIN.
@@ -310,7 +309,7 @@ func (r *receiver) send(at time.Duration, from origin, filled bool) {
 			why = say("a segment came a second time: the same acknowledgement again, up to segment %d", r.next)
 		}
 		what, n := timeline.DuplicateACK, r.dups
-		if b.variant.read && r.twice > 0 && r.next == len(r.have) && !r.told { // the next ones have the same window
+		if b.variant.read && r.twice > 0 && r.next == len(r.have) && !r.told && at >= r.all+b.variant.reads { // the next ones have the same window
 			what, n, r.told = timeline.WindowUpdate, 0, true
 			r.dups--
 		}
