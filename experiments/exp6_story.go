@@ -74,7 +74,7 @@ func toldLink(r *result.Result) []result.Sentence {
 	if r.Link == nil {
 		return nil
 	}
-	var first, last, latest time.Duration
+	var first, last, soonest time.Duration
 	var overtaken []int
 	var names []string
 	for _, p := range r.Packets {
@@ -88,16 +88,16 @@ func toldLink(r *result.Result) []result.Sentence {
 			last = max(last, p.ArrivedAt.Duration())
 		}
 	}
-	for i := len(r.Packets) - 1; i >= 0; i-- { // from the last one on: what was sent later arrived by then
+	for i := len(r.Packets) - 1; i >= 0; i-- { // from the last one on: the first arrival of what left later
 		p := r.Packets[i]
 		if p.From != "client" || p.Len == 0 || p.ArrivedAt == nil {
 			continue
 		}
-		if latest > 0 && p.ArrivedAt.Duration() > latest {
+		if soonest > 0 && p.ArrivedAt.Duration() > soonest {
 			overtaken, names = append(overtaken, p.ID), append(names, segment(p))
 		}
-		if latest == 0 || p.ArrivedAt.Duration() < latest {
-			latest = p.ArrivedAt.Duration()
+		if soonest == 0 || p.ArrivedAt.Duration() < soonest {
+			soonest = p.ArrivedAt.Duration()
 		}
 	}
 	slices.Reverse(overtaken)

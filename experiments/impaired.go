@@ -30,7 +30,7 @@ func parseRate(s string) (int64, error) {
 	for _, u := range units {
 		if digits, ok := strings.CutSuffix(strings.ToLower(s), u.name); ok {
 			n, err := strconv.ParseInt(digits, 10, 64)
-			if err == nil && n > math.MaxInt64/u.bits {
+			if err == nil && (n < 0 || n > math.MaxInt64/u.bits) {
 				err = strconv.ErrRange
 			}
 			return n * u.bits, err
