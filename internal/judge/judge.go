@@ -41,9 +41,7 @@ type Input struct {
 	Disorder error
 	// Link says by how much the link's time was off, where that is what a contradiction may come from. Nil: it was not.
 	Link error
-	// Hidden says that the machine stalled while a timer ran whose expiry no packet shows, and on which others depend. Nil: it did not.
-	Hidden error
-	Step   time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
+	Step time.Duration // of CLOCK_REALTIME against CLOCK_MONOTONIC
 
 	open map[uint16]bool // ports of connections that fit no order, and not all orders of which are listed
 	// byStart and byEnd are Stalls of a jiffy or more, the first to start first and the last to end first: a busy machine leaves thousands, and
@@ -135,8 +133,6 @@ func (j *judgement) doubt() (reason, code string) {
 		return j.Disorder.Error(), explain.Stall
 	case j.Link != nil:
 		return j.Link.Error(), explain.LinkRTT
-	case j.Hidden != nil:
-		return j.Hidden.Error(), explain.Stall
 	case j.Lost > 0:
 		return fmt.Sprintf("the capture lost %d packets", j.Lost), explain.CaptureDrops
 	case stepped(j.Step):

@@ -38,43 +38,13 @@ func linkStalls(packets []result.Packet, l *result.Link, jiffy time.Duration) []
 // one that was asked for, and its timers, which are made of it, are longer by a multiple: then the run proves nothing.
 func scheduled(in judge.Input, packets []result.Packet, l *result.Link) (events []result.Event, outcome *result.Event, checks []result.Check, other string) {
 	events, outcome, checks, other = judge.Schedule(in)
-	if !judge.Contradicted(checks) {
-		return events, outcome, checks, other
-	}
 	late := linkStalls(packets, l, in.Jiffy)
-	if len(late) == 0 {
-		if in.Hidden = hiddenStall(in.Stalls, packets, l); in.Hidden != nil {
-			return judge.Schedule(in)
-		}
+	if len(late) == 0 || !judge.Contradicted(checks) {
 		return events, outcome, checks, other
 	}
 	worst := slices.MaxFunc(late, func(a, b result.Stall) int { return cmp.Compare(a.For, b.For) })
 	in.Link = fmt.Errorf("the link was late by %v at %v, so the sender measured another RTT and made its timers of it", worst.For.Duration(), worst.At.Duration())
 	return judge.Schedule(in)
-}
-
-// hiddenStall is a stall while segments were on a link that holds them back. They come one by one there, so the receiver holds SACKs back by a
-// timer of a millisecond (tcp_comp_sack_delay_ns), which expires late on a processor that stands still, and the sender learns less in time.
-func hiddenStall(stalls []result.Stall, packets []result.Packet, l *result.Link) error {
-	const counts = 2 * time.Millisecond
-	if l == nil || l.Rate == 0 && len(l.Hold)+len(l.Behind) == 0 {
-		return nil
-	}
-	var from, to time.Duration
-	for _, p := range packets {
-		if p.From == "client" && p.Len > 0 && p.ArrivedAt != nil {
-			if from == 0 {
-				from = p.ArrivedAt.Duration()
-			}
-			to = max(to, p.ArrivedAt.Duration())
-		}
-	}
-	for _, s := range stalls {
-		if s.CPU >= 0 && s.For.Duration() >= counts && s.At.Duration() <= to && s.At.Duration()+s.For.Duration() >= from {
-			return fmt.Errorf("the machine stalled for %v at %v, while the receiver may have held SACKs back by a timer", s.For.Duration().Round(100*time.Microsecond), s.At.Duration().Round(100*time.Microsecond))
-		}
-	}
-	return nil
 }
 
 // underWay reports whether a packet can still be on a link with an RTT, so that nobody can say yet whether it arrives.
