@@ -32,6 +32,8 @@ type guestRequest struct {
 	Types []byte `json:"types,omitempty"`
 	// NoEvidence is --evidence=off.
 	NoEvidence bool `json:"no_evidence,omitempty"`
+
+	tracepoints *runner.Tracepoints // of all runs
 }
 
 // guestRun is one run. The plan was decided on the host, from the command line alone; what it comes to is for the guest's kernel.
@@ -70,6 +72,7 @@ func guestMain() {
 		if err := json.Unmarshal(request, &q); err != nil {
 			return fmt.Errorf("request: %w", err)
 		}
+		q.tracepoints = new(runner.Tracepoints)
 		for i, r := range q.Runs {
 			if q.Virtual {
 				if err := vm.AtSecond(); err != nil {
@@ -131,7 +134,7 @@ func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
 		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Shard: r.Shard, Dir: root, Events: &events, Virtual: q.Virtual,
-		Foreseen: q.Foreseen, KernelTypes: q.Types, NoEvidence: q.NoEvidence, Chinese: page.Translate,
+		Foreseen: q.Foreseen, KernelTypes: q.Types, Tracepoints: q.tracepoints, NoEvidence: q.NoEvidence, Chinese: page.Translate,
 	})
 	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
 	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {

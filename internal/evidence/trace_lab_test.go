@@ -222,3 +222,58 @@ func TestTraceAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestProgramsServeLabs follows one lab after the other with the same programs. It catches events of a lab that is over, be they of its namespace or left
+// in the ring, and two labs that take them at once.
+func TestProgramsServeLabs(t *testing.T) {
+	labtest.Need(t, labtest.Root)
+	p, err := Load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	follow := func(host string, n *netns.Namespace) *Tracer {
+		tr, err := p.Follow([]Namespace{{Host: host, Path: n.Path(), Addr: netip.MustParseAddr("127.0.0.1")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tr
+	}
+	one, two := namespace(t), namespace(t)
+	first := follow("one", one)
+	connection(t, one)
+	if _, err := p.Follow(nil); err == nil {
+		t.Error("two labs at once: got no error")
+	}
+	seen := len(await(t, first, func(e []Event) bool { return len(of(e, StateChange)) >= 8 }))
+	connection(t, one) // stays in the ring
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	connection(t, one) // is not followed any more
+	second := follow("two", two)
+	connection(t, two)
+	events := await(t, second, func(e []Event) bool { return len(of(e, StateChange)) >= 8 })
+	for _, e := range events {
+		if e.Host != "two" && e.Kind == StateChange {
+			t.Errorf("got an event of %q, want those of the second lab: %+v", e.Host, e)
+		}
+	}
+	calls := slices.DeleteFunc(of(events, StateChange), func(e Event) bool { return e.State != "SYN-SENT" })
+	if len(calls) != 1 {
+		t.Errorf("got %d calls, want that of the second lab alone: %+v", len(calls), calls)
+	}
+	if lost, err := second.Lost(); err != nil || lost != 0 {
+		t.Errorf("lost: got %d, %v, want 0", lost, err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, err := first.Events(); err != nil || len(got) != seen {
+		t.Errorf("of the first lab: got %d events, %v, want the %d of before", len(got), err, seen)
+	}
+}

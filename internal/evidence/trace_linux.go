@@ -35,20 +35,20 @@ type Namespace struct {
 	Addr netip.Addr
 }
 
-// Tracer follows the kernel's tracepoints in the namespaces of one lab. Nothing is left of it in the kernel once its descriptors are
-// closed, be it by SIGKILL. It is for one goroutine at a time.
-type Tracer struct {
-	hosts   []string
+// Programs follow the kernel's tracepoints. They are loaded once and serve several labs, one after the other: loading takes some 20 ms, and
+// a second or more in a virtual machine. Nothing is left of them in the kernel once their descriptors are closed, be it by SIGKILL. They are
+// for one goroutine at a time.
+type Programs struct {
 	objects traceObjects
 	links   []link.Link
 	ring    *ringbuf.Reader
 	facts   facts
-	seen    []Event
+	taken   bool // a Tracer has them
 }
 
-// Trace starts to follow. It costs nothing while nothing happens, and wakes nobody when something does: see Events. The error wraps
-// ErrNoTrace where this machine or this user cannot. types are what Distil made for this very kernel; nil: its own BTF is read.
-func Trace(namespaces []Namespace, types []byte) (*Tracer, error) {
+// Load loads and attaches them; they tell of nothing yet. The error wraps ErrNoTrace where this machine or this user cannot. types are what
+// Distil made for this very kernel; nil: its own BTF is read.
+func Load(types []byte) (*Programs, error) {
 	read := readFacts
 	if types != nil {
 		read = func() (facts, error) { return distilled(types) }
@@ -57,50 +57,90 @@ func Trace(namespaces []Namespace, types []byte) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{facts: f}
-	if err := t.load(f); err != nil {
-		return nil, errors.Join(untraced(err), t.Close())
+	p := &Programs{facts: f}
+	if err := p.load(f); err != nil {
+		return nil, errors.Join(untraced(err), p.Close())
 	}
+	if err := p.attach(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if p.ring, err = ringbuf.NewReader(p.objects.Ring); err != nil {
+		return nil, errors.Join(fmt.Errorf("tracepoints: read the ring: %w", err), p.Close())
+	}
+	p.ring.SetDeadline(time.Unix(1, 0)) // never wait: the programs do not wake a reader
+	return p, nil
+}
+
+// Tracer is what Programs tell of the namespaces of one lab. It is for one goroutine at a time.
+type Tracer struct {
+	programs *Programs
+	own      bool // Close closes the programs
+	hosts    []string
+	inodes   []uint32
+	addrs    [][16]byte
+	missed   int // before this one began
+	seen     []Event
+}
+
+// Trace loads programs for one lab and follows it: see Follow.
+func Trace(namespaces []Namespace, types []byte) (*Tracer, error) {
+	p, err := Load(types)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.Follow(namespaces)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	t.own = true
+	return t, nil
+}
+
+// Follow starts to follow the namespaces of a lab, up to the Close of what it returns; only then there can be another. It costs nothing while
+// nothing happens, and wakes nobody when something does: see Events.
+func (p *Programs) Follow(namespaces []Namespace) (*Tracer, error) {
+	if p.taken {
+		return nil, errors.New("tracepoints: they follow a lab already; want its Tracer closed first")
+	}
+	t := &Tracer{programs: p}
+	var err error
+	if t.missed, err = p.lost(); err != nil {
+		return nil, err
+	}
+	p.taken = true
 	for i, n := range namespaces {
 		if err := t.follow(uint8(i), n); err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
 	}
-	if err := t.attach(); err != nil {
-		return nil, errors.Join(err, t.Close())
-	}
-	if t.ring, err = ringbuf.NewReader(t.objects.Ring); err != nil {
-		return nil, errors.Join(fmt.Errorf("tracepoints: read the ring: %w", err), t.Close())
-	}
-	t.ring.SetDeadline(time.Unix(1, 0)) // never wait: the programs do not wake a reader
 	return t, nil
 }
 
 // followed are the tracepoints, in the order of programs.
 var followed = []string{"tcp_retransmit_skb", "tcp_retransmit_synack", "inet_sock_set_state", "kfree_skb"}
 
-func (t *Tracer) programs() []*ebpf.Program {
-	return []*ebpf.Program{t.objects.Retransmit, t.objects.Synack, t.objects.State, t.objects.Drop}
+func (p *Programs) programs() []*ebpf.Program {
+	return []*ebpf.Program{p.objects.Retransmit, p.objects.Synack, p.objects.State, p.objects.Drop}
 }
 
-func (t *Tracer) attach() error {
-	for i, p := range t.programs() {
+func (p *Programs) attach() error {
+	for i, program := range p.programs() {
 		var l link.Link
 		var err error
-		if t.facts.distilled != nil {
-			l, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: followed[i], Program: p})
+		if p.facts.distilled != nil {
+			l, err = link.AttachRawTracepoint(link.RawTracepointOptions{Name: followed[i], Program: program})
 		} else {
-			l, err = link.AttachTracing(link.TracingOptions{Program: p})
+			l, err = link.AttachTracing(link.TracingOptions{Program: program})
 		}
 		if err != nil {
-			return untraced(fmt.Errorf("attach %v: %w", p, err))
+			return untraced(fmt.Errorf("attach %v: %w", program, err))
 		}
-		t.links = append(t.links, l)
+		p.links = append(p.links, l)
 	}
 	return nil
 }
 
-func (t *Tracer) load(f facts) error {
+func (p *Programs) load(f facts) error {
 	spec, err := loadTrace()
 	if err != nil {
 		return err
@@ -119,7 +159,7 @@ func (t *Tracer) load(f facts) error {
 		asRaw(spec)
 		o.Programs.KernelTypes = f.distilled
 	}
-	return spec.LoadAndAssign(&t.objects, o)
+	return spec.LoadAndAssign(&p.objects, o)
 }
 
 // follow lets the events of a namespace through.
@@ -129,13 +169,31 @@ func (t *Tracer) follow(i uint8, n Namespace) error {
 		return fmt.Errorf("%s: look for the namespace: %w", n.Host, err)
 	}
 	t.hosts = append(t.hosts, n.Host)
-	if err := t.objects.Hosts.Put(uint32(st.Ino), i); err != nil {
+	inode := uint32(st.Ino)
+	if err := t.programs.objects.Hosts.Put(inode, i); err != nil {
 		return fmt.Errorf("tracepoints: %s: %w", n.Host, err)
 	}
+	t.inodes = append(t.inodes, inode)
 	var addr [16]byte
 	copy(addr[:], n.Addr.AsSlice())
-	if err := t.objects.Addresses.Put(addr, i); err != nil {
+	if err := t.programs.objects.Addresses.Put(addr, i); err != nil {
 		return fmt.Errorf("tracepoints: %s: %w", n.Host, err)
+	}
+	t.addrs = append(t.addrs, addr)
+	return nil
+}
+
+// forget lets nothing of a lab through any more.
+func (p *Programs) forget(t *Tracer) error {
+	var errs []error
+	for _, inode := range t.inodes {
+		errs = append(errs, p.objects.Hosts.Delete(inode))
+	}
+	for _, addr := range t.addrs {
+		errs = append(errs, p.objects.Addresses.Delete(addr))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("tracepoints: end a lab: %w", err)
 	}
 	return nil
 }
@@ -154,25 +212,45 @@ func untraced(err error) error {
 
 // Close ends it. What Events returned stays.
 func (t *Tracer) Close() error {
+	p := t.programs
+	if p == nil {
+		return nil
+	}
+	t.programs, p.taken = nil, false
+	if t.own {
+		return p.Close()
+	}
+	err := p.forget(t)
+	for { // what nobody asked for
+		if _, rerr := p.ring.Read(); errors.Is(rerr, os.ErrDeadlineExceeded) {
+			return err
+		} else if rerr != nil {
+			return errors.Join(err, fmt.Errorf("tracepoints: empty the ring: %w", rerr))
+		}
+	}
+}
+
+// Close detaches and unloads them.
+func (p *Programs) Close() error {
 	var errs []error
-	for _, l := range t.links {
+	for _, l := range p.links {
 		errs = append(errs, l.Close())
 	}
-	if t.ring != nil {
-		errs = append(errs, t.ring.Close())
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
 	}
-	t.links, t.ring = nil, nil
-	return errors.Join(append(errs, t.objects.Close())...)
+	p.links, p.ring = nil, nil
+	return errors.Join(append(errs, p.objects.Close())...)
 }
 
 // Events takes what is in the ring and returns all events so far, in the order in which the kernel wrote them. The ring holds some 5000
 // events; it must be emptied by then.
 func (t *Tracer) Events() ([]Event, error) {
-	if t.ring == nil {
+	if t.programs == nil {
 		return t.seen, nil
 	}
 	for {
-		rec, err := t.ring.Read()
+		rec, err := t.programs.ring.Read()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return t.seen, nil
 		}
@@ -191,18 +269,27 @@ func (t *Tracer) Events() ([]Event, error) {
 // already (an interrupt in the middle of it). The kernel does not run it then, and counts that; such an event may have been of another
 // namespace.
 func (t *Tracer) Lost() (int, error) {
+	if t.programs == nil {
+		return 0, errors.New("tracepoints: read the loss counter: the Tracer is closed")
+	}
+	n, err := t.programs.lost()
+	return n - t.missed, err
+}
+
+// lost counts since they were loaded.
+func (p *Programs) lost() (int, error) {
 	var perCPU []uint64
-	if err := t.objects.Lost.Lookup(uint32(0), &perCPU); err != nil {
+	if err := p.objects.Lost.Lookup(uint32(0), &perCPU); err != nil {
 		return 0, fmt.Errorf("tracepoints: read the loss counter: %w", err)
 	}
 	n := 0
 	for _, c := range perCPU {
 		n += int(c)
 	}
-	for _, p := range t.programs() {
-		s, err := p.Stats()
+	for _, program := range p.programs() {
+		s, err := program.Stats()
 		if err != nil {
-			return 0, fmt.Errorf("tracepoints: read the misses of %v: %w", p, err)
+			return 0, fmt.Errorf("tracepoints: read the misses of %v: %w", program, err)
 		}
 		n += int(s.RecursionMisses)
 	}
@@ -215,7 +302,7 @@ func (t *Tracer) event(b []byte) (Event, error) {
 	if _, err := binary.Decode(b, binary.NativeEndian, &raw); err != nil {
 		return Event{}, fmt.Errorf("tracepoints: an event of %d bytes: %w", len(b), err)
 	}
-	return raw.event(t.hosts, t.facts), nil
+	return raw.event(t.hosts, t.programs.facts), nil
 }
 
 // facts are what the running kernel's BTF says of the tracepoints.

@@ -174,6 +174,10 @@ func joined(p *pair) result.Event {
 			from := result.Seconds(p.got.Since)
 			e.Since = &from
 		}
+		if p.got.Ended != 0 {
+			ended := result.Seconds(p.got.Ended)
+			e.Ended = &ended
+		}
 	}
 	return e
 }

@@ -226,9 +226,9 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 			j.between(&c, p)
 			break
 		}
-		j.time(&c, p.want.Bound, p.got.At, &e)
+		at := j.moment(&c, p, &e)
 		if before != nil {
-			j.gap(&c, p.want, p.got.At-before.got.At, before)
+			j.gap(&c, p.want, at-before.got.At, before)
 		}
 		j.same(&c, p)
 	}
@@ -363,7 +363,7 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 		death.Observed, death.Verdict, death.Code, death.Detail = seconds(got.At), result.Fail, errno.Code, "another ending than predicted"
 	default:
 		death.Observed = seconds(got.At)
-		j.time(&death, want.Bound, got.At, &e)
+		at := j.moment(&death, &p, &e)
 		switch death.Code {
 		case explain.TooEarly:
 			death.Code = explain.DiedEarly
@@ -371,7 +371,7 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 			death.Code = explain.DiedLate
 		}
 		if before != nil {
-			j.gap(&death, want, got.At-before.got.At, before)
+			j.gap(&death, want, at-before.got.At, before)
 		}
 		j.settle(&death) // its time counts from the first packet that was captured
 	}

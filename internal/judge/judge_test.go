@@ -85,6 +85,11 @@ func die(by time.Duration) func(*Input) {
 	}
 }
 
+// ended is the kernel's own record of the end.
+func ended(at time.Duration) func(*Input) {
+	return func(in *Input) { in.Got.Outcome.Ended = at }
+}
+
 func stalled(at, length time.Duration) func(*Input) {
 	return func(in *Input) {
 		in.Stalls = append(in.Stalls, result.Stall{At: result.Seconds(at), For: result.Seconds(length)})
@@ -259,6 +264,9 @@ func TestNegativeControlsByTick(t *testing.T) {
 		{"stall too short for a late death", all(die(50*ms), stalled(onTick(1789), 8*ms)), fail, []string{"death fail TL1109"}},
 		{"two stalls, one after the other, over a late death", all(die(40*ms), stalled(onTick(1789), 20*ms), stalled(onTick(1789)+24*ms, 18*ms)), unsure, []string{"death inconclusive TL1301"}},
 		{"one jiffy late during a stall", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms)), unsure, []string{"death inconclusive TL1301"}},
+		{"learned late, and by the kernel's record a tick too early", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms), ended(onTick(1788))), fail, []string{"death fail TL1106"}},
+		{"learned late, and by the kernel's record late too", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms), ended(onTick(1789)+jiffy+900*time.Microsecond)), unsure, []string{"death inconclusive TL1301"}},
+		{"learned late without a stall, and by the kernel's record on its tick", all(die(50*ms), ended(onTick(1789))), fail, []string{"death fail TL1109"}},
 		{"at the next tick, during a stall", all(die(jiffy), stalled(onTick(1789)-2*ms, 6*ms)), result.Pass, nil},
 		{"two ticks late during a stall too short for it", all(die(3*jiffy), stalled(onTick(1789)-2*ms, 4*ms)), fail, []string{"death fail TL1109"}},
 		{"one tick late, then one bucket late", all(move(2, jiffy), die(64*jiffy)), unsure, []string{"death inconclusive TL1301"}},
@@ -286,6 +294,8 @@ func TestTolerated(t *testing.T) {
 		{"one jiffy late: another processor counts jiffies", true, move(2, jiffy)},
 		{"within the error of the clock before its tick", true, move(1, -120*time.Microsecond)},
 		{"stall over an event that is on its tick", true, stalled(onTick(253)-20*ms, 22*ms)},
+		{"learned late, and by the kernel's record on its tick", true, all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms), ended(onTick(1789)+100*time.Microsecond))},
+		{"learned very late, and by the kernel's record on its tick", true, all(die(40*ms), stalled(onTick(1789), 20*ms), stalled(onTick(1789)+24*ms, 18*ms), ended(onTick(1789)+100*time.Microsecond))},
 		{"stall elsewhere", false, stalled(2*time.Second, 500*ms)},
 		{"stall shorter than a jiffy", false, stalled(1005*ms, jiffy-1)},
 		{"stall at the start of a window, over before the event", false, all(move(1, 18*ms), move(2, 18*ms), stalled(1001*ms, 10*ms))},

@@ -2,9 +2,11 @@ package judge
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
@@ -89,4 +91,29 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 		}
 	}
 	return from < seen && from-j.Jiffy < b.Earliest
+}
+
+// moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, and its time
+// then says little; where the kernel recorded when it ended the connection, that is judged instead, by the same rules.
+func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
+	at, ended := p.got.At, p.got.Ended
+	before, inChain := j.slip, j.slips[j.chain]
+	j.time(c, p.want.Bound, at, e)
+	if c.Verdict != result.Inconclusive || c.Code != explain.Stall || ended == 0 || ended > at || p.want.Tick == 0 {
+		return at
+	}
+	after, so := j.slip, j.slips[j.chain]
+	j.slip, j.slips[j.chain] = before, inChain
+	kernel, off := *c, *e
+	kernel.Verdict, kernel.Code, kernel.Detail = result.Pass, "", ""
+	if j.time(&kernel, p.want.Bound, ended, &off); kernel.Verdict == result.Inconclusive {
+		j.slip, j.slips[j.chain] = after, so
+		return at
+	}
+	*c = kernel
+	c.Observed = seconds(ended)
+	if c.Verdict == result.Pass {
+		c.Detail = fmt.Sprintf("the kernel ended the connection then, and the program learned it %s later", short(at-ended))
+	}
+	return ended
 }

@@ -241,6 +241,7 @@ type Event struct {
 	// Since is when a state was still seen whose end the event is: it came between Since and Seen.
 	Since    *Seconds `json:"since,omitempty"`
 	Seen     *Seconds `json:"seen,omitempty"`     // when it was seen; absent: it was not
+	Ended    *Seconds `json:"ended,omitempty"`    // when the kernel ended the connection, by its tracepoint; a program learned it at "seen"
 	OffTick  *Seconds `json:"off_tick,omitempty"` // seen minus the start of the predicted jiffy
 	Packet   int      `json:"packet,omitempty"`   // Packet.ID
 	Expected bool     `json:"expected"`           // false: it was seen and nobody predicted it

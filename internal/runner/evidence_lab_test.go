@@ -63,6 +63,9 @@ func TestEvidenceOfLosses(t *testing.T) {
 			if got := told(r, "client", result.HookState); tt.client != nil && !slices.Equal(got, tt.client) {
 				t.Errorf("client states: got %q, want %q", got, tt.client)
 			}
+			if o := r.Outcome; o != nil && (o.Ended == nil || o.Seen == nil || *o.Ended > *o.Seen) {
+				t.Errorf("end of the call: got the kernel's record %v, seen %v, want it from before", o.Ended, o.Seen)
+			}
 			for _, p := range r.Packets {
 				if p.Fate == result.Dropped && (p.DropReason != "NETFILTER_DROP" || p.DropHook == "" || !strings.Contains(p.Comment, "NETFILTER_DROP")) {
 					t.Errorf("packet %d: got %q in %q, comment %q, want NETFILTER_DROP", p.ID, p.DropReason, p.DropHook, p.Comment)

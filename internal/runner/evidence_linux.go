@@ -15,6 +15,7 @@ import (
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 )
 
@@ -33,6 +34,23 @@ type testimony struct {
 // KernelTypes are what a run on another kernel needs of that kernel's BTF to follow its tracepoints: see Options.KernelTypes.
 func KernelTypes(vmlinux io.ReaderAt) ([]byte, error) { return evidence.Distil(vmlinux) }
 
+// Tracepoints are the programs that follow a kernel's tracepoints, loaded at their first use for all runs that are given the same ones: see
+// Options.Tracepoints. The zero value is ready to use, by one run at a time.
+type Tracepoints struct{ programs *evidence.Programs }
+
+func (s *Tracepoints) follow(hosts []evidence.Namespace, types []byte) (*evidence.Tracer, error) {
+	if s == nil {
+		return evidence.Trace(hosts, types)
+	}
+	if s.programs == nil {
+		var err error
+		if s.programs, err = evidence.Load(types); err != nil {
+			return nil, err
+		}
+	}
+	return s.programs.Follow(hosts)
+}
+
 // testify starts to follow the tracepoints, and reads the counters. What this machine does not give is no error.
 func (r *run) testify() {
 	if r.NoEvidence {
@@ -43,7 +61,7 @@ func (r *run) testify() {
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		hosts = append(hosts, evidence.Namespace{Host: h.Name, Path: h.NamespacePath(), Addr: h.Addr})
 	}
-	t.tracer, t.missing = evidence.Trace(hosts, r.KernelTypes)
+	t.tracer, t.missing = r.Tracepoints.follow(hosts, r.KernelTypes)
 	t.count(r, t.before)
 	r.told = t
 }
@@ -156,6 +174,46 @@ func (r *run) evidence(v *view) []result.Check {
 		}
 	}
 	return checks
+}
+
+// ends adds to what programs learned when the kernel ended their connection, where it recorded just one such end in the time before.
+func (r *run) ends(v *view, got *timeline.Timeline) {
+	const learns = 250 * time.Millisecond // how late a program may learn it
+	add := func(e *timeline.Event) {
+		if e.What != timeline.ConnectError && e.What != timeline.SocketError {
+			return
+		}
+		found := 0
+		for _, k := range r.told.events {
+			at := (k.Mono - v.origin).Round(time.Microsecond)
+			if k.Kind != evidence.StateChange || k.State != evidence.Closed || k.Host != e.Host || at > e.At || at < e.At-learns || v.several && v.portOf(k) != e.Port {
+				continue
+			}
+			found, e.Ended = found+1, at
+		}
+		if found != 1 {
+			e.Ended = 0
+		}
+	}
+	if r.told == nil {
+		return
+	}
+	for i := range got.Events {
+		add(&got.Events[i])
+	}
+	if got.Outcome != nil {
+		outcome := *got.Outcome
+		add(&outcome)
+		got.Outcome = &outcome
+	}
+}
+
+// portOf is the port that tells the connection of a socket from others, where there are several side by side.
+func (v *view) portOf(e evidence.Event) uint16 {
+	if (e.Host == "client") != v.byClient {
+		return e.Dst.Port()
+	}
+	return e.Src.Port()
 }
 
 // kernelEvent is an event in the result's form; ok is false for what is not about the experiment: packets that are not TCP and belong to the

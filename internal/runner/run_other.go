@@ -18,5 +18,8 @@ func Doctor(context.Context) []Finding {
 	return []Finding{{Name: "Linux", State: Missing, Value: lab.ErrPlatform.Error(), Cure: "use a Linux machine, a virtual one will do; predict, explain and report work here"}}
 }
 
+// Tracepoints are of Linux.
+type Tracepoints struct{}
+
 // KernelTypes returns lab.ErrPlatform.
 func KernelTypes(io.ReaderAt) ([]byte, error) { return nil, lab.ErrPlatform }

@@ -47,6 +47,8 @@ type Options struct {
 	// KernelTypes are what KernelTypes made of the BTF of the kernel that the run is on. Nil: the kernel's own BTF is read, which a guest takes
 	// a second for.
 	KernelTypes []byte
+	// Tracepoints are shared with other runs of this process, made before and after this one. Nil: the run loads its own.
+	Tracepoints *Tracepoints
 	// NoEvidence leaves the kernel's tracepoints and counters alone. False: they are followed where that is possible.
 	NoEvidence bool
 	// Chinese gives the Chinese form of a sentence, for a second comment on each packet of the capture files; ok is false where it has none.

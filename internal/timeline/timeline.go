@@ -65,6 +65,9 @@ type Event struct {
 	// Since is the last instant at which a state was still seen, of an observed event that ends one (RequestGone) and that only looks
 	// from time to time can show: it happened between Since and At. Zero: At is exact.
 	Since time.Duration
+	// Ended is when the kernel ended the connection, by its own record (tracepoint inet_sock_set_state), of an observed event in which a program
+	// learns of it. Zero: there is no such record.
+	Ended time.Duration
 }
 
 // Timeline is a sequence of events in time order, with what became of the call that started it.

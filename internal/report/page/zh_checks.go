@@ -51,7 +51,7 @@ var zhChecks = []message{
 	{"CLOCK_REALTIME moved by %s in this run, which proves nothing", "CLOCK_REALTIME 在这次运行中移动了 {1}，什么也证明不了"}, {"%s; CLOCK_REALTIME moved by %s in this run, which proves nothing", "{1}；CLOCK_REALTIME 在这次运行中移动了 {2}，什么也证明不了"},
 	{"%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", "{1}：规则丢弃并计数的 {3} 个报文中，内核的跟踪点对 {2} 个没有作声"},
 	{"%s: the kernel's tracepoint was silent for %d of %d repeats that its counter has, first packet %d", "{1}：内核计数器里的 {3} 次重传中，跟踪点对 {2} 次没有作声，第一个是报文 {4}"},
-	{"%s after its tick, though inside the window of all ticks", "比它的节拍晚 {1}，但仍在所有节拍的窗口内"}, {"the machine stalled while it was due", "它该来时本机停顿了"}, {"the gap is %s too short", "间隔短了 {1}"}, {"the gap is %s too long", "间隔长了 {1}"},
+	{"%s after its tick, though inside the window of all ticks", "比它的节拍晚 {1}，但仍在所有节拍的窗口内"}, {"the machine stalled while it was due", "它该来时本机停顿了"}, {"the kernel ended the connection then, and the program learned it %s later", "内核那时结束了连接，程序晚 {1} 才得知"}, {"the gap is %s too short", "间隔短了 {1}"}, {"the gap is %s too long", "间隔长了 {1}"},
 	{"the run ended before %s was due to return", "{1} 该返回之前运行就结束了"}, {"%s never returned", "{1} 没有返回"}, {"another ending than predicted", "结局与预测不同"}, {"%s does not belong here", "{1} 不该出现在这里"},
 	{"observation ended before the connection did", "观察先于连接结束"}, {"inet_diag did not show %s", "inet_diag 没有显示 {1}"}, {"the capture sits behind this rule", "抓包点在这条规则之后"}, {"nothing came to this rule, so it proves nothing", "没有报文到这条规则，所以它说明不了什么"},
 	{"the rule's counter and the capture disagree", "规则的计数与抓包不一致"}, {"no SYN was captured", "没有抓到 SYN"}, {"a repeated SYN had another sequence number", "有一个重传的 SYN 序列号不同"}, {"no packet was captured", "没有抓到报文"},
