@@ -15,7 +15,7 @@ import (
 // TestReadAfter catches a server that reads before its time, or never: the window that it offers tells, and its events.
 func TestReadAfter(t *testing.T) {
 	const size = 500
-	for _, after := range []time.Duration{300 * time.Millisecond, NeverReads} {
+	for _, after := range []time.Duration{2 * time.Second, NeverReads} { // a busy client has until then to write
 		var seen log
 		l := build(t, Topology{Baseline: sysctl.Baseline, Observe: seen.observe})
 		if err := l.Server.ReceiveWindow(1, size+12); err != nil {

@@ -147,7 +147,6 @@ func TestSourceBothEnds(t *testing.T) {
 	}
 	for name, s := range map[string]*Source{"client": cs, "server": ss} {
 		segments := 0
-		last := before
 		for i, p := range s.Packets() {
 			if et := uint16(p.Data[12])<<8 | uint16(p.Data[13]); et != unix.ETH_P_IP && et != unix.ETH_P_IPV6 {
 				t.Errorf("%s: packet %d: got EtherType %#x, want IPv4 and IPv6 only", name, i, et)
@@ -157,18 +156,18 @@ func TestSourceBothEnds(t *testing.T) {
 				continue // neighbour discovery of IPv6
 			}
 			segments++
-			if p.Time.Before(last) || p.Time.After(after) {
-				t.Errorf("%s: packet %d: got stamp %v, want from %v (packet before) to %v", name, i, p.Time, last, after)
+			// Not in order: a packet that waits in a processor's backlog has its stamp (enqueue_to_backlog), and others may pass the tap meanwhile.
+			if p.Time.Before(before) || p.Time.After(after) {
+				t.Errorf("%s: packet %d: got stamp %v, want from %v to %v", name, i, p.Time, before, after)
 			}
-			last = p.Time
 			if want := (seg.Src.Addr() == clientAddr) == (name == "client"); p.Outgoing != want {
 				t.Errorf("%s: packet %d %v to %v: got outgoing %v, want %v", name, i, seg.Src, seg.Dst, p.Outgoing, want)
 			}
 			k, err := Key(0, p)
 			if at, ok := stampOf[k]; err != nil || !ok {
 				t.Errorf("%s: packet %d (%v): got no packet of that key at the client (%v), want one", name, i, seg.Flags, err)
-			} else if gap := p.Time.Sub(at).Abs(); gap > 100*time.Millisecond {
-				t.Errorf("%s: packet %d: got %v between the taps, want at most 100ms", name, i, gap)
+			} else if gap := p.Time.Sub(at).Abs(); gap > 5*time.Second {
+				t.Errorf("%s: packet %d: got %v between the taps, want far less than 5 s on the busiest machine", name, i, gap)
 			}
 		}
 		if segments < 7 { // handshake 3, data, and two FINs at least, with an ACK

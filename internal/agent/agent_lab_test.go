@@ -294,8 +294,8 @@ func TestAt(t *testing.T) {
 		at := now() + ahead
 		p.ask(Request{Op: Connect, To: netip.MustParseAddrPort(l.Addr().String()), At: at})
 		e := p.want(Connecting, "")
-		if late := e.Before - max(at, 0); ahead > 0 && (late < 0 || late > 500*time.Millisecond) {
-			t.Errorf("asked for %v ahead: got it %v after that, want at its time, and half a second at most on a busy machine", ahead, late)
+		if late := e.Before - max(at, 0); ahead > 0 && (late < 0 || late > 10*time.Second) {
+			t.Errorf("asked for %v ahead: got it %v after that, want at its time, and ten seconds at most on a busy machine", ahead, late)
 		}
 		p.want(Connected, "")
 		p.ask(Request{Op: Close})

