@@ -4,6 +4,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -166,8 +167,11 @@ func hz(t *testing.T) int {
 	return f.HZ
 }
 
-// control is a run that must not pass. want is the gravest verdict, code one that has to be among the failed checks, and hypothesis the
-// code of the rival that has to be named, where there is one.
+// mended is a command that takes the server's rules away as soon as there is one: a run that is to break the path on the way may be late.
+const mended = "for i in $(seq 400); do iptables -w -S INPUT | grep -q -- '^-A' && exec iptables -w -F INPUT; sleep 0.02; done; exit 1"
+
+// control is a run that must not pass. want is the gravest verdict, a failure if it is empty; code is one that has to be among the failed
+// checks, and hypothesis the code of the rival that has to be named, where there is one.
 type control struct {
 	name       string
 	spoil      func(x *experiments.Experiment)
@@ -175,6 +179,8 @@ type control struct {
 	want       result.Verdict
 	code       string
 	hypothesis string
+
+	open bool // what is broken may be taken for a busy machine's doing, so the run may be inconclusive too
 }
 
 // TestControls is the reason to believe a pass: each row breaks the kernel's side or the prediction's side of exp1 on purpose, on the
@@ -205,7 +211,7 @@ func TestControls(t *testing.T) {
 		}, want: result.Fail, code: explain.RuleCounterOff},
 		{name: "counters set to zero on the way", spoil: func(x *experiments.Experiment) {
 			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				return shell(ctx, l.Server, "sleep 2; iptables -Z")
+				return shell(ctx, l.Server, "sleep 0.3; iptables -Z")
 			})
 		}, want: result.Fail, code: explain.RuleCounterOff},
 
@@ -231,7 +237,7 @@ func TestControls(t *testing.T) {
 			want: result.Fail, code: explain.TooManySYNs, hypothesis: explain.CountAndTime},
 		{name: "one more retry on the way", spoil: func(x *experiments.Experiment) {
 			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				return shell(ctx, l.Client, "sleep 1.7; echo 2 > /proc/sys/net/ipv4/tcp_syn_retries")
+				return shell(ctx, l.Client, "sleep 1.2; echo 2 > /proc/sys/net/ipv4/tcp_syn_retries")
 			})
 		}, want: result.Fail, code: explain.TooManySYNs, hypothesis: explain.CountAndTime},
 		{name: "linear timeouts", spoil: func(x *experiments.Experiment) { first(x, set("tcp_syn_linear_timeouts", "4")) },
@@ -290,8 +296,8 @@ func TestControls(t *testing.T) {
 // missed lists what a control wants and r does not have.
 func (c control) missed(r *result.Result) (wrong []string) {
 	codes := failed(r)
-	if r.Verdict != c.want {
-		wrong = append(wrong, fmt.Sprintf("verdict: got %s (%s), want %s", r.Verdict, r.Reason, c.want))
+	if want := cmp.Or(c.want, result.Fail); r.Verdict != want && !(c.open && r.Verdict == result.Inconclusive) {
+		wrong = append(wrong, fmt.Sprintf("verdict: got %s (%s), want %s", r.Verdict, r.Reason, want))
 	}
 	if c.code != "" && !slices.Contains(codes, c.code) {
 		wrong = append(wrong, fmt.Sprintf("codes of failed checks: got %v, want %s among them", codes, c.code))
@@ -308,7 +314,16 @@ func (c control) missed(r *result.Result) (wrong []string) {
 // controls runs the fast profile of an experiment, spoiled in one way after the other.
 func controls(t *testing.T, name string, rows []control) {
 	t.Helper()
+	controlsOf(t, name, nil, rows)
+}
+
+// controlsOf is controls with the flags of the rows that have none.
+func controlsOf(t *testing.T, name string, flags map[string]string, rows []control) {
+	t.Helper()
 	for _, tt := range rows {
+		if tt.flags == nil {
+			tt.flags = flags
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			// One that passes is never tried again. One that fails for less than is wanted may have been disturbed below what counts as that.

@@ -81,7 +81,7 @@ func TestFINLossControls(t *testing.T) {
 		{name: "no drop", spoil: func(x *experiments.Experiment) { faults(x) }, want: result.Fail, code: explain.TooFewSYNs},
 		{name: "the path heals", spoil: func(x *experiments.Experiment) {
 			meanwhile(x, func(ctx context.Context, l *lab.Lab) error {
-				return shell(ctx, l.Server, "sleep 0.9; iptables -F INPUT")
+				return shell(ctx, l.Server, "sleep 0.3; "+mended)
 			})
 		}, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "the peer has forgotten the connection", spoil: func(x *experiments.Experiment) {
@@ -97,7 +97,7 @@ func TestFINLossControls(t *testing.T) {
 		{name: "the program has a user timeout", spoil: func(x *experiments.Experiment) { doing(x, "user-timeout", "2000") }, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "somebody ends the socket", flags: none, spoil: func(x *experiments.Experiment) {
 			meanwhile(x, func(ctx context.Context, l *lab.Lab) error {
-				return shell(ctx, l.Client, "sleep 1; ss -K dport = 8080")
+				return shell(ctx, l.Client, "sleep 0.5; ss -K dport = 8080")
 			})
 		}, want: result.Fail, code: explain.TooEarly},
 

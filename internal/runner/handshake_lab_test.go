@@ -159,7 +159,7 @@ func TestCapturePointControls(t *testing.T) {
 		{name: "no rules", spoil: func(x *experiments.Experiment) { faults(x) }, want: result.Fail, code: explain.CapturePoint},
 		{name: "a counter is set to zero", spoil: func(x *experiments.Experiment) {
 			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				return shell(ctx, l.Client, "sleep 1.7; iptables -t raw -Z OUTPUT")
+				return shell(ctx, l.Client, "sleep 1.2; iptables -t raw -Z OUTPUT")
 			})
 		}, want: result.Fail, code: explain.CapturePoint},
 		{name: "one SYN more before", spoil: func(x *experiments.Experiment) { first(x, set("tcp_syn_retries", "2")) }, want: result.Fail, code: explain.TooManySYNs},

@@ -79,28 +79,28 @@ func TestLost(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			x := synLoss(t)
-			seen := make(chan struct{})
-			once := sync.OnceFunc(func() { close(seen) })
-			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				select {
-				case <-seen:
-					return tt.lose(ctx, l)
-				case <-ctx.Done():
-					return ctx.Err()
+			for i := range attempts {
+				x := synLoss(t)
+				seen := make(chan struct{})
+				first := sync.OnceFunc(func() { close(seen) })
+				beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
+					select {
+					case <-seen:
+						return tt.lose(ctx, l)
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				})
+				r := once(t, Options{Experiment: x, Plan: fast(t, x, nil), Watch: &onFirst{do: first}}, i >= attempts-2)
+				if r.Verdict != result.Inconclusive || len(r.Packets) == 0 {
+					t.Errorf("got %s with %d packets (%s), want inconclusive with some", r.Verdict, len(r.Packets), r.Reason)
 				}
-			})
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			r, err := Run(ctx, Options{Experiment: x, Plan: fast(t, x, nil), Watch: &onFirst{do: once}})
-			if err != nil {
-				t.Fatalf("got no result: %v", err)
-			}
-			if r.Verdict != result.Inconclusive || len(r.Packets) == 0 {
-				t.Errorf("got %s with %d packets (%s), want inconclusive with some", r.Verdict, len(r.Packets), r.Reason)
-			}
-			if !slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.ID == tt.check && c.Code == tt.code }) {
-				t.Errorf("checks: got %+v, want %s with %s", r.Checks, tt.check, tt.code)
+				if slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.ID == tt.check && c.Code == tt.code }) {
+					return
+				}
+				if calm(r) || i == attempts-1 { // else a stall of the machine's may be the reason that is given
+					t.Fatalf("checks: got %+v, want %s with %s", r.Checks, tt.check, tt.code)
+				}
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func TestTimeoutsControls(t *testing.T) {
 		}, want: result.Fail, code: explain.WrongErrno},
 		{name: "nobody dies on the way", flags: cases("2,9"), spoil: func(x *experiments.Experiment) {
 			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				return shell(ctx, l.Server, "for i in $(seq 40); do sleep 0.05; iptables -D INPUT -p tcp --dport 8109 -j DROP 2>/dev/null && exit; done; exit 1")
+				return shell(ctx, l.Server, "for i in $(seq 400); do sleep 0.05; iptables -D INPUT -p tcp --dport 8109 -j DROP 2>/dev/null && exit; done; exit 1")
 			})
 		}, want: result.Fail},
 		{name: "a program that asks for another TCP_USER_TIMEOUT", flags: cases("2,9"), spoil: func(x *experiments.Experiment) { doing(x, "user-timeout", "1000") },

@@ -7,7 +7,6 @@ package runner
 
 import (
 	"context"
-	"slices"
 	"testing"
 	"time"
 
@@ -77,13 +76,7 @@ func TestZeroWindowControls(t *testing.T) {
 		}
 		return &timeline.Event{}
 	}
-	for _, tt := range []struct {
-		name       string
-		spoil      func(x *experiments.Experiment)
-		flags      map[string]string
-		code       string
-		hypothesis string
-	}{
+	controls(t, "exp7-zero-window", []control{
 		// The lab does something else than the experiment says.
 		{name: "the peer is gone", spoil: func(x *experiments.Experiment) { doing(x, "peer", "gone") }, code: explain.TooFewSYNs},
 		{name: "the peer is there", flags: gone, spoil: func(x *experiments.Experiment) { doing(x, "peer", "alive") }, code: explain.UnexpectedPacket},
@@ -117,23 +110,5 @@ func TestZeroWindowControls(t *testing.T) {
 		{name: "another error", flags: gone, spoil: func(x *experiments.Experiment) {
 			lie(x, func(tl *timeline.Timeline) { tl.Outcome.Errno = "EHOSTUNREACH" })
 		}, code: explain.WrongErrno},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			x := full(t)
-			plan := fast(t, x, tt.flags)
-			tt.spoil(x)
-			r := perform(t, Options{Experiment: x, Plan: plan})
-			codes := failed(r)
-			if r.Verdict != result.Fail {
-				t.Errorf("verdict: got %s (%s), want fail", r.Verdict, r.Reason)
-			}
-			if tt.code != "" && !slices.Contains(codes, tt.code) {
-				t.Errorf("codes of failed checks: got %v, want %s among them", codes, tt.code)
-			}
-			if tt.hypothesis != "" && calm(r) && (r.Hypothesis == nil || r.Hypothesis.Code != tt.hypothesis) {
-				t.Errorf("hypothesis: got %+v, want one with %s", r.Hypothesis, tt.hypothesis)
-			}
-		})
-	}
+	})
 }
