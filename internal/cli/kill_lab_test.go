@@ -266,7 +266,7 @@ type phase struct {
 var phases = []phase{
 	{"building the lab", "", 500 * time.Millisecond},
 	{"the first packets", `"start":{`, 300 * time.Millisecond},
-	{"waiting for timers", `"event":"connecting"`, 2800 * time.Millisecond},
+	{"waiting for timers", `"event":"connecting"`, 2400 * time.Millisecond}, // of 3 s: a busy machine is late to kill
 	{"judging, writing and taking down", `{"end":{`, 150 * time.Millisecond},
 }
 

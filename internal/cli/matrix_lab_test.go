@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -16,22 +15,27 @@ import (
 	"github.com/tcplab/tcplab/internal/result"
 )
 
-// matrixOf runs a matrix, with the result as it is on standard output and in the folder.
+// matrixOf runs a matrix, with the result as it is on standard output and in the folder. One that the machine disturbed is made again.
 func matrixOf(t *testing.T, program string, wantCode int, args ...string) (m *result.Matrix, dir, said string) {
 	t.Helper()
-	out := t.TempDir()
-	cmd := exec.Command(program, append([]string{"matrix", "--json", "--out=" + out}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) || cmd.ProcessState.ExitCode() != wantCode {
-		t.Fatalf("%s: got %v, want exit code %d: %s", strings.Join(args, " "), err, wantCode, stderr.String())
+	for range attempts {
+		out := t.TempDir()
+		stdout, stderr, code := runCommand(t, exec.Command(program, append([]string{"matrix", "--json", "--out=" + out}, args...)...))
+		if code == explain.ExitInconclusive {
+			t.Logf("the machine disturbed a run:\n%s", stderr)
+			continue
+		}
+		if code != wantCode {
+			t.Fatalf("%s: got exit code %d, want %d: %s", strings.Join(args, " "), code, wantCode, stderr)
+		}
+		m, err := result.ReadMatrix(strings.NewReader(stdout))
+		if err != nil {
+			t.Fatalf("%s: %v", strings.Join(args, " "), err)
+		}
+		return m, filepath.Join(out, "latest"), stderr
 	}
-	if m, err = result.ReadMatrix(&stdout); err != nil {
-		t.Fatalf("%s: %v", strings.Join(args, " "), err)
-	}
-	return m, filepath.Join(out, "latest"), stderr.String()
+	t.Fatalf("the machine disturbed %d matrices one after the other; run this on a quieter one", attempts)
+	return
 }
 
 // A matrix over two kernels in machines and the host's own: every cell passes on the timeline that is its kernel's, the change between
@@ -46,12 +50,10 @@ func TestMatrix(t *testing.T) {
 	}
 	row := m.Rows[0]
 	for i, want := range []int{2, 3, 3} { // SYNs: on 6.12 and the host the first repeats do not double their wait (tcp_syn_linear_timeouts=4), so one more fits in
-		late := int64(0) // in virtual time
-		if c := row.Cells[i]; c.Kernel == "host" {
-			late = 1 // a timer may run at the tick after its own
-		}
-		if c := row.Cells[i]; len(c.Events) != want || c.Passed != c.Checks || c.Late == nil || *c.Late > late || c.Took <= 0 {
-			t.Errorf("%s: got %d events, %d/%d checks, %+v, want %d, all, and at most %d ticks late", c.Kernel, len(c.Events), c.Passed, c.Checks, c, want, late)
+		c := row.Cells[i]
+		late := c.Late == nil || *c.Late > 0 && c.Kernel != "host" // in virtual time nothing is; on the host its run was judged
+		if len(c.Events) != want || c.Passed != c.Checks || late || c.Took <= 0 {
+			t.Errorf("%s: got %d events, %d/%d checks, %+v, want %d, all, and in virtual time none late", c.Kernel, len(c.Events), c.Passed, c.Checks, c, want)
 		}
 	}
 	if s := row.Steps; len(s) != 2 || len(s[0].Causes) != 1 || s[0].Causes[0].Name != "net.ipv4.tcp_syn_linear_timeouts" || !s[0].Explained || len(s[1].Predicted) != 0 {

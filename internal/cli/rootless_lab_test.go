@@ -144,7 +144,7 @@ func TestRootlessSignals(t *testing.T) {
 func TestRootlessTerminal(t *testing.T) {
 	t.Parallel()
 	dir := openFolder(t)
-	cmd := rootless(t, dir, "run", "exp1", "--profile=fast")
+	cmd := rootless(t, dir, "run", "exp1", "--profile=fast", "--syn-retries=5") // which goes on for a minute
 	cmd.Env = append(cmd.Env, "TERM=xterm")
 	out, code, same := onTerminal(t, cmd, "\x03")
 	if code != 130 || !same {

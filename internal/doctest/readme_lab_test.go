@@ -22,7 +22,11 @@ func TestReadmeRun(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables)
 	t.Parallel()
 	want := readmeOutput(t)
-	output, exit := tcplab(t, Words(strings.TrimPrefix(shown, "sudo tcplab "))...)
+	var output string
+	exit := explain.ExitInconclusive
+	for i := 0; i < 3 && exit == explain.ExitInconclusive; i++ { // a stall changes what the table says
+		output, exit = tcplab(t, Words(strings.TrimPrefix(shown, "sudo tcplab "))...)
+	}
 	if exit != explain.ExitPass && exit != explain.ExitInconclusive {
 		t.Fatalf("%s: got exit code %d, want 0, or 5 where the machine stalled\n%s", shown, exit, output)
 	}
