@@ -45,6 +45,52 @@ func CheckRows(r *result.Result) []result.Check {
 	return rows
 }
 
+// Shared is a reason that several checks give for what they leave open.
+type Shared struct {
+	Text   string
+	Code   string
+	Checks int
+}
+
+// SharedReasons takes out of checks the reasons that two or more of them have in common, where they are inconclusive: a machine that stood still
+// is a reason for each of them, and is to be read once. What a check says besides stays with it. The slice that is given stays as it is.
+func SharedReasons(checks []result.Check) (shared []Shared, rest []result.Check) {
+	type reason struct{ text, code string }
+	count := map[reason]int{}
+	for _, c := range checks {
+		for _, text := range endings(c) {
+			count[reason{text, c.Code}]++
+		}
+	}
+	rest = slices.Clone(checks)
+	for i := range rest {
+		c, best := &rest[i], reason{}
+		for _, text := range endings(*c) { // the longest first
+			if r := (reason{text, c.Code}); count[r] > max(1, count[best]) {
+				best = r
+			}
+		}
+		if best.text == "" {
+			continue
+		}
+		c.Detail = strings.TrimSuffix(strings.TrimSuffix(c.Detail, best.text), "; ")
+		at := slices.IndexFunc(shared, func(s Shared) bool { return s.Text == best.text && s.Code == best.code })
+		if at < 0 {
+			at, shared = len(shared), append(shared, Shared{Text: best.text, Code: best.code})
+		}
+		shared[at].Checks++
+	}
+	return shared, rest
+}
+
+// endings are an inconclusive check's detail, and what follows each "; " in it.
+func endings(c result.Check) (all []string) {
+	for text, more := c.Detail, c.Verdict == result.Inconclusive && c.Detail != ""; more; _, text, more = strings.Cut(text, "; ") {
+		all = append(all, text)
+	}
+	return all
+}
+
 // fewAlike is the least number of checks of one name, one after the other, that share a row.
 const fewAlike = 4
 
@@ -112,7 +158,15 @@ func (p *pen) failure(r *result.Result) {
 	if r.Reason != "" && !told { // else the first check below says it
 		p.para("  ", plain, r.Reason)
 	}
-	for _, c := range r.Checks {
+	shared, checks := SharedReasons(r.Checks)
+	for _, s := range shared {
+		why := fmt.Sprintf("%s: %s", s.Text, count(s.Checks, "check"))
+		if s.Code != "" {
+			why += "  " + s.Code
+		}
+		p.para("  ", plain, why)
+	}
+	for _, c := range checks {
 		if c.Verdict != result.Pass && c.Verdict != result.Skip {
 			p.failedCheck(c)
 		}

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/result"
 )
@@ -324,5 +326,38 @@ func TestCases(t *testing.T) {
 	r.Checks = nil // of a run that was broken off
 	if v := newComposer(Options{}).run(r, 1, false, false); v.Cases[0].Observed.Text != "" || v.Cases[0].Expected.Text == "" {
 		t.Errorf("no checks: got %+v, want what was predicted", v.Cases[0])
+	}
+}
+
+// TestReasonOnce catches a page of an inconclusive run that gives the reason of the whole run beside each of its checks, in either language. The
+// control is a run in which each check has a reason of its own.
+func TestReasonOnce(t *testing.T) {
+	const en, zh = "the machine stood still for 0.4 s in this run, which proves nothing", "本机在这次运行中停顿了 0.4 s，什么也证明不了"
+	for _, shared := range []bool{true, false} {
+		r := stored(t)["exp6-lose-15-19"]
+		for i := range r.Checks {
+			why := []string{"it never came; ", "nobody predicted this packet; "}[i%2] + en
+			if !shared {
+				why += fmt.Sprint(" of ", i)
+			}
+			r.Checks[i].Verdict, r.Checks[i].Code, r.Checks[i].Detail = result.Inconclusive, explain.Stall, why
+		}
+		r.Judge()
+		r.Reason = fmt.Sprintf("%s: expected %s, observed %s (%s)", r.Checks[0].Name, r.Checks[0].Expected, r.Checks[0].Observed, r.Checks[0].Detail)
+		want := 1
+		if !shared {
+			want = len(r.Checks) + 1 // and in the reason of the whole, which is that of the first
+		}
+		for _, o := range []struct {
+			lang Lang
+			why  string
+		}{{English, en}, {Chinese, zh}} {
+			_, body, _ := strings.Cut(html(t, Options{Lang: o.lang}, r), "<main")
+			head, _, _ := strings.Cut(body, `<section class="packets">`)
+			head = regexp.MustCompile(` data-t="[^"]*"`).ReplaceAllString(head, "") // the other language
+			if got := strings.Count(head, o.why); got != want && (shared || o.lang == English) {
+				t.Errorf("%s, shared %t: got the reason %d times, want %d", o.lang, shared, got, want)
+			}
+		}
 	}
 }

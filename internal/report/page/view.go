@@ -38,6 +38,13 @@ type runView struct {
 	Evidence  []evidence
 	Reproduce string
 	Short     text // why there is no more of it
+	Shared    []sharedView
+}
+
+// sharedView is a reason that several checks have in common.
+type sharedView struct {
+	Text, Checks text
+	Code         string
 }
 
 type causeView struct {
@@ -91,7 +98,14 @@ func (c *composer) run(r *result.Result, n int, folded, short bool) *runView {
 		v.Cause = c.cause(r)
 	}
 	v.Cases = c.cases(r)
-	for _, k := range report.CheckRows(r) {
+	shared, rows := report.SharedReasons(report.CheckRows(r))
+	for _, s := range shared {
+		v.Shared = append(v.Shared, sharedView{c.text(s.Text), c.textf("%d checks leave open what they ask", s.Checks), c.clean(s.Code)})
+		if r.Verdict == result.Inconclusive && strings.Contains(r.Reason, s.Text) {
+			v.Reason = text{} // it is the same, of the first check
+		}
+	}
+	for _, k := range rows {
 		v.Gaps = v.Gaps || k.Gap != ""
 		v.Checks = append(v.Checks, checkView{c.text(k.Name), c.text(k.Expected), c.text(k.Allowed), c.text(k.Observed), c.text(k.Gap), c.text(k.AllowedGap), c.text(k.Detail),
 			k.Verdict, c.checkWord(k.Verdict), c.clean(k.Code)})

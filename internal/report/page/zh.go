@@ -8,6 +8,7 @@ var zhPage = []message{
 	{"Open all", "全部展开"}, {"Runs", "运行"}, {"%d runs", "{1} 次运行"}, {"experiment", "实验"}, {"profile", "方案"}, {"profile %s", "方案 {1}"}, {"profile kernel", "方案 kernel"},
 	{"fast", "fast"}, {"textbook", "textbook"}, {"kernel", "内核"}, {"%s checks", "{1} 项检查"}, {"Most likely:", "最可能的原因："},
 	{"not known: no other model fits this run", "未知：没有别的模型符合这次运行"},
+	{"%d checks leave open what they ask", "{1} 项检查因此没有定论"},
 	{"fits %d of %d events of this run", "符合这次运行 {2} 个事件中的 {1} 个"},
 	{"Expected against observed", "预期与实测"}, {"check", "检查"}, {"expected", "预期"}, {"allowed", "容许"}, {"observed", "实测"}, {"gap", "间隔"},
 	{"allowed gap", "容许间隔"}, {"result", "结果"},
