@@ -36,7 +36,7 @@ func init() {
 			{Flag: "rounds", Doc: "requests, 1 to 8", Min: 1, Max: 8, Default: "4"},
 			{Flag: "pace", Doc: "from one request to the next, 100ms to 10s, and two round trips of --rtt; with --writes=forgotten-cork 300ms at least", Kind: Time,
 				Min: int64(100 * time.Millisecond), Max: int64(10 * time.Second), Default: "300ms"},
-			{Flag: "pingpong-thresh", Doc: "answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.8 and later)", Host: "server",
+			{Flag: "pingpong-thresh", Doc: "answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.7 and later)", Host: "server",
 				Sysctl: "net.ipv4.tcp_pingpong_thresh", Textbook: "1", Fast: "1", Absent: "1", Code: explain.NagleDelayed},
 			rttParam(),
 		},

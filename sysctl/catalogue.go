@@ -12,7 +12,8 @@ var (
 	always = Bracket{Present: "2.6.32"}                                   // every tree read has it
 	ns46   = Bracket{Absent: "4.4", Present: "4.9", Release: "4.6"}       // retries
 	ns45   = Bracket{Absent: "4.4", Present: "4.9", Release: "4.5"}       // keepalive
-	ns414  = Bracket{Absent: "4.9", Present: "4.14"}                      // options of the SYN
+	ns414  = Bracket{Absent: "4.9", Present: "4.14"}                      // TIME_WAIT, SYN backlog
+	ns413  = Bracket{Absent: "4.9", Present: "4.14", Release: "4.13"}     // options of the SYN
 	ns415  = Bracket{Absent: "4.14", Present: "4.19", Release: "4.15"}    // nearly all that were left
 	ns41   = Bracket{Absent: "4.0", Present: "4.1"}                       // path MTU probing
 	in65   = Bracket{Absent: "6.4", Present: "6.5"}                       // tcp_syn_linear_timeouts and its neighbours
@@ -25,10 +26,11 @@ var (
 	in36   = Bracket{Absent: "3.1", Present: "3.6"}                       // Fast Open, challenge ACKs
 	in40   = Bracket{Absent: "3.16", Present: "4.0"}                      // limits on answers to invalid segments
 	in514  = Bracket{Absent: "5.10", Present: "5.15", Release: "5.14"}    // request migration
-	in68   = Bracket{Absent: "6.6", Present: "6.11", Release: "6.8"}      // ping-pong threshold
+	in67   = Bracket{Absent: "6.6", Present: "6.11", Release: "6.7"}      // ping-pong threshold, ACKs of the backlog
 	in614  = Bracket{Absent: "6.13", Present: "6.14"}                     // TIME_WAIT reuse delay
-	in510  = Bracket{Absent: "5.4", Present: "5.10"}                      // ssthresh metrics
-	ns310  = Bracket{Absent: "3.6", Present: "3.10"}                      // ECN
+	in510  = Bracket{Absent: "5.4", Present: "5.10"}                      // reflected TOS
+	in56   = Bracket{Absent: "5.4", Present: "5.10", Release: "5.6"}      // ssthresh metrics
+	ns39   = Bracket{Absent: "3.6", Present: "3.10", Release: "3.9"}      // ECN
 	ns313  = Bracket{Absent: "3.10", Present: "3.13"}                     // local ports
 	in42   = Bracket{Absent: "4.1", Present: "4.3", Release: "4.2"}       // ECN fallback
 	in2634 = Bracket{Absent: "2.6.32", Present: "3.0", Release: "2.6.34"} // thin streams
@@ -117,13 +119,13 @@ var connectKnobs = []Knob{
 		Meaning: "Timestamps let the kernel measure a round trip even after a loss, which decides the first data RTO after a repeated handshake: " +
 			"about 204 ms with them, 3 s without. 2 is like 1 with no random offset per connection.",
 		Unit: "choice", Kind: Enum, Narrow: true, Choices: []Choice{{0, "off"}, {1, "on, random offset"}, {2, "on, no offset"}},
-		Defaults: one("1"), Since: always, PerNamespace: ns414, ReadAt: AtSYN,
+		Defaults: one("1"), Since: always, PerNamespace: ns413, ReadAt: AtSYN,
 		Source: "tcp_syn_options (net/ipv4/tcp_output.c); RFC 7323 section 3",
 	},
 	{
 		Name: "net.ipv4.tcp_window_scaling", Summary: "whether SYNs offer the window scale option",
 		Meaning: "Without it the window stops at 65535 bytes.",
-		Unit:    "flag", Kind: Flag, Narrow: true, Defaults: one("1"), Since: always, PerNamespace: ns414, ReadAt: AtSYN,
+		Unit:    "flag", Kind: Flag, Narrow: true, Defaults: one("1"), Since: always, PerNamespace: ns413, ReadAt: AtSYN,
 		Source: "tcp_syn_options (net/ipv4/tcp_output.c); RFC 7323 section 2",
 	},
 	{
@@ -131,7 +133,7 @@ var connectKnobs = []Knob{
 		Meaning: "1 asks for ECN in every SYN (flags ECE and CWR), 2 only agrees when the peer asks, 0 never. " +
 			"Later kernels add values for Accurate ECN, which tcplab does not model.",
 		Unit: "choice", Kind: Enum, Narrow: true, Choices: []Choice{{0, "never"}, {1, "ask and agree"}, {2, "agree when asked"}},
-		Defaults: one("2"), Since: always, PerNamespace: ns310, ReadAt: AtSYN,
+		Defaults: one("2"), Since: always, PerNamespace: ns39, ReadAt: AtSYN,
 		Source: "tcp_ecn_send_syn, tcp_ecn_create_request; RFC 3168 section 6.1.1",
 	},
 	{

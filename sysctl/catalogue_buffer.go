@@ -26,13 +26,13 @@ var bufferKnobs = []Knob{
 		Name: "net.ipv4.tcp_notsent_lowat", Summary: "how much unsent data makes a socket not writable",
 		Meaning: "The largest value means no limit. It changes when a program wakes up, not what is on the wire.",
 		Unit:    "bytes", Kind: Int, Min: 0, Max: 1<<32 - 1, Defaults: one("4294967295"),
-		Since: Bracket{Absent: "3.10", Present: "3.13"}, PerNamespace: Bracket{Absent: "4.4", Present: "4.9"}, ReadAt: AtUse,
+		Since: Bracket{Absent: "3.10", Present: "3.13", Release: "3.12"}, PerNamespace: ns46, ReadAt: AtUse,
 		Source: "tcp_notsent_lowat, tcp_stream_memory_free (include/net/tcp.h)",
 	},
 	{
 		Name: "net.ipv4.tcp_autocorking", Summary: "whether small writes wait while earlier ones are still in the queue below",
 		Meaning: "With 1 several small writes can leave as one segment. 0 keeps one write one segment, with TCP_NODELAY.",
-		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: Bracket{Absent: "3.13", Present: "3.16"}, PerNamespace: ns415, ReadAt: AtUse,
+		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: Bracket{Absent: "3.13", Present: "3.16", Release: "3.14"}, PerNamespace: ns415, ReadAt: AtUse,
 		Source: "tcp_should_autocork (net/ipv4/tcp.c)",
 	},
 	{

@@ -4,7 +4,7 @@ var recoveryKnobs = []Knob{
 	{
 		Name: "net.ipv4.tcp_sack", Summary: "whether SYNs offer selective acknowledgements",
 		Meaning: "With SACK only lost segments are repeated, and tail loss probes work. Without it recovery takes a round trip per loss.",
-		Unit:    "flag", Kind: Flag, Narrow: true, Defaults: one("1"), Since: always, PerNamespace: ns414, ReadAt: AtSYN,
+		Unit:    "flag", Kind: Flag, Narrow: true, Defaults: one("1"), Since: always, PerNamespace: ns413, ReadAt: AtSYN,
 		Source: "tcp_syn_options (net/ipv4/tcp_output.c); RFC 2018",
 	},
 	{
@@ -43,7 +43,7 @@ var recoveryKnobs = []Knob{
 	{
 		Name: "net.ipv4.tcp_max_reordering", Summary: "how far a connection may raise its reordering degree",
 		Meaning: "The upper limit for what tcp_reordering starts.",
-		Unit:    "segments", Kind: Int, Min: 1, Max: maxInt32, Defaults: one("300"), Since: in40, PerNamespace: ns415, ReadAt: AtUse,
+		Unit:    "segments", Kind: Int, Min: 1, Max: maxInt32, Defaults: one("300"), Since: Bracket{Absent: "3.16", Present: "4.0", Release: "3.19"}, PerNamespace: ns415, ReadAt: AtUse,
 		Source: "tcp_check_sack_reordering (net/ipv4/tcp_input.c)",
 	},
 	{
@@ -81,7 +81,7 @@ var recoveryKnobs = []Knob{
 	{
 		Name: "net.ipv4.tcp_no_ssthresh_metrics_save", Summary: "whether the slow start threshold is left out of the stored metrics",
 		Meaning: "1 leaves it out.",
-		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: in510, PerNamespace: in510, ReadAt: AtUse,
+		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: in56, PerNamespace: in56, ReadAt: AtUse,
 		Source: "tcp_update_metrics (net/ipv4/tcp_metrics.c)",
 	},
 	{
@@ -150,13 +150,13 @@ var ackKnobs = []Knob{
 	{
 		Name: "net.ipv4.tcp_pingpong_thresh", Summary: "after how many replies a connection counts as a dialogue",
 		Meaning: "In a dialogue ACKs wait up to 40 ms for data to ride on.",
-		Unit:    "replies", Kind: Int, Min: 1, Max: 255, Defaults: one("1"), Since: in68, PerNamespace: in68, ReadAt: AtUse,
+		Unit:    "replies", Kind: Int, Min: 1, Max: 255, Defaults: one("1"), Since: in67, PerNamespace: in67, ReadAt: AtUse,
 		Source: "inet_csk_inc_pingpong_cnt (include/net/inet_connection_sock.h)",
 	},
 	{
 		Name: "net.ipv4.tcp_backlog_ack_defer", Summary: "whether ACKs for a backlog of segments are merged",
 		Meaning: "Segments that came while the program held the socket are acknowledged once instead of one by one.",
-		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: in611, PerNamespace: in611, ReadAt: AtUse,
+		Unit:    "flag", Kind: Flag, Defaults: one("1"), Since: in67, PerNamespace: in67, ReadAt: AtUse,
 		Source: "tcp_release_cb, __tcp_ack_snd_check",
 	},
 	{

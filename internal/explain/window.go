@@ -35,7 +35,7 @@ See which answer was late, and which options the programs set.`,
 	{NagleDelayed, "Nagle's algorithm waits for an acknowledgement that is delayed",
 		`A client that writes twice and then reads takes 40 ms and more for each round, on a link that loses nothing.
 
-The second small segment waits until the first is acknowledged (tcp_nagle_check, net/ipv4/tcp_output.c). A server that has been answering keeps its acknowledgement for 40 ms, so that an answer can carry it (pingpong mode, tcp_send_delayed_ack). It cannot answer half a request. So both wait, until the timer of the delayed ACK fires. The first round is quick: a new connection acknowledges its first segments at once. From 5.1 to 5.19 three answers were needed to enter pingpong mode, so that only every third round waited; since 6.8 tcp_pingpong_thresh says how many.
+The second small segment waits until the first is acknowledged (tcp_nagle_check, net/ipv4/tcp_output.c). A server that has been answering keeps its acknowledgement for 40 ms, so that an answer can carry it (pingpong mode, tcp_send_delayed_ack). It cannot answer half a request. So both wait, until the timer of the delayed ACK fires. The first round is quick: a new connection acknowledges its first segments at once. From 5.1 to 5.18 three answers were needed to enter pingpong mode, so that only every third round waited; since 6.7 tcp_pingpong_thresh says how many.
 
 Write the request with one write() or writev(), or between TCP_CORK on and off, or set TCP_NODELAY. TCP_QUICKACK at the server helps until its next answer only. A TCP_CORK that is not taken out lets small data go after one RTO, 204 ms at HZ=250.`,
 		[]string{DelayedACK, WrongWait}},

@@ -20,8 +20,17 @@ const (
 	OneWrite      Writes = "one"            // one write(2), or writev(2), of both
 )
 
-// pingpongOld is TCP_PINGPONG_THRESH of 5.1 to 5.19.
+// pingpongOld is TCP_PINGPONG_THRESH of 5.1 to 5.18 (4a41f453bedf; taken back by 4d8f24eeedc5, before 5.19).
 const pingpongOld = 3
+
+// pingpongMended are the first patch levels that took it back, of the stable kernels that did, by minor version of 5.
+var pingpongMended = map[int]int{10: 135, 15: 59, 18: 16}
+
+// wantsThreeAnswers reports whether a kernel without tcp_pingpong_thresh needs pingpongOld answers.
+func wantsThreeAnswers(v kernel.Version) bool {
+	patch, mended := pingpongMended[v.Minor]
+	return v.AtLeast(5, 1) && !v.AtLeast(5, 19) && !(mended && v.Patch >= patch)
+}
 
 // answersQuickly are TCP_MAX_QUICKACKS: so many acknowledgements at the start of a connection are sent at once. A request takes two at most.
 const answersQuickly = 16
@@ -167,7 +176,7 @@ func newAnsweringRule(d DelayedACK, f kernel.Facts) answeringRule {
 	r := answeringRule{DelayedACK: d, facts: f, delay: Exchange{RTOMin: d.ServerRTOMin}.delay(f), threshold: d.Threshold}
 	if r.threshold == 0 {
 		r.threshold = 1
-		if f.Version.AtLeast(5, 1) && !f.Version.AtLeast(6, 0) { // 4a41f453bedf, taken back by 4d8f24eeedc5
+		if wantsThreeAnswers(f.Version) {
 			r.threshold = pingpongOld
 		}
 	}

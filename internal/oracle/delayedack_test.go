@@ -78,12 +78,15 @@ func TestDelayedACK(t *testing.T) {
 		{"one segment over 100 ms", "6.18", 250, func(d *DelayedACK) { d.Writes, d.RTT = OneWrite, 100*time.Millisecond },
 			"d200@200 k250 R250 c300 d200@500 R550 c600 d200@800 R850 c900"},
 		{"before 5.1 as well", "4.19", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
-		{"5.1 to 5.19 need three answers", "5.15", 250, func(d *DelayedACK) {
+		{"5.1 to 5.18 need three answers", "5.15", 250, func(d *DelayedACK) {
 			d.Threshold = 0
 			for i := 3; i < 8; i++ {
 				d.Rounds = append(d.Rounds, Round{Write: time.Duration(200+300*i) * time.Millisecond})
 			}
 		}, strings.Join([]string{fast(200), fast(500), fast(800), waits(1100, 1140), fast(1400), fast(1700), waits(2000, 2040), fast(2300)}, " ")},
+		{"5.19 needs one again", "5.19", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
+		{"a stable kernel before it took that back", "5.10.134", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + fast(500) + " " + fast(800)},
+		{"and after", "5.10.135", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
 		{"6.1 needs one again", "6.1", 250, func(d *DelayedACK) { d.Threshold = 0 }, fast(200) + " " + waits(500, 540) + " " + waits(800, 840)},
 		{"a threshold that is not reached", "6.18", 250, func(d *DelayedACK) { d.Threshold = 255 }, fast(200) + " " + fast(500) + " " + fast(800)},
 		{"the program sets TCP_QUICKACK after each answer", "6.18", 250, func(d *DelayedACK) { d.QuickACK = true }, fast(200) + " " + fast(500) + " " + fast(800)},

@@ -68,5 +68,5 @@ var zhParams = []message{
 	{"when the server's program sets TCP_QUICKACK: never, once (after accept()), or always (after each answer)", "服务器程序何时设 TCP_QUICKACK：never（从不）、once（accept() 之后一次）或 always（每次应答之后）"},
 	{"requests, 1 to 8", "请求数，1 到 8"},
 	{"from one request to the next, 100ms to 10s, and two round trips of --rtt; with --writes=forgotten-cork 300ms at least", "两次请求的间隔，100ms 到 10s，另加 --rtt 的两个往返；--writes=forgotten-cork 时至少 300ms"},
-	{"answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.8 and later)", "服务器应答多少次之后开始延迟确认，1 到 255（Linux 6.8 及以后）"},
+	{"answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.7 and later)", "服务器应答多少次之后开始延迟确认，1 到 255（Linux 6.7 及以后）"},
 }
