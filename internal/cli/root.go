@@ -86,7 +86,7 @@ type errorDocument struct {
 // explainJSON keeps the promise of --json, one document, where there is no result to print.
 func (a *app) explainJSON(err error, exit int) {
 	_, code := classify(err)
-	_ = writeJSON(a.out, errorDocument{Schema: "tcplab.error/v1", Error: err.Error(), Exit: exit, Code: code, Cure: cureFor(code), Results: a.partial})
+	_ = writeJSON(a.out, errorDocument{Schema: "tcplab.error/v1", Error: err.Error(), Exit: exit, Code: code, Cure: cureOf(err, code), Results: a.partial})
 }
 
 // lost remembers the first error of writing text, which the command then ends with.
@@ -206,7 +206,7 @@ func (a *app) explain(err error) int {
 			fmt.Fprintf(a.err, "        %s\n", why)
 		}
 	}
-	if cure := cureFor(code); cure != "" {
+	if cure := cureOf(err, code); cure != "" {
 		fmt.Fprintf(a.err, "        %s\n", cure)
 	}
 	if code != "" {
@@ -260,6 +260,14 @@ func isUnknownCommand(err error) bool {
 		}
 	}
 	return false
+}
+
+// cureOf is what to do about an error; empty: it says so itself.
+func cureOf(err error, code string) string {
+	if code == "" && isUnknownCommand(err) {
+		return "`tcplab --help` lists the commands, and `tcplab COMMAND --help` what one takes"
+	}
+	return cureFor(code)
 }
 
 func cureFor(code string) string {
