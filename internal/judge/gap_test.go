@@ -41,3 +41,44 @@ func TestGapOfProgram(t *testing.T) {
 		}
 	}
 }
+
+// TestGapBounds catches a gap that is forgiven a jiffy more than the timer and the allowance leave it, and one that is called too short because of
+// a late event before it, however late that was.
+func TestGapBounds(t *testing.T) {
+	const ms, µs = time.Millisecond, time.Microsecond
+	allowance := Allowance(4 * ms)
+	bound := func(at, gap time.Duration) timeline.Bound {
+		return timeline.Bound{At: at, Earliest: at, Latest: at + 500*ms, GapEarliest: gap, GapLatest: gap + 10*ms}
+	}
+	stall := []result.Stall{{At: result.Seconds(1490 * ms), For: result.Seconds(110 * ms)}}
+	for _, tt := range []struct {
+		name   string
+		first  time.Duration // when the event before was seen; it was due from 1 s on
+		gap    time.Duration
+		stalls []result.Stall
+		want   result.Verdict
+	}{
+		{"the shortest", 1100 * ms, 1000*ms - allowance, nil, result.Pass},
+		{"shorter", 1100 * ms, 1000*ms - allowance - µs, nil, result.Fail},
+		{"the longest", 1100 * ms, 1010*ms + allowance, nil, result.Pass},
+		{"longer", 1100 * ms, 1010*ms + allowance + µs, nil, result.Fail},
+		{"short by what the one before was late", 1600 * ms, 1000*ms - allowance - 600*ms, stall, result.Inconclusive},
+		{"by more than that", 1600 * ms, 1000*ms - allowance - 600*ms - µs, stall, result.Fail},
+	} {
+		probe := func(n int, b timeline.Bound) timeline.Event {
+			return timeline.Event{Host: "client", What: timeline.WindowProbe, N: n, Port: 1, Chain: "probe", Bound: b}
+		}
+		syn := timeline.Event{Host: "client", What: timeline.SYN, Port: 1}
+		in := Input{Want: timeline.Timeline{Events: []timeline.Event{syn, probe(1, bound(time.Second, 0)), probe(2, bound(1700*ms, time.Second))}}, Jiffy: 4 * ms,
+			Ended: time.Minute, Stalls: tt.stalls}
+		for n, at := range []time.Duration{0, tt.first, tt.first + tt.gap} {
+			e := in.Want.Events[n]
+			e.Bound, e.Chain = timeline.Bound{At: at}, ""
+			in.Got.Events = append(in.Got.Events, e)
+		}
+		_, _, checks, _ := Schedule(in)
+		if got := checks[len(checks)-1]; got.Verdict != tt.want || got.Gap == "" {
+			t.Errorf("%s: got %s (%s) of a gap of %q, want %s", tt.name, got.Verdict, got.Detail, got.Gap, tt.want)
+		}
+	}
+}

@@ -101,3 +101,19 @@ func TestBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestTicksLate catches a packet that passes although a stall may have moved it: right after its tick, or the next, it came of itself, and later
+// than that nobody knows. Without a stall two ticks are within what every machine is allowed.
+func TestTicksLate(t *testing.T) {
+	for ticks, want := range []result.Verdict{result.Pass, result.Pass, result.Inconclusive} {
+		in := synLoss(true)
+		move(1, time.Duration(ticks)*jiffy)(&in)
+		if _, got := complaints(in); got != result.Pass {
+			t.Errorf("%d ticks late, no stall: got %s, want pass", ticks, got)
+		}
+		stalled(onTick(253)-10*ms, 30*ms)(&in)
+		if list, got := complaints(in); got != want {
+			t.Errorf("%d ticks late, in a stall: got %s %q, want %s", ticks, got, list, want)
+		}
+	}
+}
