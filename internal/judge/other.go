@@ -190,12 +190,16 @@ const linkSlack = time.Millisecond
 // Dues are the instants at which packets were due at the other end of the link, which keeps its time; 0 for one that was not seen leaving.
 // packets are in the order in which they left.
 func Dues(l result.Link, packets []result.Packet) []time.Duration {
-	plan := link.Plan{Rate: l.Rate, Hold: result.Durations(l.Hold), Behind: result.Durations(l.Behind)}
-	way := link.Way{Plan: plan, Delay: l.RTT.Duration() / 2}
+	plan := link.Plan{Rate: l.Rate, Every: l.Every, Hold: result.Durations(l.Hold), Back: result.Durations(l.Back), Behind: result.Durations(l.Behind)}
+	there, back := link.Way{Plan: plan, Delay: l.RTT.Duration() / 2}, link.Way{Plan: plan.Reverse(), Delay: l.RTT.Duration() / 2}
 	out := make([]time.Duration, len(packets))
 	for i, p := range packets {
+		way := &back
+		if p.From == "client" {
+			way = &there
+		}
 		if p.SentAt != nil {
-			out[i] = way.Due(p.SentAt.Duration(), p.Frame, p.From == "client" && p.Len > 0)
+			out[i] = way.Due(p.SentAt.Duration(), p.Frame, way.Counts(p.What != string(timeline.ICMP), p.Len > 0))
 		}
 	}
 	return out

@@ -217,6 +217,7 @@ func TestLinkPlan(t *testing.T) {
 	}
 	held := result.Link{RTT: result.Seconds(2 * half), Hold: []result.Seconds{0, result.Seconds(5 * time.Millisecond)}}
 	passing := result.Link{RTT: held.RTT, Behind: held.Hold}
+	both := result.Link{RTT: held.RTT, Every: true, Hold: held.Hold, Back: []result.Seconds{result.Seconds(3 * time.Millisecond)}}
 	slow := result.Link{RTT: result.Seconds(2 * half), Rate: 8 * 1066 * 1000} // a frame in a millisecond
 	for _, tt := range []struct {
 		name    string
@@ -230,6 +231,8 @@ func TestLinkPlan(t *testing.T) {
 		{"it need not, where segments overtake", passing, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+5050*us), packet("client", 1000, half+60*us)}, result.Pass},
 		{"of the client's with data alone", held, []result.Packet{packet("server", 1000, half+50*us), packet("client", 0, half+50*us), packet("server", 0, half+60*us), packet("client", 1000, half+60*us)}, result.Pass},
 		{"held longer than drawn", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+15*time.Millisecond)}, result.Inconclusive},
+		{"each packet of both ends", both, []result.Packet{packet("client", 0, half+50*us), packet("server", 0, half+3050*us), packet("client", 0, half+5050*us), packet("server", 0, half+3060*us)}, result.Pass},
+		{"each packet: the server's was not held", both, []result.Packet{packet("client", 0, half+50*us), packet("server", 0, half+50*us)}, result.Fail},
 		{"one after the other", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+2050*us)}, result.Pass},
 		{"two at once", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+1060*us)}, result.Fail},
 	} {

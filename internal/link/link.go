@@ -1,5 +1,5 @@
-// Package link says what a link does to the data segments that cross it in one direction: how long each is under way. What carries the
-// frames (package wire) follows it, and a prediction is made of it, before the first packet. It is pure.
+// Package link says what a link does to the TCP packets that cross it: how long each is under way. What carries the frames (package wire)
+// follows it, and a prediction is made of it, before the first packet. It is pure.
 //
 // It is not for losses: those are a rule's at the end of the link, which counts what it takes.
 package link
@@ -10,20 +10,33 @@ import (
 	"time"
 )
 
-// Plan is what a link does besides its delay to the segments with data that the client sends, counted from 1 in the order in which they leave,
-// repeats included. Packets without data cross it as if they took no room. The zero value does nothing.
+// Plan is what a link does besides its delay to the segments with data that the client sends, or with Every to each TCP packet of both ends. They are
+// counted from 1 in the order in which they are put on the link, repeats included: what dies in the sender's own OUTPUT chain is not. Other packets
+// cross it as if they took no room. The zero value does nothing.
 type Plan struct {
+	// Every says that each TCP packet is counted, and not those with data alone. False: those of the client with data.
+	Every bool `json:"every,omitempty"`
 	// Rate is how many bits of frames the link takes in a second, one frame after the other. 0: any number at once.
 	Rate int64 `json:"rate,omitempty"`
 	// Hold is how much longer than the delay the k-th segment is under way: Hold[k-1]. Those that follow wait behind it, so the order is kept.
 	// After its end: no longer.
 	Hold []time.Duration `json:"hold,omitempty"`
+	// Back is as Hold, for each TCP packet that the server sends.
+	Back []time.Duration `json:"back,omitempty"`
 	// Behind is how much longer still: those that follow overtake it.
 	Behind []time.Duration `json:"behind,omitempty"`
 }
 
 // Zero reports whether the plan does nothing.
-func (p Plan) Zero() bool { return p.Rate == 0 && len(p.Hold) == 0 && len(p.Behind) == 0 }
+func (p Plan) Zero() bool {
+	return p.Rate == 0 && len(p.Hold) == 0 && len(p.Back) == 0 && len(p.Behind) == 0
+}
+
+// Reverse is the plan of the way from the server to the client, as if the server were the client.
+func (p Plan) Reverse() Plan { return Plan{Every: true, Hold: p.Back} }
+
+// Counts reports whether a packet is one of those that are counted.
+func (p Plan) Counts(tcp, data bool) bool { return data || tcp && p.Every }
 
 // Longest is how much longer than the delay a segment is under way at most where so many of so many bytes are put on the link at once.
 func (p Plan) Longest(segments, bytes int) time.Duration {
@@ -31,7 +44,7 @@ func (p Plan) Longest(segments, bytes int) time.Duration {
 	if p.Rate > 0 {
 		longest += time.Duration(segments) * p.takes(bytes)
 	}
-	return longest
+	return max(longest, slices.Max(append(slices.Clone(p.Back), 0)))
 }
 
 // takes is how long a frame takes to leave.
@@ -43,14 +56,15 @@ func (p Plan) takes(bytes int) time.Duration {
 type Way struct {
 	Plan
 	Delay time.Duration // of every frame
-	sent  int           // segments with data
+	sent  int           // packets that were counted
 	free  time.Duration // when the frame before has left
 	last  time.Duration // when the one before arrives, if it is not held behind others
 }
 
-// Due is when a frame arrives that is put on the link at an instant. bytes is its length, from the Ethernet header on, without the checksum behind it.
-func (w *Way) Due(at time.Duration, bytes int, data bool) time.Duration {
-	if !data {
+// Due is when a frame arrives that is put on the link at an instant. bytes is its length, from the Ethernet header on, without the checksum behind it;
+// counted is what Counts says of it.
+func (w *Way) Due(at time.Duration, bytes int, counted bool) time.Duration {
+	if !counted {
 		return at + w.Delay
 	}
 	w.sent++

@@ -57,6 +57,34 @@ func TestLongest(t *testing.T) {
 	}
 }
 
+// TestEvery catches a plan for each packet that forgets those without data, those of the server, or what is no TCP.
+func TestEvery(t *testing.T) {
+	p := Plan{Every: true, Hold: []time.Duration{4 * ms, 0}, Back: []time.Duration{9 * ms}}
+	there, back := Way{Plan: p, Delay: 10 * ms}, Way{Plan: p.Reverse(), Delay: 10 * ms}
+	for i, tt := range []struct {
+		way       *Way
+		at        time.Duration
+		tcp, data bool
+		want      time.Duration
+	}{
+		{&there, 0, false, false, 10 * ms}, // ICMP
+		{&there, 0, true, false, 14 * ms},
+		{&back, 14 * ms, true, false, 33 * ms},
+		{&there, 33 * ms, true, true, 43 * ms},
+		{&back, 43 * ms, true, true, 53 * ms},
+	} {
+		if got := tt.way.Due(tt.at, 60, tt.way.Counts(tt.tcp, tt.data)); got != tt.want {
+			t.Errorf("packet %d: got %v, want %v", i+1, got, tt.want)
+		}
+	}
+	if p.Zero() || (Plan{Back: p.Back}).Zero() || !(Plan{Every: true}).Zero() {
+		t.Error("Zero: got a plan that does something, or the other way round")
+	}
+	if got := p.Longest(0, 0); got != 9*ms {
+		t.Errorf("longest: got %v, want 9ms, of the server's", got)
+	}
+}
+
 // TestDice catches dice that fall otherwise the next time, that do not depend on the seed or the use, or that are loaded.
 func TestDice(t *testing.T) {
 	draw := func(seed uint64, use string) []int { return NewDice(seed, use).Chosen(200, 10) }

@@ -10,9 +10,13 @@ type Link struct {
 	Lost   int     `json:"lost"`           // from a full queue
 	Worst  Seconds `json:"worst"`          // how much later than it was due a frame was delivered, at most
 	Rate   int64   `json:"rate,omitempty"` // bits a second that it carried to the server; 0: no limit
-	// Hold is how much longer than half the RTT each segment with data of the client's was to be under way, in the order in which they left;
-	// those that follow waited behind it. Absent, and after the end: no longer.
+	// Every says that each TCP packet was held back for a time of its own, and not the client's segments with data alone.
+	Every bool `json:"every,omitempty"`
+	// Hold is how much longer than half the RTT each segment with data of the client's was to be under way, or with every each TCP packet of
+	// the client's, in the order in which they left; those that follow waited behind it. Absent, and after the end: no longer.
 	Hold []Seconds `json:"hold,omitempty"`
+	// Back is the same of each TCP packet of the server's.
+	Back []Seconds `json:"back,omitempty"`
 	// Behind is how much longer still, while others overtook it.
 	Behind []Seconds `json:"behind,omitempty"`
 }

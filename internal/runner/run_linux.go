@@ -327,7 +327,7 @@ func (r *run) head(p *result.Prediction) *result.Result {
 	}
 	if r.setup.RTT > 0 {
 		l := r.setup.Link
-		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay(), Rate: l.Rate, Hold: result.SecondsOf(l.Hold), Behind: result.SecondsOf(l.Behind)}
+		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay(), Rate: l.Rate, Every: l.Every, Hold: result.SecondsOf(l.Hold), Back: result.SecondsOf(l.Back), Behind: result.SecondsOf(l.Behind)}
 	}
 	r.listRules(res)
 	return res

@@ -62,9 +62,9 @@ func urgent() {
 	}
 }
 
-// newWire joins two devices. What the first one sends follows a plan.
+// newWire joins two devices. What they send follows a plan, in which the first one is the client's.
 func newWire(delay time.Duration, plan link.Plan, first, second int) *wire {
-	return &wire{end: [2]end{{tap: first, way: link.Way{Plan: plan, Delay: delay}}, {tap: second, way: link.Way{Delay: delay}}}}
+	return &wire{end: [2]end{{tap: first, way: link.Way{Plan: plan, Delay: delay}}, {tap: second, way: link.Way{Plan: plan.Reverse(), Delay: delay}}}}
 }
 
 // wire is the two ends and what is between them.
@@ -189,7 +189,7 @@ func (w *wire) read() error {
 				w.stats.Lost++
 				continue
 			}
-			f.due, f.size = e.way.Due(now(), n, hasData(data[:n])), n
+			f.due, f.size = e.way.Due(now(), n, e.way.Counts(isTCP(data[:n]))), n
 			e.n++
 			e.settle()
 		}
@@ -205,11 +205,11 @@ func (e *end) settle() {
 	}
 }
 
-// hasData reports whether an Ethernet frame is a TCP segment with data. The lab's packets of IPv6 have no extension headers.
-func hasData(b []byte) bool {
+// isTCP reports whether an Ethernet frame is a TCP segment, and one with data. The lab's packets of IPv6 have no extension headers.
+func isTCP(b []byte) (tcp, data bool) {
 	const ethernet, ipv6 = 14, 40
 	if len(b) < ethernet+20 {
-		return false
+		return false, false
 	}
 	ip := b[ethernet:]
 	var header, end int
@@ -217,20 +217,20 @@ func hasData(b []byte) bool {
 	case unix.ETH_P_IP:
 		header, end = int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
 		if ip[9] != unix.IPPROTO_TCP {
-			return false
+			return false, false
 		}
 	case unix.ETH_P_IPV6:
 		if len(ip) < ipv6 || ip[6] != unix.IPPROTO_TCP {
-			return false
+			return false, false
 		}
 		header, end = ipv6, ipv6+int(binary.BigEndian.Uint16(ip[4:]))
 	default:
-		return false
+		return false, false
 	}
 	if len(ip) < header+20 {
-		return false
+		return false, false
 	}
-	return end > header+int(ip[header+12]>>4)*4
+	return true, end > header+int(ip[header+12]>>4)*4
 }
 
 // send delivers the frame that is due first, if it is due, and reports whether there was one.

@@ -171,29 +171,29 @@ func segmentFrame(ipv6 bool, data int, number byte) []byte {
 	return b
 }
 
-// TestHasData catches padding that counts as data, options that do, and frames that are not TCP or are cut.
-func TestHasData(t *testing.T) {
+// TestIsTCP catches padding that counts as data, options that do, and frames that are not TCP or are cut.
+func TestIsTCP(t *testing.T) {
 	udp, arp := segmentFrame(false, 100, 0), segmentFrame(false, 100, 0)
 	udp[14+9], arp[13] = 17, 6
 	udp6 := segmentFrame(true, 100, 0)
 	udp6[14+6] = 17
 	for name, tt := range map[string]struct {
-		frame []byte
-		want  bool
+		frame     []byte
+		tcp, data bool
 	}{
-		"data":          {segmentFrame(false, 1, 0), true},
-		"none":          {segmentFrame(false, 0, 0), false},
-		"data of IPv6":  {segmentFrame(true, 1, 0), true},
-		"none of IPv6":  {segmentFrame(true, 0, 0), false},
-		"UDP":           {udp, false},
-		"UDP of IPv6":   {udp6, false},
-		"ARP":           {arp, false},
-		"cut":           {segmentFrame(false, 100, 0)[:14+20+10], false},
-		"cut of IPv6":   {segmentFrame(true, 100, 0)[:14+30], false},
-		"shorter still": {[]byte{1, 2, 3}, false},
+		"data":          {segmentFrame(false, 1, 0), true, true},
+		"none":          {segmentFrame(false, 0, 0), true, false},
+		"data of IPv6":  {segmentFrame(true, 1, 0), true, true},
+		"none of IPv6":  {segmentFrame(true, 0, 0), true, false},
+		"UDP":           {udp, false, false},
+		"UDP of IPv6":   {udp6, false, false},
+		"ARP":           {arp, false, false},
+		"cut":           {segmentFrame(false, 100, 0)[:14+20+10], false, false},
+		"cut of IPv6":   {segmentFrame(true, 100, 0)[:14+30], false, false},
+		"shorter still": {[]byte{1, 2, 3}, false, false},
 	} {
-		if got := hasData(tt.frame); got != tt.want {
-			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		if tcp, data := isTCP(tt.frame); tcp != tt.tcp || data != tt.data {
+			t.Errorf("%s: got %v, %v, want %v, %v", name, tcp, data, tt.tcp, tt.data)
 		}
 	}
 }
