@@ -194,7 +194,9 @@ func (o *observer) loop(ctx context.Context) {
 			o.woke()
 			o.look()
 			pair.Reset(pairWithin + o.r.setup.OnLink())
-			pace.Reset(lookEvery)
+			o.mu.Lock()
+			pace.Reset(o.pause()) // what only looks can show may be due right behind a packet
+			o.mu.Unlock()
 		case <-pair.C:
 			if !o.unwatched() {
 				o.refresh()
