@@ -2,9 +2,11 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -49,6 +51,9 @@ type DelayedACK struct {
 	// RTT is the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds. With ForgottenCork it must be 0: what is left of the
 	// first samples in the RTO then matters.
 	RTT time.Duration
+	// Link is what the link does besides: it holds each packet back for a time of its own. Two segments of a request must not come so far apart that
+	// icsk_ack.ato grows.
+	Link link.Plan
 }
 
 // Round is one request and its answer. Write is when the client writes, from the connect(2), and Answer when the server's program answers, as
@@ -82,19 +87,25 @@ func (d DelayedACK) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 		return timeline.Timeline{}, err
 	}
 	r := newAnsweringRule(d, f)
-	near := false
+	near, unknown, grows := false, false, false
 	play := func(fires bool) timeline.Timeline {
 		return sweep(f, start, max(r.delay, r.base), func(w *world) []happening {
-			a := &answering{answeringRule: r, w: w, fires: fires}
+			a := newAnswering(r, w)
+			a.fires = fires
 			a.run()
-			near = near || a.near
+			near, unknown, grows = near || a.near, unknown || a.unknown, grows || a.grows
 			return a.out
 		})
 	}
 	t := play(true)
+	if grows {
+		return timeline.Timeline{}, fmt.Errorf("delayed ACK: the two segments of a request come more than %v and less than %v apart on this link, so the server delays its next ACK for longer (icsk_ack.ato, tcp_event_data_recv): want another RTT or less jitter", ackTimeout/2, ackTimeout)
+	}
+	t.Unlisted = t.Unlisted || unknown
 	if near {
 		other := play(false)
 		other.Why = "the program answered when the delayed ACK was due, and was sooner"
+		other.Unlisted = unknown
 		t.Alternatives = append(t.Alternatives, other)
 	}
 	return t, nil
@@ -103,23 +114,13 @@ func (d DelayedACK) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 // Answers are the times at which the server can answer, by the formula: the Answers of Rounds that are not late.
 func (d DelayedACK) Answers(f kernel.Facts) []time.Duration {
 	r := newAnsweringRule(d, f)
-	var out []time.Duration
-	mode := 0
-	for _, round := range d.Rounds {
-		at := round.Write + d.RTT/2
-		if d.Writes == TwoWrites { // the second half waits for the acknowledgement of the first
-			at += d.RTT
-		}
-		if r.waits(mode) {
-			at, mode = at+time.Duration(r.delay+1)*f.Jiffy(), 0
-		}
-		if d.Writes == ForgottenCork {
-			at += time.Duration(r.base+1) * f.Jiffy()
-		}
-		mode = r.answered(mode)
-		out = append(out, at)
+	r.Rounds = slices.Clone(d.Rounds)
+	for i := range r.Rounds {
+		r.Rounds[i].Answer = 0 // as soon as it can
 	}
-	return out
+	a := newAnswering(r, &world{facts: f, tick: f.Jiffy().Nanoseconds(), jiffies: 1 << 40})
+	a.run()
+	return a.whole
 }
 
 func (d DelayedACK) validate(f kernel.Facts, start *Start) error {
@@ -152,8 +153,9 @@ func (d DelayedACK) validate(f kernel.Facts, start *Start) error {
 	case d.Threshold < 0 || d.Threshold > 255:
 		return fmt.Errorf("delayed ACK: tcp_pingpong_thresh=%d: the kernel takes 1..255, 0 stands for no such knob", d.Threshold)
 	}
-	apart += 2 * d.RTT
-	before := roundsApart + d.RTT - apart // the first one only has to keep away from the handshake
+	trip := d.longestTrip()
+	apart += 2 * trip
+	before := roundsApart + trip - apart // the first one only has to keep away from the handshake
 	for i, r := range d.Rounds {
 		if r.Write < before+apart {
 			return fmt.Errorf("delayed ACK: round %d at %v: want it %v after the one before, or after the connect(2)", i+1, r.Write, apart)
@@ -162,6 +164,9 @@ func (d DelayedACK) validate(f kernel.Facts, start *Start) error {
 	}
 	return nil
 }
+
+// longestTrip is how long a packet and the answer to it are under way at most.
+func (d DelayedACK) longestTrip() time.Duration { return d.RTT + 2*d.Link.Longest(0, 0) }
 
 // answeringRule is a DelayedACK in the kernel's units.
 type answeringRule struct {
@@ -186,9 +191,6 @@ func newAnsweringRule(d DelayedACK, f kernel.Facts) answeringRule {
 	return r
 }
 
-// waits reports whether the second half of a request waits for the acknowledgement of the first, and that for the timer.
-func (r answeringRule) waits(mode int) bool { return r.Writes == TwoWrites && mode >= r.threshold }
-
 // answered is the pingpong mode after an answer that came soon.
 func (r answeringRule) answered(mode int) int {
 	if r.QuickACK {
@@ -201,6 +203,7 @@ func (r answeringRule) answered(mode int) int {
 type answering struct {
 	answeringRule
 	w    *world
+	line *line
 	out  []happening
 	slip time.Duration // of the calls
 	mode int           // icsk_ack.pingpong of the server
@@ -209,16 +212,24 @@ type answering struct {
 
 	near  bool // an answer came so close to the timer of a delayed ACK that either may have been first
 	fires bool // then it was the timer
+
+	whole   []time.Duration // when the server had each request
+	unknown bool            // a probe that may have come or not moves the draws of the packets behind it
+	grows   bool            // two segments came so far apart that icsk_ack.ato grew
+}
+
+func newAnswering(r answeringRule, w *world) *answering {
+	return &answering{answeringRule: r, w: w, line: newLine(r.RTT, r.Link), c: 1, s: 1}
 }
 
 func (a *answering) run() {
 	a.slip = a.w.call(0)
-	a.c, a.s = 1, 1
 	a.add(a.Client, timeline.SYN, exact(0, 0, 0), point{}, 0, "first SYN: time starts here")
-	there := a.cross(point{})
-	back := a.cross(there)
+	there := a.toServer(point{})
 	a.add(a.Server, timeline.SYNACK, exact(0, 1, 0), there, answerWithin, "answers the SYN at once")
+	back := a.toClient(there)
 	a.add(a.Client, timeline.ACK, exact(1, 1, 0), back, answerWithin, "answers the SYN-ACK at once")
+	a.toServer(back)
 	a.add(a.Client, timeline.Connected, timeline.Event{}, back, answerWithin, "the SYN-ACK has come")
 	for i, r := range a.Rounds {
 		a.nth = i + 1
@@ -234,14 +245,18 @@ type point struct {
 	late        time.Duration // of the link
 }
 
+// toServer is the point at which the next packet of the client's arrives, and toClient the same of the server's.
+func (a *answering) toServer(m point) point { return a.cross(m, a.line.toServer(m.at)) }
+func (a *answering) toClient(m point) point { return a.cross(m, a.line.toClient(m.at)) }
+
 // cross is the point at the other end of the link.
-func (a *answering) cross(m point) point {
+func (a *answering) cross(m point, by time.Duration) point {
 	if a.RTT == 0 {
 		return m
 	}
-	m.at, m.nominal, m.late = m.at+a.RTT/2, m.nominal+a.RTT/2, m.late+lateness(a.RTT, 1)
+	m.at, m.nominal, m.late = m.at+by, m.nominal+by, m.late+lateness(a.RTT, 1)
 	if m.jiffy != 0 {
-		m.after += a.RTT / 2
+		m.after += by
 	}
 	return m
 }
@@ -270,23 +285,36 @@ func (a *answering) add(host string, what timeline.What, e timeline.Event, m poi
 	return &a.out[len(a.out)-1]
 }
 
-// acknowledge adds an acknowledgement of the server's, of all that it has.
-func (a *answering) acknowledge(m point, why string) *happening {
-	return a.add(a.Server, timeline.ACK, exact(a.s, a.c, 0), m, answerWithin, why)
+// acknowledge adds an acknowledgement of the server's, of all that it has, and returns when it arrives.
+func (a *answering) acknowledge(m point, why string) (*happening, point) {
+	h := a.add(a.Server, timeline.ACK, exact(a.s, a.c, 0), m, answerWithin, why)
+	return h, a.toClient(m)
 }
 
 // chain names a timer of this round.
 func (a *answering) chain(timer string) string { return fmt.Sprintf("%s, round %d", timer, a.nth) }
 
-// send adds a segment of the client's.
-func (a *answering) send(n int, m point, why string) {
+// send adds a segment of the client's, and returns when it arrives.
+func (a *answering) send(n int, m point, why string) point {
 	a.add(a.Client, timeline.Data, exact(a.c, a.s, n), m, answerWithin, why)
 	a.c += uint32(n)
+	return a.toServer(m)
+}
+
+// apart notes whether two segments come so far apart that the server waits for longer with its next delayed ACK: more than TCP_ATO_MIN / 2 and less than
+// icsk_ack.ato (tcp_event_data_recv). While no smoothed RTT is above TCP_DELACK_MIN, it bounds that to 40 ms again (tcp_send_delayed_ack).
+func (a *answering) apart(first, second point) {
+	if a.Link.Zero() || a.longestTrip()+2*answerWithin <= ackTimeout {
+		return
+	}
+	gap, slack := second.at-first.at, answerWithin+a.facts.Jiffy()
+	a.grows = a.grows || gap > ackTimeout/2-slack && gap < ackTimeout+slack
 }
 
 // round plays a request and its answer.
 func (a *answering) round(r Round) {
 	m := a.request(r)
+	a.whole = append(a.whole, m.at)
 	answer := m
 	answer.jiffy, answer.after = 0, 0 // a program's
 	late := r.Answer + a.slip - m.at
@@ -302,11 +330,14 @@ func (a *answering) round(r Round) {
 		if slow { // the read may have been as late as the answer, and a tail loss probe sooner: 2 ms and two round trips (tcp_schedule_loss_probe)
 			e := exact(a.c-uint32(a.Size), a.s, a.Size)
 			e.Maybe = true
+			a.unknown = a.unknown || !a.Link.Zero()
 			a.add(a.Client, timeline.TailLossProbe, e, m, late, "only where the program reads later than that")
 		}
-		a.acknowledge(m, "two segments with a push wait for it (ICSK_ACK_PUSHED2): the program's read lets it go").late = max(answerWithin, late)
+		h, _ := a.acknowledge(m, "two segments with a push wait for it (ICSK_ACK_PUSHED2): the program's read lets it go")
+		h.late = max(answerWithin, late)
 	case timer:
-		a.acknowledge(a.timer(m, a.delay), "the program takes longer to answer than the delayed ACK").Chain = a.chain(delackTimer)
+		h, _ := a.acknowledge(a.timer(m, a.delay), "the program takes longer to answer than the delayed ACK")
+		h.Chain = a.chain(delackTimer)
 	}
 	if timer && a.mode >= a.threshold {
 		a.mode = 0
@@ -319,7 +350,8 @@ func (a *answering) round(r Round) {
 	} else if a.QuickACK {
 		a.mode = 0
 	}
-	answer = a.cross(answer)
+	answer = a.toClient(answer)
+	a.toServer(answer) // the acknowledgement
 	a.add(a.Client, timeline.ACK, exact(a.c, a.s, 0), answer, 2*applicationWithin, "at once: the client has not been answering")
 	a.add(a.Client, timeline.Answered, timeline.Event{}, answer, 2*applicationWithin, "the whole answer has come")
 }
@@ -341,37 +373,41 @@ func (a *answering) race(m, answer point) (timer, counts bool) {
 // request plays the client's writes, and returns when the last segment of them has come.
 func (a *answering) request(r Round) point {
 	m := a.call(r.Write)
-	there := a.cross(m)
 	switch a.Writes {
 	case TwoWrites:
-		a.send(a.Size, m, "the first half: nothing is in flight")
-		if a.mode < a.threshold {
-			a.acknowledge(there, "at once: not in pingpong mode")
-			back := a.cross(there)
-			a.send(a.Size, back, "the second half waited for that (Nagle)")
-			return a.cross(back)
+		first := a.send(a.Size, m, "the first half: nothing is in flight")
+		acknowledged := first
+		why := "at once: not in pingpong mode"
+		kept := a.mode >= a.threshold
+		if kept {
+			acknowledged = a.timer(first, a.delay)
+			why = fmt.Sprintf("the delayed ACK's timer, %v (TCP_ATO_MIN): the server has been answering, and has nothing to say yet", a.w.fromJiffies(a.delay))
 		}
-		t := a.timer(there, a.delay)
-		a.acknowledge(t, fmt.Sprintf("the delayed ACK's timer, %v (TCP_ATO_MIN): the server has been answering, and has nothing to say yet", a.w.fromJiffies(a.delay))).Chain = a.chain(delackTimer)
-		a.mode = 0
-		back := a.cross(t)
-		a.send(a.Size, back, "the second half waited for that (Nagle)")
-		return a.cross(back)
+		h, back := a.acknowledge(acknowledged, why)
+		if kept {
+			h.Chain = a.chain(delackTimer)
+			a.mode = 0
+		}
+		second := a.send(a.Size, back, "the second half waited for that (Nagle)")
+		if !kept { // else they come further apart than icsk_ack.ato
+			a.apart(first, second)
+		}
+		return second
 	case NoDelay:
-		a.send(a.Size, m, "the first half")
+		first := a.send(a.Size, m, "the first half")
 		if a.mode < a.threshold {
-			a.acknowledge(there, "at once: not in pingpong mode")
+			a.acknowledge(first, "at once: not in pingpong mode")
 		}
-		a.send(a.Size, m, "the second half, at once: TCP_NODELAY")
+		second := a.send(a.Size, m, "the second half, at once: TCP_NODELAY")
+		a.apart(first, second)
+		return second
 	case ForgottenCork:
 		t := a.timer(m, a.base)
-		a.send(2*a.Size, t, fmt.Sprintf("%v, the RTO, after the writes: the persist timer lets it out", a.w.fromJiffies(a.base)))
+		there := a.send(2*a.Size, t, fmt.Sprintf("%v, the RTO, after the writes: the persist timer lets it out", a.w.fromJiffies(a.base)))
 		a.out[len(a.out)-1].Chain = a.chain(persistTimer)
-		return t
+		return there
 	case Corked:
-		a.send(2*a.Size, m, "both halves in one segment: the cork is out")
-	default:
-		a.send(2*a.Size, m, "the whole request in one segment")
+		return a.send(2*a.Size, m, "both halves in one segment: the cork is out")
 	}
-	return there
+	return a.send(2*a.Size, m, "the whole request in one segment")
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -17,6 +18,7 @@ type Exchange struct {
 	Request, Answer int
 	IPv6            bool
 	RTT             time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	Link            link.Plan     // what the link does besides: it holds each packet back for a time of its own
 	// What the programs do, as offsets from the client's connect(2): the client writes its request and the server its answer, and each closes.
 	// Each must be possible: the connection open, the request there, the answer there, the first FIN there. Whoever closes first, the
 	// other must close within 50 s, because the first forgets the connection after tcp_fin_timeout, 60 s.
@@ -58,7 +60,7 @@ func (x Exchange) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 	}
 	delay := x.delay(f)
 	return sweep(f, start, delay, func(w *world) []happening {
-		p := &exchange{Exchange: x, w: w, delay: delay}
+		p := &exchange{Exchange: x, w: w, line: newLine(x.RTT, x.Link), delay: delay}
 		p.run()
 		return p.out
 	}), nil
@@ -73,21 +75,21 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 			return fmt.Errorf("exchange: %s of %d bytes: want 1 to %d, one segment", v.name, v.value, most)
 		}
 	}
-	half := x.RTT / 2
 	first, second := x.ClientClose, x.ServerClose
 	if x.ServerFirst {
 		first, second = second, first
 	}
+	on := x.underWay()
 	switch {
 	case f.HZ < 24 || f.HZ > 10000:
 		return fmt.Errorf("exchange: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
 	case x.RTT < 0 || x.RTT > exchangeRTT:
 		return fmt.Errorf("exchange: RTT of %v: want 0 to %v", x.RTT, exchangeRTT)
-	case x.RequestAt <= x.RTT:
-		return fmt.Errorf("exchange: request at %v: want later than the handshake, which takes %v", x.RequestAt, x.RTT)
-	case x.AnswerAt < x.RequestAt+half:
+	case x.RequestAt <= on.open:
+		return fmt.Errorf("exchange: request at %v: want later than the handshake, which takes %v", x.RequestAt, on.open)
+	case x.AnswerAt < x.RequestAt+on.request:
 		return fmt.Errorf("exchange: answer at %v: want it when the request of %v has come, or later", x.AnswerAt, x.RequestAt)
-	case x.ServerFirst && first < x.AnswerAt || !x.ServerFirst && first < x.AnswerAt+half:
+	case x.ServerFirst && first < x.AnswerAt || !x.ServerFirst && first < x.AnswerAt+on.answer:
 		return fmt.Errorf("exchange: first close at %v: want it when the answer of %v is there, or later", first, x.AnswerAt)
 	case x.linger() < 0 || x.linger() > lingerMax:
 		return fmt.Errorf("exchange: second close at %v, %v after the first FIN has come: want 0 to %v, before the first end forgets the connection "+
@@ -96,6 +98,8 @@ func (x Exchange) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("exchange: tcp_rto_min_us of %v: want 1 µs to %v; 0 stands for 200 ms", x.RTOMin, rtoMinMax)
 	case x.RTOMin != 0 && x.RTOMin != rtoMinNormal && !f.Version.AtLeast(6, 11):
 		return fmt.Errorf("exchange: tcp_rto_min_us of %v: kernel %v has no such knob (since 6.11) and always uses 200 ms; use 0", x.RTOMin, f.Version)
+	case !x.Link.Zero() && x.Packets(f) == 0:
+		return fmt.Errorf("exchange: second close %v after the first FIN has come: near the delayed ACK of that FIN, which may come before or not at all, so it is not known which packets the link holds back for how long", x.linger())
 	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
 		return fmt.Errorf("exchange: start phase of %v: want 0 up to a jiffy, %v", start.Phase, f.Jiffy())
 	}
@@ -109,15 +113,50 @@ func (x Exchange) Ordered() Exchange {
 	if x.ServerFirst {
 		first, second = second, first
 	}
-	half := x.RTT / 2
-	back := half // from the answer to whoever closes first
-	if x.ServerFirst {
-		back = 0
+	back := func() time.Duration { // from the answer to whoever closes first
+		if x.ServerFirst {
+			return 0
+		}
+		return x.underWay().answer
 	}
-	x.AnswerAt = max(min(x.AnswerAt, *first-back), x.RequestAt+half)
-	*first = max(*first, x.AnswerAt+back)
-	*second = max(*second, *first+half)
+	x.AnswerAt = max(min(x.AnswerAt, *first-back()), x.RequestAt+x.underWay().request)
+	*first = max(*first, x.AnswerAt+back())
+	*second = max(*second, *first+x.underWay().fin)
 	return x
+}
+
+// crossings are how long the packets are under way on which the programs' calls wait: the handshake's first two together, the request, the answer
+// and the first FIN.
+type crossings struct{ open, request, answer, fin time.Duration }
+
+// underWay puts on the link what is sent before the second close.
+func (x Exchange) underWay() crossings {
+	var c crossings
+	l := newLine(x.RTT, x.Link)
+	syn := l.toServer(0)
+	c.open = syn + l.toClient(syn)
+	l.toServer(c.open)
+	c.request = l.toServer(x.RequestAt)
+	l.toClient(x.RequestAt + c.request) // its acknowledgement
+	c.answer = l.toClient(x.AnswerAt)
+	l.toServer(x.AnswerAt + c.answer)
+	if x.ServerFirst {
+		c.fin = l.toClient(x.ServerClose)
+	} else {
+		c.fin = l.toServer(x.ClientClose)
+	}
+	return c
+}
+
+// RequestDue is when the request arrives.
+func (x Exchange) RequestDue() time.Duration { return x.RequestAt + x.underWay().request }
+
+// FINDue is when the first FIN arrives at the end that closes second.
+func (x Exchange) FINDue() time.Duration {
+	if x.ServerFirst {
+		return x.ServerClose + x.underWay().fin
+	}
+	return x.ClientClose + x.underWay().fin
 }
 
 // delay is the timer of a delayed ACK in jiffies: icsk_ack.ato at its first value, which is at least TCP_DELACK_MIN, within
@@ -136,9 +175,9 @@ func (x Exchange) delay(f kernel.Facts) int64 {
 // linger is how long the second end takes to close after the first FIN has come.
 func (x Exchange) linger() time.Duration {
 	if x.ServerFirst {
-		return x.ClientClose - x.ServerClose - x.RTT/2
+		return x.ClientClose - x.FINDue()
 	}
-	return x.ServerClose - x.ClientClose - x.RTT/2
+	return x.ServerClose - x.FINDue()
 }
 
 // Packets is how many packets the close takes, from the first FIN to the last ACK: 3 or 4, or 0 where a machine's own delays decide.
@@ -160,26 +199,26 @@ func (x Exchange) Packets(f kernel.Facts) int {
 type exchange struct {
 	Exchange
 	w     *world
+	line  *line
 	delay int64
 	shift time.Duration // of the calls that are played, from where they were planned: no part of a nominal time
 	out   []happening
 }
 
 func (p *exchange) run() {
-	half := p.RTT / 2
 	req, ans := uint32(p.Request), uint32(p.Answer)
-	p.send(p.Client, timeline.SYN, 0, 0, 0, 0, 0, "first SYN: time starts here")
-	p.send(p.Server, timeline.SYNACK, 0, 1, 0, half, 1, "answers the SYN at once")
-	p.send(p.Client, timeline.ACK, 1, 1, 0, p.RTT, 2, "completes the handshake: never delayed")
-	p.see(timeline.Connected, p.RTT, 2, "the SYN-ACK has come: one round trip").outcome = true
+	there := p.send(p.Client, timeline.SYN, 0, 0, 0, 0, 0, "first SYN: time starts here")
+	back := p.send(p.Server, timeline.SYNACK, 0, 1, 0, there, 1, "answers the SYN at once")
+	p.send(p.Client, timeline.ACK, 1, 1, 0, back, 2, "completes the handshake: never delayed")
+	p.see(timeline.Connected, back, 2, "the SYN-ACK has come: one round trip").outcome = true
 
 	p.shift = p.w.call(0)
 	at, answer := p.RequestAt+p.shift, p.AnswerAt+p.shift
-	p.send(p.Client, timeline.Data, 1, 1, p.Request, at, 0, fmt.Sprintf("the client writes its request of %d bytes", p.Request))
-	p.send(p.Server, timeline.ACK, 1, 1+req, 0, at+half, 1, "the first data of a connection is acknowledged at once (quickack)")
-	p.send(p.Server, timeline.Data, 1, 1+req, p.Answer, answer, 1, fmt.Sprintf("the server writes its answer of %d bytes", p.Answer))
-	p.send(p.Client, timeline.ACK, 1+req, 1+ans, 0, answer+half, 2, "the first data of a connection is acknowledged at once (quickack)")
-	p.see(timeline.Answered, answer+half, 2, "the whole answer has come")
+	there = p.send(p.Client, timeline.Data, 1, 1, p.Request, at, 0, fmt.Sprintf("the client writes its request of %d bytes", p.Request))
+	p.send(p.Server, timeline.ACK, 1, 1+req, 0, there, 1, "the first data of a connection is acknowledged at once (quickack)")
+	back = p.send(p.Server, timeline.Data, 1, 1+req, p.Answer, answer, 1, fmt.Sprintf("the server writes its answer of %d bytes", p.Answer))
+	p.send(p.Client, timeline.ACK, 1+req, 1+ans, 0, back, 2, "the first data of a connection is acknowledged at once (quickack)")
+	p.see(timeline.Answered, back, 2, "the whole answer has come")
 
 	if p.ServerFirst {
 		p.close(p.Server, p.Client, p.ServerClose, p.ClientClose)
@@ -190,35 +229,49 @@ func (p *exchange) run() {
 
 // close plays the close: the first end's FIN and the second one's, as they are planned.
 func (p *exchange) close(first, second string, finAt, closeAt time.Duration) {
-	half := p.RTT / 2
 	seq := map[string]uint32{p.Client: 1 + uint32(p.Request), p.Server: 1 + uint32(p.Answer)}
 	hops := map[string]int{p.Client: 0, p.Server: 1} // the server only answers: it may be late
 	finAt, closeAt = finAt+p.shift, closeAt+p.shift
-	p.send(first, timeline.FIN, seq[first], seq[second], 0, finAt, hops[first], "the "+first+" closes first")
+	there := p.send(first, timeline.FIN, seq[first], seq[second], 0, finAt, hops[first], "the "+first+" closes first")
 	why := fmt.Sprintf("the %s closes %v after that FIN has come", second, p.linger())
 	switch packets := p.Packets(p.w.facts); packets {
 	case 3:
 		why += ", before its ACK of it was due: one packet for both"
 	default:
-		p.acknowledge(second, seq[second], seq[first]+1, finAt+half, packets == 0)
+		p.acknowledge(second, seq[second], seq[first]+1, there, packets == 0)
 	}
-	p.send(second, timeline.FIN, seq[second], seq[first]+1, 0, closeAt, hops[second], why)
-	p.send(first, timeline.ACK, seq[first]+1, seq[second]+1, 0, closeAt+half, hops[second]+1, "a FIN is answered at once by an end that has closed (TIME-WAIT)")
+	back := p.send(second, timeline.FIN, seq[second], seq[first]+1, 0, closeAt, hops[second], why)
+	p.send(first, timeline.ACK, seq[first]+1, seq[second]+1, 0, back, hops[second]+1, "a FIN is answered at once by an end that has closed (TIME-WAIT)")
 }
 
-// acknowledge is the late ACK of a FIN that arrives at an instant.
+// acknowledge is the late ACK of a FIN that arrives at an instant. A link that holds each packet back may deliver near the end of a jiffy, and its
+// own lateness move that into the next one: both are played.
 func (p *exchange) acknowledge(host string, seq, ack uint32, arrived time.Duration, maybe bool) {
-	at := p.w.fire(p.w.jiffy(arrived), p.delay)
+	armed := arrived
+	if !p.Link.Zero() {
+		armed += p.w.late(answerWithin)
+	}
+	at := p.w.fire(p.w.jiffy(armed), p.delay)
+	p.crosses(host, p.w.instant(at))
 	e := timeline.Event{Host: host, What: timeline.ACK, RelSeq: seq, RelAck: ack, Exact: true, Maybe: maybe, Chain: "delayed ACK",
 		Bound: timeline.Bound{At: arrived - p.shift + p.w.fromJiffies(p.delay)}}
 	p.out = append(p.out, happening{Event: e, at: p.w.instant(at), jiffy: at,
 		why: say("a FIN is acknowledged late, %v after it came (TCP_ATO_MIN): perhaps the own FIN can carry it", p.w.fromJiffies(p.delay))})
 }
 
-// send adds a packet that a host sends at an instant: a call of its own, or an answer after so many crossings of the link.
-func (p *exchange) send(host string, what timeline.What, seq, ack uint32, n int, at time.Duration, hops int, why string) {
+// send adds a packet that a host sends at an instant, a call of its own or an answer after so many crossings of the link, and returns when it arrives.
+func (p *exchange) send(host string, what timeline.What, seq, ack uint32, n int, at time.Duration, hops int, why string) time.Duration {
 	e := timeline.Event{Host: host, What: what, RelSeq: seq, RelAck: ack, Len: n, Exact: true, Bound: timeline.Bound{At: at}}
 	p.add(e, hops, why)
+	return p.crosses(host, at)
+}
+
+// crosses puts a packet of a host on the link at an instant, and returns when it arrives.
+func (p *exchange) crosses(host string, at time.Duration) time.Duration {
+	if host == p.Client {
+		return at + p.line.toServer(at)
+	}
+	return at + p.line.toClient(at)
 }
 
 // see adds what a call of the client returns.

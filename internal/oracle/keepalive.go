@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -33,6 +34,7 @@ type Keepalive struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT in whole ms; 0: not set
 	Peer        KeepalivePeer
 	RTT         time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	Link        link.Plan     // what the link does besides: it holds each packet back for a time of its own
 	// Until is how long after its first call the program waits in read(2); 0: until that ends. Close is when it ends its sending side
 	// (shutdown(2)), not before Until; the peer then closes at once. 0: never. A connection whose peer answers needs it, unless it is Off.
 	Until, Close time.Duration
@@ -61,14 +63,25 @@ func (k Keepalive) Predict(f kernel.Facts, start *Start) (timeline.Timeline, err
 		k.Peer.Host = "server"
 	}
 	r := newKeepaliveRule(k, f)
-	died, closed := false, false
-	play := func(w *world) []happening {
-		q := &quiet{keepaliveRule: r, w: w}
-		q.run()
-		died, closed = died || q.died, closed || !q.died
-		return q.out
+	died, closed, near := false, false, false
+	play := func(delayed bool) timeline.Timeline {
+		return sweepOver(f, start, r.starts(), func(w *world) []happening {
+			q := newQuiet(r, w)
+			q.delayed = delayed
+			q.run()
+			died, closed, near = died || q.died, closed || !q.died, near || q.near
+			return q.out
+		})
 	}
-	tl := sweepOver(f, start, r.starts(), play)
+	tl := play(false)
+	if near {
+		return timeline.Timeline{}, fmt.Errorf("keepalive: tcp_invalid_ratelimit of %v is so near to the time between two probes that what the link holds back decides whether the second one is answered: choose another value", k.Peer.InvalidRatelimit)
+	}
+	if k.Close > 0 && !k.Link.Zero() {
+		other := play(true)
+		other.Why = "the peer's program closed after its delayed ACK, which the link holds back too"
+		tl.Alternatives = append(tl.Alternatives, other)
+	}
 	if k.Close > 0 && died && closed {
 		return timeline.Timeline{}, fmt.Errorf("keepalive: close after %v: the kernel may give the connection up just before or not: choose another time", k.Close)
 	}
@@ -156,8 +169,8 @@ func (k Keepalive) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("keepalive: the peer answers, so this never ends: want the time of close")
 	case k.RTT < 0 || k.RTT > exchangeRTT:
 		return fmt.Errorf("keepalive: RTT of %v: want 0 to %v", k.RTT, exchangeRTT)
-	case k.Close > 0 && k.Close < 2*k.RTT:
-		return fmt.Errorf("keepalive: close after %v: want it well after the handshake, which takes %v", k.Close, k.RTT)
+	case k.Close > 0 && k.Close < 2*roundTrip(k.RTT, k.Link):
+		return fmt.Errorf("keepalive: close after %v: want it well after the handshake, which takes %v", k.Close, roundTrip(k.RTT, k.Link))
 	case f.HZ < 24 || f.HZ > 10000:
 		return fmt.Errorf("keepalive: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
 	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):
@@ -195,15 +208,23 @@ func newKeepaliveRule(k Keepalive, f kernel.Facts) keepaliveRule {
 // quiet plays a connection on which nobody says anything, in one world.
 type quiet struct {
 	keepaliveRule
-	w   *world
-	out []happening
+	w       *world
+	line    *line
+	out     []happening
+	delayed bool // where the link holds packets back: the peer's delayed ACK of the FIN comes before its own FIN
 
+	opens        time.Duration // when the SYN-ACK is there
 	heard        int64         // rcv_tstamp: the jiffy in which the last ACK came
 	heardNominal time.Duration // the same by the formula
 	probesOut    int           // icsk_probes_out: probes since then
 	answered     int64         // last_oow_ack_time of the peer
 	hasAnswered  bool
+	near         bool // whether a probe was answered hung on less than the link may be late
 	died         bool
+}
+
+func newQuiet(r keepaliveRule, w *world) *quiet {
+	return &quiet{keepaliveRule: r, w: w, line: newLine(r.k.RTT, r.k.Link)}
 }
 
 // run plays the handshake and the fires of sk_timer, which tcp_finish_connect starts where SO_KEEPALIVE was set before.
@@ -231,9 +252,9 @@ func (q *quiet) run() {
 
 // timer is tcp_keepalive_timer, fire by fire.
 func (q *quiet) timer(over time.Duration) {
-	opened := q.hears(0)
-	q.heard, q.heardNominal = opened, q.k.RTT
-	at, nominal := q.w.fire(opened, q.idleJ), q.k.RTT+q.idle
+	opened := q.hears(0, q.opens)
+	q.heard, q.heardNominal = opened, q.opens
+	at, nominal := q.w.fire(opened, q.idleJ), q.opens+q.idle
 	for q.w.instant(at) < over {
 		elapsed := at - q.heard // the peer never sends data: lrcvtime is not later
 		if elapsed < q.idleJ {
@@ -265,22 +286,37 @@ func (q *quiet) probe(at int64, nominal time.Duration) {
 		why = say("%v + %v, %s, with nothing heard", q.heardNominal, q.idle, q.names[0])
 	}
 	q.timed(q.k.Host, timeline.KeepaliveProbe, q.probesOut, segment{0, 1}, at, nominal, why)
-	if q.k.Peer.Gone || q.hasAnswered && q.limitJ > 0 && at-q.answered < q.limitJ { // tcp_oow_rate_limited
+	sent := q.w.instant(at)
+	there := q.line.toServer(sent)
+	if q.k.Peer.Gone || q.limited(at, sent+there) {
 		return
 	}
-	q.hasAnswered, q.answered = true, at // by the probes: the way to the peer takes the same time each time
 	q.timed(q.k.Peer.Host, timeline.KeepaliveACK, 0, segment{1, 1}, at, nominal,
 		say("its number lies before the window, so the kernel answers with what it expects, at once; the program there never knows"))
-	q.out[len(q.out)-1].cross(q.k.RTT, 1)
-	q.heard, q.heardNominal, q.probesOut = q.hears(q.w.instant(at)), nominal+q.k.RTT, 0 // tcp_ack
+	q.out[len(q.out)-1].crossed(there, q.k.RTT, 1)
+	trip := there + q.line.toClient(sent+there)
+	q.heard, q.heardNominal, q.probesOut = q.hears(sent, trip), nominal+trip, 0 // tcp_ack
 }
 
-// hears is the jiffy in which the answer to what is sent at an instant is there.
-func (q *quiet) hears(sent time.Duration) int64 {
+// limited is tcp_oow_rate_limited of a probe that is sent in a jiffy and arrives at an instant: whether the peer has answered one too short a time ago.
+func (q *quiet) limited(at int64, arrives time.Duration) bool {
+	if !q.k.Link.Zero() { // else the way to the peer takes the same time each time
+		at = q.w.jiffy(arrives)
+		q.near = q.near || q.hasAnswered && q.limitJ > 0 && (at-q.answered-q.limitJ) <= 1 && (at-q.answered-q.limitJ) >= -1
+	}
+	if q.hasAnswered && q.limitJ > 0 && at-q.answered < q.limitJ {
+		return true
+	}
+	q.hasAnswered, q.answered = true, at
+	return false
+}
+
+// hears is the jiffy in which the answer to what is sent at an instant is there, after a round trip.
+func (q *quiet) hears(sent, trip time.Duration) int64 {
 	if q.k.RTT == 0 {
 		return q.w.jiffy(sent)
 	}
-	return q.w.jiffy(sent + q.k.RTT + q.w.late(answerWithin))
+	return q.w.jiffy(sent + trip + q.w.late(answerWithin))
 }
 
 // end is tcp_send_active_reset and tcp_write_err.
@@ -315,31 +351,45 @@ func (q *quiet) called(host string, what timeline.What, s segment, at, nominal, 
 	q.out = append(q.out, happening{Event: s.event(host, what, 0, nominal), at: at, late: late, why: why})
 }
 
+// open puts the handshake on the link, and returns when its first two packets arrive.
+func (q *quiet) open() (there, opens time.Duration) {
+	there = q.line.toServer(0)
+	q.opens = there + q.line.toClient(there)
+	q.line.toServer(q.opens) // the third packet
+	return there, q.opens
+}
+
 func (q *quiet) handshake() {
-	half := q.k.RTT / 2
+	there, opens := q.open()
 	q.called(q.k.Host, timeline.SYN, segment{0, 0}, 0, 0, 0, say("first SYN: time starts here"))
-	q.called(q.k.Peer.Host, timeline.SYNACK, segment{0, 1}, half, half, lateness(q.k.RTT, 1), say("answers the SYN at once"))
+	q.called(q.k.Peer.Host, timeline.SYNACK, segment{0, 1}, there, there, lateness(q.k.RTT, 1), say("answers the SYN at once"))
 	why := say("answers the SYN-ACK at once; the keepalive timer starts here at %v, %s", q.idle, q.names[0])
 	if q.k.Off {
 		why = say("answers the SYN-ACK at once; without SO_KEEPALIVE no timer runs from here on")
 	}
-	q.called(q.k.Host, timeline.ACK, segment{1, 1}, q.k.RTT, q.k.RTT, lateness(q.k.RTT, 2), why)
-	e := timeline.Event{Host: q.k.Host, What: timeline.Connected, Bound: timeline.Bound{At: q.k.RTT}}
-	q.out = append(q.out, happening{Event: e, at: q.k.RTT, late: lateness(q.k.RTT, 2), why: say("the SYN-ACK has come")})
+	q.called(q.k.Host, timeline.ACK, segment{1, 1}, opens, opens, lateness(q.k.RTT, 2), why)
+	e := timeline.Event{Host: q.k.Host, What: timeline.Connected, Bound: timeline.Bound{At: opens}}
+	q.out = append(q.out, happening{Event: e, at: opens, late: lateness(q.k.RTT, 2), why: say("the SYN-ACK has come")})
 }
 
 // close is shutdown(2) towards a peer that closes as soon as it reads the end: its FIN carries the ACK of ours, where its program is sooner
 // than its delayed ACK. That is due at the next tick: until the first data comes, icsk_ack.ato is 0 (tcp_event_data_recv sets it to 40 ms).
 func (q *quiet) close(at time.Duration) {
-	nominal, half := q.k.Close, q.k.RTT/2
+	nominal, there := q.k.Close, q.line.toServer(at)
 	q.called(q.k.Host, timeline.FIN, segment{1, 1}, at, nominal, answerWithin, say("the program ends the connection after %v", nominal))
-	delayed := q.w.fire(q.w.jiffy(at+half), 0)
-	q.timed(q.k.Peer.Host, timeline.ACK, 0, segment{1, 2}, delayed, nominal+half,
-		say("only where the program there takes longer than to the next tick to close: the delayed ACK of a connection that never had data"))
-	q.out[len(q.out)-1].Maybe, q.out[len(q.out)-1].Chain = true, "delayed ACK"
-	q.called(q.k.Peer.Host, timeline.FIN, segment{1, 2}, at+half, nominal+half, 2*answerWithin,
+	if q.k.Link.Zero() || q.delayed {
+		delayed := q.w.fire(q.w.jiffy(at+there), 0)
+		q.timed(q.k.Peer.Host, timeline.ACK, 0, segment{1, 2}, delayed, nominal+there,
+			say("only where the program there takes longer than to the next tick to close: the delayed ACK of a connection that never had data"))
+		q.out[len(q.out)-1].Maybe, q.out[len(q.out)-1].Chain = !q.delayed, "delayed ACK"
+	}
+	if q.delayed { // of two packets, which follow each other at once
+		q.line.toClient(at + there)
+	}
+	trip := there + q.line.toClient(at+there)
+	q.called(q.k.Peer.Host, timeline.FIN, segment{1, 2}, at+there, nominal+there, 2*answerWithin,
 		say("the program there reads the end and closes: its FIN acknowledges ours"))
-	q.called(q.k.Host, timeline.ACK, segment{2, 2}, at+q.k.RTT, nominal+q.k.RTT, answerWithin+lateness(q.k.RTT, 2), say("acknowledges the FIN at once"))
-	e := timeline.Event{Host: q.k.Host, What: timeline.EndOfStream, Bound: timeline.Bound{At: nominal + q.k.RTT}}
-	q.out = append(q.out, happening{Event: e, at: at + q.k.RTT, late: readWithin, outcome: true, why: say("the peer's FIN has come: the connection was alive to its end")})
+	q.called(q.k.Host, timeline.ACK, segment{2, 2}, at+trip, nominal+trip, answerWithin+lateness(q.k.RTT, 2), say("acknowledges the FIN at once"))
+	e := timeline.Event{Host: q.k.Host, What: timeline.EndOfStream, Bound: timeline.Bound{At: nominal + trip}}
+	q.out = append(q.out, happening{Event: e, at: at + trip, late: readWithin, outcome: true, why: say("the peer's FIN has come: the connection was alive to its end")})
 }

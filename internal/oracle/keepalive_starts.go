@@ -55,7 +55,7 @@ func (r keepaliveRule) fires(j int64, nth int) int64 {
 	if nth > 0 {
 		d = r.intervJ
 	} else {
-		j += int64(r.k.RTT / r.facts.Jiffy()) // it is armed when the SYN-ACK is there
+		j += int64(roundTrip(r.k.RTT, r.k.Link) / r.facts.Jiffy()) // it is armed when the SYN-ACK is there
 	}
 	_, at := Fire(r.facts, uint64(j)+1<<40, uint64(d))
 	return int64(at - 1<<40)
@@ -71,7 +71,8 @@ func (r keepaliveRule) limits(j, n int64, around func(j, by int64)) {
 	free := r
 	free.userJ, free.count = 0, 1<<30
 	w := &world{facts: r.facts, tick: r.facts.Jiffy().Nanoseconds(), jiffies: uint64(j) + 1<<40}
-	q := &quiet{keepaliveRule: free, w: w}
+	q := newQuiet(free, w)
+	q.open()
 	q.timer(w.fromJiffies(max(r.userJ, closeJ) + 2*n))
 	for _, h := range q.out {
 		for _, limit := range []int64{r.userJ, closeJ} {

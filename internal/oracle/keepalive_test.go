@@ -204,7 +204,7 @@ func TestKeepaliveStarts(t *testing.T) {
 		}
 		r := newKeepaliveRule(k, f)
 		play := func(w *world) []happening {
-			q := &quiet{keepaliveRule: r, w: w}
+			q := newQuiet(r, w)
 			q.run()
 			return q.out
 		}

@@ -319,7 +319,11 @@ func (s *stuck) answer(at int64, nominal time.Duration) {
 
 // cross has what a timer sends, or what it sets off, come when it has crossed the link so many times.
 func (h *happening) cross(rtt time.Duration, hops int) {
-	by := rtt / 2 * time.Duration(hops)
+	h.crossed(rtt/2*time.Duration(hops), rtt, hops)
+}
+
+// crossed is cross where the way takes a time of its own.
+func (h *happening) crossed(by, rtt time.Duration, hops int) {
 	h.at, h.At, h.After = h.at+by, h.At+by, by
 	if rtt > 0 {
 		h.late = lateness(rtt, hops)

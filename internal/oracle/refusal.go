@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -19,6 +20,8 @@ type Refusal struct {
 	// "icmp-port-unreachable", "icmp6-port-unreachable", ...
 	By  string
 	RTT time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	// Link is what the link does besides: it holds each TCP packet back for a time of its own. An ICMP error is none.
+	Link link.Plan
 }
 
 // unreachable is the errno that an ICMP error of the REJECT target becomes: icmp_err_convert in net/ipv4/icmp.c, and tab_unreach in
@@ -108,16 +111,16 @@ type refused struct {
 
 // run plays it. hard: the first refusal ends connect(2).
 func (p *refused) run(timer int64, hard bool) {
-	half, errno := p.RTT/2, unreachable[p.By]
+	there, errno := newLine(p.RTT, p.Link).toServer(0), unreachable[p.By]
 	p.add(timeline.Event{Host: p.Host, What: timeline.SYN, Exact: true}, 0, 0, 0, say("first SYN: time starts here"))
 	if errno == "" {
-		p.add(timeline.Event{Host: p.Server, What: timeline.RST, RelAck: 1, Exact: true}, half, 0, 1, p.whyReset())
-		p.end("ECONNREFUSED", p.RTT, 0, 2, say("a RST that acknowledges the SYN ends connect(2)"))
+		p.add(timeline.Event{Host: p.Server, What: timeline.RST, RelAck: 1, Exact: true}, there, 0, 1, p.whyReset())
+		p.end("ECONNREFUSED", roundTrip(p.RTT, p.Link), 0, 2, say("a RST that acknowledges the SYN ends connect(2)"))
 		return
 	}
-	p.add(timeline.Event{Host: p.Server, What: timeline.ICMP}, half, 0, 1, say("the rule answers the SYN with an ICMP error"))
+	p.add(timeline.Event{Host: p.Server, What: timeline.ICMP}, there, 0, 1, say("the rule answers the SYN with an ICMP error"))
 	if hard {
-		p.end(errno, p.RTT, 0, 2, say("the ICMP error ends connect(2)"))
+		p.end(errno, there+p.RTT/2, 0, 2, say("the ICMP error ends connect(2)"))
 		return
 	}
 	jiffy := p.w.fire(0, timer)

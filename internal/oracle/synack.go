@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -24,6 +25,7 @@ type SYNACKLoss struct {
 	Connect
 	Server Server
 	RTT    time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	Link   link.Plan     // what the link does besides: it holds each packet back for a time of its own. That of the SYNs counts: they are all that arrives
 }
 
 // Predict returns what both ends send, the moments at which a half-open connection vanishes, and the end of connect(2).
@@ -50,7 +52,7 @@ func (s SYNACKLoss) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 	fires, _ := r.nominal(last + 2) // late timers end it earlier than the formula, never later
 	var room []happening            // of the play before: sweepOrders is done with it
 	return sweepOrders(f, start, longest, func(w *world, c *choices) ([]happening, string) {
-		o := &open{SYNACKLoss: s, rule: r, w: w, choices: c, fires: fires, last: last, out: room[:0], request: request{server: s.Server, w: w}}
+		o := &open{SYNACKLoss: s, rule: r, w: w, choices: c, line: newLine(s.RTT, s.Link), fires: fires, last: last, out: room[:0], request: request{server: s.Server, w: w}}
 		o.run()
 		room = o.out
 		return o.out, strings.Join(o.order, ", ")
@@ -73,6 +75,7 @@ type open struct {
 	rule
 	*choices
 	w     *world
+	line  *line
 	fires []nominalFire // the client's, by the formula
 	last  int
 	out   []happening
@@ -88,7 +91,8 @@ type open struct {
 func (o *open) run() {
 	fires, last := o.fires, o.last
 	o.emit(o.c.Host, timeline.SYN, 0, turn{}, 0, say("first SYN: time starts here"))
-	o.syn(o.arrival(turn{}), o.RTT/2, 0)
+	arrives := o.arrival(turn{})
+	o.syn(arrives, arrives.after, 0)
 	timer := min(o.initial, o.most)
 	next := o.w.fire(0, int64(timer))
 	for k := 1; ; k++ {
@@ -98,9 +102,11 @@ func (o *open) run() {
 			o.end(at, fires[last].at, func() string { return o.whyEnd(last, fires[last].at) })
 			break
 		}
-		arrives := o.timers(o.arrival(turn{fire: at}), nominal+o.RTT/2, k)
+		arrives = o.arrival(turn{fire: at})
+		there := nominal + arrives.after
+		arrives = o.timers(arrives, there, k)
 		o.emit(o.c.Host, timeline.SYNRetransmission, k, turn{fire: at}, nominal, func() string { return fires[k-1].why })
-		o.syn(arrives, nominal+o.RTT/2, k)
+		o.syn(arrives, there, k)
 		timer = backoff(o.rule, k, timer, o.most)
 		next = o.w.fire(at, o.clampIn(at, int64(timer)))
 	}
@@ -121,12 +127,12 @@ func (o *open) arrival(sent turn) turn {
 	if o.RTT == 0 {
 		return sent
 	}
-	sent.after = o.RTT / 2
-	at := sent.after
+	at := time.Duration(0)
 	if sent.fire != 0 {
-		at += o.w.instant(sent.fire)
+		at = o.w.instant(sent.fire)
 	}
-	sent.jiffy = o.w.jiffy(at + o.w.late(lateness(o.RTT, 1)))
+	sent.after = o.line.toServer(at)
+	sent.jiffy = o.w.jiffy(at + sent.after + o.w.late(lateness(o.RTT, 1)))
 	return sent
 }
 
