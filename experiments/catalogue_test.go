@@ -68,7 +68,7 @@ func others(q experiments.Param) []string {
 }
 
 // needs are the other flags without which a parameter is refused.
-var needs = map[string]map[string]string{"watch": {"peer": "alive"}, "seed": {"loss": "10%"}, "reorder-by": {"reorder": "20%"}, "exp6-fast-retransmit early-retrans": {"lose": "last"},
+var needs = map[string]map[string]string{"watch": {"peer": "alive"}, "jitter": {"rtt": "100ms"}, "seed": {"rtt": "100ms", "jitter": "20ms"}, "reorder-by": {"reorder": "20%"}, "exp6-fast-retransmit early-retrans": {"lose": "last"},
 	"exp7-zero-window watch":     {"drain-at": "never"},
 	"exp8-fin-loss server-after": {"close": "both"}, "exp8-fin-loss fin-timeout": {"lose": "none"}, "exp8-fin-loss linger2": {"lose": "none"},
 	"exp8-fin-loss server-orphan-retries": {"lose": "second-fin", "close": "both"}, "exp8-fin-loss server-fin-timeout": {"close": "both"},

@@ -27,7 +27,7 @@ func init() {
 		Summary: "a whole connection: open, HTTP GET, close; or one that is refused",
 		Question: "A client opens a connection, asks for a page and closes. Which packets are that, with which numbers? Why does closing take three packets " +
 			"one time and four another? And what does a client see of a port that nobody listens on?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "close", Doc: "packets that the close shall take, 3 or 4: the second end closes at once, or 200 ms later", Kind: Choice,
 				Choices: []string{"3", "4"}, Default: "3", Textbook: "4", Code: explain.DelayedACK},
 			{Flag: "closer", Doc: "who closes first: client or server", Kind: Choice, Choices: []string{"client", "server"}, Default: "client"},
@@ -39,7 +39,7 @@ func init() {
 				Default: "none", Code: explain.SoftICMP},
 			{Flag: "rtt", Doc: "round-trip time of the link, 0s to 200ms; 0s: a veth, without a delay", Kind: Time, Max: int64(200 * time.Millisecond),
 				Default: "0s"},
-		},
+		}, jitterParams()...),
 		Setup:   setupHandshake,
 		Calls:   callsOfHandshake,
 		Predict: predictHandshake,
@@ -118,7 +118,7 @@ func exchangeInput(e Env) (oracle.Exchange, error) {
 		return oracle.Exchange{}, err
 	}
 	serverFirst := e.Options["closer"] == "server"
-	x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(handshakePath, serverFirst), ServerFirst: serverFirst, IPv6: e.Options.IPv6(), RTT: e.Options.Duration("rtt")}
+	x := oracle.Exchange{Request: size, Answer: lab.AnswerSize(handshakePath, serverFirst), ServerFirst: serverFirst, IPv6: e.Options.IPv6(), RTT: e.Options.Duration("rtt"), Link: e.Options.jittered()}
 	late := "server" // who hears the first FIN
 	if serverFirst {
 		late = "client"
@@ -137,14 +137,17 @@ func callsOfHandshake(e Env) []Call {
 	if _, no := refused(e.Options); no {
 		return nil
 	}
-	rtt := e.Options.Duration("rtt")
-	request := e.Whole(rtt + requestAfter)
-	answer := request + rtt/2
-	client := e.Whole(request + rtt + closeAfter)
-	server := client + rtt/2 + linger(e.Options)
-	if e.Options["closer"] == "server" {
-		client, server = e.Whole(request+rtt+linger(e.Options)), answer
+	trip := e.Options.longestTrip()
+	x := oracle.Exchange{ServerFirst: e.Options["closer"] == "server", RTT: e.Options.rtt(), Link: e.Options.jittered(), RequestAt: e.Whole(trip + requestAfter)}
+	x.AnswerAt = x.RequestDue()
+	if x.ServerFirst {
+		x.ServerClose = x.AnswerAt
+		x.ClientClose = e.Whole(x.FINDue() + linger(e.Options))
+	} else {
+		x.ClientClose = e.Whole(x.RequestAt + trip + closeAfter)
+		x.ServerClose = x.FINDue() + linger(e.Options)
 	}
+	request, answer, client, server := x.RequestAt, x.AnswerAt, x.ClientClose, x.ServerClose
 	return []Call{{Name: callRequest, At: request}, {Name: callClose, At: client},
 		{Name: callAnswer, At: answer, Host: "server"}, {Name: callServerClose, At: server, Host: "server"}}
 }
@@ -163,7 +166,7 @@ func predictHandshake(e Env) (timeline.Timeline, error) {
 		if err != nil {
 			return timeline.Timeline{}, err
 		}
-		return e.Ask(oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt")})
+		return e.Ask(oracle.Refusal{Connect: c, By: by, RTT: e.Options.Duration("rtt"), Link: e.Options.jittered()})
 	}
 	x, err := exchangeInput(e)
 	if err != nil {

@@ -27,7 +27,7 @@ func init() {
 		Summary: "write, write, read: Nagle's algorithm waits for an acknowledgement that is delayed",
 		Question: "A client writes a request in two small pieces and reads the answer; then again. Why does the first round take a fraction of a millisecond and each later " +
 			"one more than 40, on a link that loses nothing? Which end waits for which, and what mends it: TCP_NODELAY, TCP_CORK, TCP_QUICKACK, or one write?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "writes", Doc: "how the client writes a request: two write()s, nodelay (the same with TCP_NODELAY), cork (between TCP_CORK on and off), " +
 				"forgotten-cork (on all the time), or one", Kind: Choice, Choices: []string{"two", "nodelay", "cork", "forgotten-cork", "one"}, Default: "two",
 				Code: explain.NagleDelayed},
@@ -39,7 +39,7 @@ func init() {
 			{Flag: "pingpong-thresh", Doc: "answers after which the server delays its acknowledgements, 1 to 255 (Linux 6.7 and later)", Host: "server",
 				Sysctl: "net.ipv4.tcp_pingpong_thresh", Textbook: "1", Fast: "1", Absent: "1", Code: explain.NagleDelayed},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupDelayedACK,
 		Calls:   callsOfDelayedACK,
 		Predict: predictDelayedACK,
@@ -97,16 +97,16 @@ func plainDelayedACK(e Env) (oracle.DelayedACK, error) {
 	}
 	o := e.Options
 	d := oracle.DelayedACK{Client: "client", Server: "server", Writes: oracle.Writes(o["writes"]), Size: halfRequest, QuickACK: o["quickack"] == "always",
-		ServerRTOMin: micro("server"), RTT: o.rtt()}
+		ServerRTOMin: micro("server"), RTT: o.rtt(), Link: o.jittered()}
 	if d.Writes == oracle.ForgottenCork {
 		d.ClientRTOMin = micro("client")
 	}
 	if v, ok := read("server", "tcp_pingpong_thresh"); ok {
 		d.Threshold = int(v)
 	}
-	pace := e.Whole(o.Duration("pace") + 2*d.RTT)
+	pace := e.Whole(o.Duration("pace") + 2*o.longestTrip())
 	for i := range roundsOf(o) {
-		d.Rounds = append(d.Rounds, oracle.Round{Write: e.Whole(burstWrite+d.RTT) + time.Duration(i)*pace})
+		d.Rounds = append(d.Rounds, oracle.Round{Write: e.Whole(burstWrite+o.longestTrip()) + time.Duration(i)*pace})
 	}
 	return d, errors.Join(errs...)
 }

@@ -26,7 +26,7 @@ func init() {
 		Summary: "every SYN is lost on its way to the server",
 		Question: "A client opens a connection and no answer ever comes. How often does the kernel repeat the SYN, at what times, " +
 			"and after how long does connect() give up, with which error?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "syn-retries", Doc: "SYN retransmissions of the client, 1 to 127", Host: "client", Sysctl: "net.ipv4.tcp_syn_retries",
 				Textbook: "5", Fast: "1"},
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
@@ -38,7 +38,7 @@ func init() {
 			{Flag: "drop-at", Doc: "where the SYN is lost: server-input, client-output, link-down (the server's end of the link) or no-neighbour (nobody answers ARP, or neighbour discovery)",
 				Kind: Choice, Choices: []string{atServerInput, atClientOutput, atLinkDown, atNoNeighbour}, Default: atServerInput},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupSYNLoss,
 		Predict: predictSYNLoss,
 		Run:     runSYNLoss,
@@ -101,6 +101,9 @@ func predictSYNLoss(e Env) (timeline.Timeline, error) {
 	at := e.Options["drop-at"]
 	if rtt := e.Options.rtt(); at == atLinkDown && rtt > 0 {
 		return timeline.Timeline{}, fmt.Errorf("--drop-at=%s with --rtt=%v: a link with a delay keeps the client's carrier when the server's end goes down, as one over a switch: leave --rtt away", at, rtt)
+	}
+	if most := e.Options.jitter(); most > 0 && at != atServerInput {
+		return timeline.Timeline{}, fmt.Errorf("--drop-at=%s with --%s=%v: no SYN gets as far as the link, so there is nothing to hold back: leave --%s away", at, jitterFlag, most, jitterFlag)
 	}
 	if at == atNoNeighbour {
 		return e.Ask(oracle.NoNeighbour{Connect: c, IPv6: e.Options.IPv6()})

@@ -23,7 +23,7 @@ func init() {
 		Summary: "every SYN-ACK is lost on its way to the client",
 		Question: "The server hears the client and answers, but no answer arrives. Now both ends repeat: the client its SYN, the server its SYN-ACK. " +
 			"Which SYN-ACK answers which SYN, which comes by the server's own timer, and when does the half-open connection vanish?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "syn-retries", Doc: "SYN retransmissions of the client, 1 to 127", Host: "client", Sysctl: "net.ipv4.tcp_syn_retries",
 				Textbook: "5", Fast: "1"},
 			{Flag: "synack-retries", Doc: "SYN-ACK retransmissions of the server, 0 to 255", Host: "server", Sysctl: "net.ipv4.tcp_synack_retries",
@@ -35,7 +35,7 @@ func init() {
 			{Flag: "synack-drop-at", Doc: "where the SYN-ACK is dropped: client-input or server-output", Kind: Choice,
 				Choices: []string{"client-input", "server-output"}, Default: "client-input"},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupSYNACKLoss,
 		Predict: predictSYNACKLoss,
 		Run:     runSYNACKLoss,
@@ -65,7 +65,7 @@ func predictSYNACKLoss(e Env) (timeline.Timeline, error) {
 		return timeline.Timeline{}, err
 	}
 	s.Silent = e.Options["synack-drop-at"] == "server-output"
-	return e.Ask(oracle.SYNACKLoss{Connect: c, Server: s, RTT: e.Options.rtt()})
+	return e.Ask(oracle.SYNACKLoss{Connect: c, Server: s, RTT: e.Options.rtt(), Link: e.Options.jittered()})
 }
 
 // serverInput reads what the oracle needs of the server's effective settings.

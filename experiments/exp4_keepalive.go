@@ -22,7 +22,7 @@ func init() {
 		Summary: "an idle connection whose peer vanishes: who finds out, and when",
 		Question: "A connection is open, nobody has anything to say, and the other end vanishes without a word. When does the client's kernel notice, " +
 			"what does it send to find out, what does the program see, and what would happen without keepalive?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "keepalive-time", Doc: "idle time before the first keepalive probe, 1 to 32767 s", Host: "client", Sysctl: "net.ipv4.tcp_keepalive_time",
 				Textbook: "7200", Fast: "1", Code: explain.Keepalive},
 			{Flag: "keepalive-intvl", Doc: "time between keepalive probes without an answer, 1 to 32767 s", Host: "client", Sysctl: "net.ipv4.tcp_keepalive_intvl",
@@ -37,7 +37,7 @@ func init() {
 			{Flag: "peer", Doc: "what becomes of the server: gone or alive", Kind: Choice, Choices: []string{"gone", "alive"}, Default: "gone"},
 			{Flag: "watch", Doc: "how long a connection that does not die is watched, 1s to 48h", Kind: Time, Min: int64(time.Second), Max: int64(48 * time.Hour)},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   func(Options) Setup { return Setup{Listen: []lab.ListenOptions{{Port: httpPort, Service: lab.Sink}}} },
 		Calls:   callsOfKeepalive,
 		Predict: predictKeepalive,
@@ -75,6 +75,7 @@ func keepaliveInput(e Env) (oracle.Keepalive, error) {
 		UserTimeout: time.Duration(o.Number("user-timeout")) * time.Millisecond,
 		Peer:        oracle.KeepalivePeer{Host: "server", Gone: o["peer"] != "alive"},
 		RTT:         o.rtt(),
+		Link:        o.jittered(),
 	}
 	if !k.Peer.Gone && !k.Off {
 		k.Peer.InvalidRatelimit = time.Duration(read("server", "net.ipv4.tcp_invalid_ratelimit")) * time.Millisecond

@@ -81,7 +81,7 @@ func TestKeepalivePredict(t *testing.T) {
 func TestKeepaliveParameters(t *testing.T) {
 	x := find(t, "exp4-keepalive")
 	other := map[string]string{"keepalive-time": "3", "keepalive-intvl": "3", "keepalive-probes": "3", "keepidle": "3", "keepintvl": "3", "keepcnt": "3",
-		"user-timeout": "4500", "no-keepalive": "yes", "peer": "alive", "watch": "2s", "rtt": "20ms"}
+		"user-timeout": "4500", "no-keepalive": "yes", "peer": "alive", "watch": "2s", "rtt": "20ms", "jitter": "20ms", "seed": "2"}
 	for _, q := range x.Params {
 		if q.Flag == "ipv6" {
 			continue // the kernel's TCP does the same over both
@@ -89,6 +89,12 @@ func TestKeepaliveParameters(t *testing.T) {
 		options := []string(nil)
 		if q.Flag == "watch" {
 			options = []string{"no-keepalive=yes"}
+		}
+		if q.Flag == jitterFlag {
+			options = []string{"rtt=100ms"}
+		}
+		if q.Flag == "seed" {
+			options = []string{"rtt=100ms", "jitter=20ms"}
 		}
 		base, err := x.Predict(keepaliveEnv(t, options...))
 		if err != nil {

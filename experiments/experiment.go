@@ -222,7 +222,7 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 	plan := Plan{Profile: p, Options: Options{}, Settings: slices.Clone(x.Settings)}
 	for flag := range flags {
 		if _, ok := x.param(flag); !ok {
-			return Plan{}, fmt.Errorf("%s has no parameter --%s", x.Name, flag)
+			return Plan{}, x.Lacks(flag)
 		}
 	}
 	for _, q := range x.Params {
@@ -413,6 +413,7 @@ var catalogue []*Experiment
 func register(x *Experiment) {
 	x.overBoth()
 	x.overLink()
+	x.overJitter()
 	catalogue = append(catalogue, x)
 	slices.SortFunc(catalogue, func(a, b *Experiment) int {
 		return cmp.Or(cmp.Compare(a.number(), b.number()), cmp.Compare(a.Name, b.Name))

@@ -64,19 +64,23 @@ const (
 func impairments() []Param {
 	return []Param{
 		{Flag: "loss", Doc: "the share of segments that the dice lose, repeats included, besides --lose", Kind: Percent, Max: mostLoss},
-		{Flag: "jitter", Doc: "how much longer than half the RTT a segment is under way at most; the dice say how much, and the order is kept", Kind: Time, Max: int64(mostJitter)},
+		{Flag: jitterFlag, Doc: "how much longer than half the RTT a segment is under way at most; the dice say how much, and the order is kept", Kind: Time, Max: int64(mostJitter)},
 		{Flag: "reorder", Doc: "the share of segments that the dice hold back, so that those behind overtake them", Kind: Percent, Max: 100},
 		{Flag: "reorder-by", Doc: fmt.Sprintf("how long those are held back; not given: %v", heldBack), Kind: Time, Min: int64(100 * time.Microsecond), Max: int64(mostBehind)},
 		{Flag: "rate", Doc: "what the link carries to the server in a second, as tc(8) writes it; not given: no limit", Kind: Rate, Min: 1e5, Max: 1e10},
-		{Flag: "seed", Doc: "what the dice are thrown from: the same seed, the same run; not given: 1", Kind: Number, Min: 1, Max: math.MaxInt32},
+		seedParam(),
 	}
+}
+
+func seedParam() Param {
+	return Param{Flag: "seed", Doc: "what the dice are thrown from: the same seed, the same run; not given: 1", Kind: Number, Min: 1, Max: math.MaxInt32}
 }
 
 // linkPlan is what the dice and the rate make of the link. It depends on the options alone, so it is known before the run.
 func (o Options) linkPlan() link.Plan {
 	p := link.Plan{Rate: o.Rate("rate")}
-	if most := o.Duration("jitter"); most > 0 {
-		p.Hold = o.dice("jitter").Spread(throws, most)
+	if most := o.jitter(); most > 0 {
+		p.Hold = o.dice(jitterFlag).Spread(throws, most)
 	}
 	if share := o.Percent("reorder"); share > 0 {
 		by := o.Duration("reorder-by")
@@ -103,7 +107,7 @@ func (o Options) soundLink() error {
 	switch {
 	case o["reorder-by"] != "" && o.Percent("reorder") == 0:
 		return fmt.Errorf("--reorder-by=%s: nothing is held back: say how many with --reorder, such as --reorder=10%%", o["reorder-by"])
-	case o["seed"] != "" && o.Percent("loss") == 0 && o.Duration("jitter") == 0 && o.Percent("reorder") == 0:
+	case o["seed"] != "" && o.Percent("loss") == 0 && o.jitter() == 0 && o.Percent("reorder") == 0:
 		return fmt.Errorf("--seed=%s: there are no dice to throw: want --loss, --jitter or --reorder with it", o["seed"])
 	}
 	return nil

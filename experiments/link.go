@@ -38,7 +38,7 @@ func waitByHand(o Options) string {
 	if o.rtt() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("time.sleep(%g); ", (o.rtt()/2 + arriveWithin).Seconds())
+	return fmt.Sprintf("time.sleep(%g); ", (o.longestTrip()/2 + arriveWithin).Seconds())
 }
 
 // arriveWithin is how much later than half its round trip a link may deliver.
@@ -52,7 +52,7 @@ func arrived(ctx context.Context, o Options) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(o.rtt()/2 + arriveWithin):
+	case <-time.After(o.longestTrip()/2 + arriveWithin):
 		return nil
 	}
 }

@@ -65,7 +65,7 @@ func (c *choice) given(changed func(string) bool, xs []*experiments.Experiment) 
 		}
 		switch {
 		case !taken && len(xs) == 1:
-			return nil, usage(explain.ValueOutOfRange, fmt.Errorf("%s has no parameter --%s", xs[0].Name, flag))
+			return nil, usage(explain.ValueOutOfRange, xs[0].Lacks(flag))
 		case !taken:
 			return nil, usage(explain.ValueOutOfRange, fmt.Errorf("none of the %d experiments has a parameter --%s", len(xs), flag))
 		}

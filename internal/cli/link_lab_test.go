@@ -92,3 +92,26 @@ func TestBadLinkInGuest(t *testing.T) {
 		}
 	}
 }
+
+// TestJitterInGuest catches draws that are counted otherwise in a guest, or by a kernel that sends another packet in between: every packet of both
+// ends, each timer of which is dated from when the packet really came.
+func TestJitterInGuest(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
+	t.Parallel() // the guest's time is its own
+	program, out := staticProgram(t, t.TempDir()), t.TempDir()
+	cmd := exec.Command(program, "run", "exp10-delayed-ack", "--profile=fast", "--kernel=6.1", "--rtt=100ms", "--jitter=20ms", "--seed=3", "--out="+out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	b, err := os.ReadFile(filepath.Join(out, "latest", "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := result.Read(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Link == nil || !strings.Contains(r.Link.How, "TAP") || !r.Link.Every || len(r.Link.Hold) == 0 || len(r.Link.Back) == 0 {
+		t.Errorf("got the link %+v, want a process with draws for each packet of both ends", r.Link)
+	}
+}

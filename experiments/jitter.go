@@ -1,0 +1,104 @@
+package experiments
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/link"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+const (
+	jitterFlag = "jitter"
+	// jitterShare is which part of the RTT the jitter may be at most. So a round trip takes at most one and a half, and a tail loss probe, which
+	// waits for two (tcp_schedule_loss_probe), and the RTO stay behind the acknowledgement that they wait for.
+	jitterShare = 4
+)
+
+// jitterParams are the parameters of an experiment that is predicted with each packet's own delay.
+func jitterParams() []Param {
+	return []Param{
+		{Flag: jitterFlag, Doc: fmt.Sprintf("how much longer than half the RTT each TCP packet of both ends is under way at most, up to a quarter of --rtt; the dice say how much, "+
+			"of the first %d packets each way, and the order is kept", throws), Kind: Time, Max: int64(rttMost / jitterShare)},
+		seedParam(),
+	}
+}
+
+// jitter is how much longer than half the RTT a packet is under way at most.
+func (o Options) jitter() time.Duration { return o.Duration(jitterFlag) }
+
+// longestTrip is how long a packet and the answer to it are under way at most.
+func (o Options) longestTrip() time.Duration { return o.rtt() + 2*o.jitter() }
+
+// jittered is what the dice make of a link on which each TCP packet of both ends is held back for a time of its own. It depends on the
+// options alone, so it is known before the run.
+func (o Options) jittered() link.Plan {
+	most := o.jitter()
+	if most == 0 {
+		return link.Plan{}
+	}
+	return link.Plan{Every: true, Hold: o.dice(jitterFlag).Spread(throws, most), Back: o.dice(jitterFlag+" back").Spread(throws, most)}
+}
+
+// soundJitter refuses a jitter that the link cannot have, or that is not modelled.
+func (o Options) soundJitter() error {
+	most, rtt := o.jitter(), o.rtt()
+	switch {
+	case most == 0 && o["seed"] != "":
+		return fmt.Errorf("--seed=%s: there are no dice to throw: want --%s with it", o["seed"], jitterFlag)
+	case most > 0 && rtt == 0:
+		return fmt.Errorf("--%s=%v: a veth holds nothing back: want --rtt with it, %v or more", jitterFlag, most, jitterShare*most)
+	case most > rtt/jitterShare:
+		return fmt.Errorf("--%s=%v with --rtt=%v: want a quarter of the RTT at most, %v: a timer that is made of one round trip may meet a longer one beyond that", jitterFlag, most, rtt, rtt/jitterShare)
+	}
+	return nil
+}
+
+// withoutJitter says why an experiment has no jitter, by its name.
+var withoutJitter = map[string]string{
+	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
+	"exp3-ack-loss":      "not modelled: where the draws put a measured round trip near the end of a jiffy, the RTO can be one of two",
+	"exp5-fastopen":      "not modelled: whether the server's delayed ACK comes before its FIN hangs on its program, and moves the draws of all packets behind it",
+	"exp7-zero-window":   "not modelled: what a probe finds at the other end hangs on which packets are on their way, and each would have its own time",
+	"exp8-fin-loss":      "not modelled: the states of both ends hang on which FIN is on its way when, and each would have its own time",
+	"exp9-backlog":       "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
+	"exp11-timeouts":     "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
+}
+
+// Lacks is the error of a parameter that the experiment does not have, with the reason where somebody may ask for one.
+func (x *Experiment) Lacks(flag string) error {
+	if why := withoutJitter[x.Name]; flag == jitterFlag && why != "" {
+		return fmt.Errorf("%s has no parameter --%s: %s", x.Name, flag, why)
+	}
+	return fmt.Errorf("%s has no parameter --%s", x.Name, flag)
+}
+
+// overJitter gives an experiment that has the parameter its link and its refusals. One with the other impairments has a link of its own.
+func (x *Experiment) overJitter() {
+	_, has := x.param(jitterFlag)
+	if _, own := x.param("loss"); own || !has {
+		return
+	}
+	setup, predict, story := x.Setup, x.Predict, x.Story
+	x.Setup = func(o Options) Setup {
+		s := setup(o)
+		s.Link = o.jittered()
+		return s
+	}
+	x.Predict = func(e Env) (timeline.Timeline, error) {
+		if err := e.Options.soundJitter(); err != nil {
+			return timeline.Timeline{}, err
+		}
+		return predict(e)
+	}
+	x.Story = func(r *result.Result) []result.Sentence {
+		told := story(r)
+		if r.Link != nil && r.Link.Every {
+			told = append(told, result.Sentence{Text: fmt.Sprintf("The link held each packet back for another time, up to %s, and kept their order. How long was drawn before the run, and predicted with.",
+				ms(max(slices.Max(r.Link.Hold), slices.Max(r.Link.Back)).Duration()))})
+		}
+		return told
+	}
+}

@@ -1,0 +1,64 @@
+package experiments
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestJitter catches a jitter that is taken where it says nothing or is not modelled, and an experiment without it that does not say why.
+func TestJitter(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		flags map[string]string
+		want  string // a part of the error; empty: there is none
+	}{
+		{"exp0", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
+		{"exp0", map[string]string{"rtt": "20ms", "jitter": "5ms", "seed": "7"}, ""},
+		{"exp0", map[string]string{"jitter": "5ms"}, "want --rtt with it, 20ms or more"},
+		{"exp0", map[string]string{"rtt": "20ms", "jitter": "6ms"}, "a quarter of the RTT at most, 5ms"},
+		{"exp0", map[string]string{"rtt": "200ms", "jitter": "51ms"}, "from 0s to 50ms"},
+		{"exp0", map[string]string{"rtt": "20ms", "seed": "7"}, "no dice to throw"},
+		{"exp0", map[string]string{"rtt": "20ms", "jitter": "5ms", "linger": "40ms"}, "near the delayed ACK"},
+		{"exp1", map[string]string{"rtt": "20ms", "jitter": "5ms", "drop-at": "client-output"}, "no SYN gets as far as the link"},
+		{"exp10", map[string]string{"rtt": "30ms", "jitter": "7ms", "seed": "2"}, "icsk_ack.ato"},
+	} {
+		x, err := Find(tt.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := x.Plan(Fast, tt.flags, nil)
+		if err == nil {
+			e := env(t)
+			e.Options = p.Options
+			_, err = x.Predict(e)
+		}
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s %v: got %v, want %q", tt.name, tt.flags, err, tt.want)
+		}
+	}
+	for _, x := range All() {
+		_, has := x.param(jitterFlag)
+		if why := withoutJitter[x.Name]; has == (why != "") {
+			t.Errorf("%s: got --%s: %v, and the reason %q, want one of the two", x.Name, jitterFlag, has, why)
+		}
+	}
+	if err := find(t, "exp11-timeouts").Lacks(jitterFlag); !strings.Contains(err.Error(), "share the link") {
+		t.Errorf("got %v, want the reason", err)
+	}
+}
+
+// TestJitterDice catches dice that fall alike on both ways, or that exceed what was asked for.
+func TestJitterDice(t *testing.T) {
+	p := Options{"rtt": "20ms", "jitter": "5ms", "seed": "3"}.jittered()
+	if !p.Every || len(p.Hold) != throws || len(p.Back) != throws || slices.Equal(p.Hold, p.Back) {
+		t.Errorf("got %+v, want %d draws for each way, of its own", p, throws)
+	}
+	if most := slices.Max(slices.Concat(p.Hold, p.Back)); most > 5*time.Millisecond || most < 4*time.Millisecond {
+		t.Errorf("got %v at most, want up to 5 ms", most)
+	}
+	if !(Options{"rtt": "20ms"}).jittered().Zero() {
+		t.Error("without --jitter: got a plan, want none")
+	}
+}

@@ -1,0 +1,63 @@
+//go:build lab && !race
+
+package runner
+
+import (
+	"testing"
+
+	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
+)
+
+// jittered are short runs on a link that holds each packet of both ends back for a time of its own.
+var jittered = []struct {
+	name  string
+	flags map[string]string
+}{
+	{"exp0-handshake", map[string]string{"close": "4"}},
+	{"exp2-synack-loss", nil},
+	{"exp4-keepalive", map[string]string{"peer": "alive", "watch": "2s"}},
+	{delayedACK, map[string]string{"rounds": "2"}},
+}
+
+// withJitter are the flags of a row over such a link.
+func withJitter(flags map[string]string, rtt, most, seed string) map[string]string {
+	out := map[string]string{"rtt": rtt, "jitter": most, "seed": seed}
+	for k, v := range flags {
+		out[k] = v
+	}
+	return out
+}
+
+// TestJitter catches an oracle that gives a packet another's draw, or a link that does. A busy machine leaves a run open; in package cli,
+// TestJitterInGuest has one pass.
+func TestJitter(t *testing.T) {
+	t.Parallel()
+	for _, tt := range jittered {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			x := copyOf(t, tt.name)
+			if r := once(t, Options{Experiment: x, Plan: fast(t, x, withJitter(tt.flags, "100ms", "20ms", "3"))}, false); r.Verdict == result.Fail {
+				t.Errorf("verdict: got %s (%s), want no contradiction", r.Verdict, r.Reason)
+			}
+		})
+	}
+}
+
+// TestJitterControls has the prediction made for other dice, whose first packets are under way for some 80 ms longer both ways together, and a link that
+// holds nothing back: each must fail. (What comes late may be a busy machine's; nothing comes early.)
+func TestJitterControls(t *testing.T) {
+	for _, tt := range jittered {
+		controls(t, tt.name, []control{{name: tt.name, flags: withJitter(tt.flags, "200ms", "50ms", "8"), want: result.Fail, code: explain.TooEarly, spoil: pretend("seed", "82")}})
+	}
+	controls(t, "exp0-handshake", []control{{name: "a link that does not", flags: withJitter(nil, "200ms", "50ms", "82"), want: result.Fail, code: explain.TooEarly, spoil: func(x *experiments.Experiment) {
+		honest := x.Setup
+		x.Setup = func(o experiments.Options) experiments.Setup {
+			s := honest(o)
+			s.Link = lab.LinkPlan{}
+			return s
+		}
+	}}})
+}
