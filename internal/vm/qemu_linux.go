@@ -37,12 +37,20 @@ var commandLine = []string{
 	"quiet", "loglevel=1", "panic=-1", "oops=panic", "rdinit=/" + pathInit,
 	"nowatchdog", "mitigations=off", "random.trust_cpu=on", "init_on_alloc=0", "cryptomgr.notests=1",
 	"initcall_blacklist=crypto_algapi_init,load_system_certificate_list,init_blk_tracer,init_kprobe_trace,jent_mod_init," +
-		"bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,param_sysfs_builtin_init,blake2s_mod_init,crypto_kdf108_init",
+		"bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,param_sysfs_builtin_init,blake2s_mod_init,crypto_kdf108_init," +
+		// Names of numbers for tracefs, functions that nobody will trace, and /sys/kernel/slab, by its name of 6.1 and of 6.12.
+		"trace_eval_init,ftrace_check_for_weak_functions,slab_sysfs_init,slab_late_init",
+	"retain_initrd", // else its pages are overwritten one by one before they are given back (free_reserved_area)
 	"psi=0", "cgroup_disable=memory", "preempt=full", "audit=0", "apparmor=0",
 }
 
 // virtualClock holds for a TSC that counts the guest's nanoseconds. Without the first, the second makes a watchdog that reads other clocks.
 var virtualClock = []string{"tsc=reliable", "tsc_early_khz=1000000"}
+
+// processor is what the guest believes it has. Translated code makes each turn of a string instruction by itself: with ERMS the kernel clears
+// and copies by REP STOSB and REP MOVSB, which are eight times the turns of their words (clear_page, copy_user_generic). With SMAP each access to a program's memory
+// changes the processor's mode twice and leaves the translated code. The others only cost at a switch of tasks.
+const processor = "max,-erms,-smap,-smep,-umip,-pku"
 
 // shift makes each instruction of the guest take 2^shift ns of its time. With 0 the kernel burns 2 s of the host's in the calibration of its
 // APIC timer (calibrate_APIC_clock waits for 100 ms by the TSC); with more than 2 nothing more is won, and the guest is slower by its own clock.
@@ -56,7 +64,7 @@ func arguments(o Options, initrd, answer, console int) []string {
 		timers = "pit=on,pic=on" // the TSC is the host's, and calibrated by the PIT
 	}
 	args := []string{
-		"-M", "microvm,rtc=on," + timers, "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", strconv.Itoa(o.Memory),
+		"-M", "microvm,rtc=on," + timers, "-accel", "tcg,thread=single", "-cpu", processor, "-smp", "1", "-m", strconv.Itoa(o.Memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", filepath.Join(o.Kernel.Dir, fileKernel), "-initrd", fd(initrd),
 		"-chardev", "file,id=answer,path=" + fd(answer), "-device", "isa-debugcon,iobase=0xe9,chardev=answer",
