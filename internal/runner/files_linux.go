@@ -82,7 +82,7 @@ func (r *run) captureFile(c result.Capture) pcapout.File {
 			f.Names = append(f.Names, pcapout.Name{Addr: a, Name: h.Name})
 		}
 	}
-	id := r.obs.ids(c.Host)
+	id := r.judged.ids(c.Host)
 	for i, p := range r.obs.capture[c.Host].Packets() {
 		rec := pcapout.Record{Packet: p}
 		if n, ok := id[i]; ok {
@@ -95,14 +95,8 @@ func (r *run) captureFile(c result.Capture) pcapout.File {
 }
 
 // ids maps a capture's records to packet numbers.
-func (o *observer) ids(host string) map[int]int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (v *view) ids(host string) map[int]int {
 	ids := map[int]int{}
-	v := o.view()
-	if v == nil {
-		return ids
-	}
 	for i, s := range v.sights {
 		if s.from == host && s.atSender >= 0 {
 			ids[s.atSender] = i + 1

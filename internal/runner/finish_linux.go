@@ -55,6 +55,7 @@ func (r *run) finish(ctx context.Context) error {
 	if v == nil {
 		return fmt.Errorf("%s: the client never called connect(2)", r.Experiment.Name)
 	}
+	r.judged = v
 	res := r.res
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(slices.Concat(o.looks, o.aside))
 	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, res.Link, r.facts.Jiffy())...)

@@ -48,7 +48,7 @@ const overdue = 60 * time.Millisecond
 // what only looks can show they come close on each other. Else, in virtual time, they are a part apart of the time that has passed since
 // something was seen. The caller holds the lock.
 func (o *observer) pause() time.Duration {
-	const part = 4
+	const part = 2
 	if o.connecting == nil {
 		return lookEvery
 	}

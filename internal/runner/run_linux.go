@@ -63,6 +63,8 @@ type run struct {
 
 	broken error // why observation ended before its time; nil: it did not
 
+	judged *view // what the captures showed when they were closed; nil: they are not yet
+
 	remarks map[int]remark // by Packet.ID: what the capture files say of it
 }
 
