@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -57,7 +58,8 @@ func (b *batch) boot(ctx context.Context) (err error) {
 // noted as failed. An error is returned where nothing at all was done.
 func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (crew, error) {
 	facts := factsOf(k)
-	parts := share(b.jobs, weights(b.jobs, facts), machines)
+	ahead := lookAhead(k, facts, b)
+	parts := share(b.jobs, weights(ahead.of(b.jobs)), machines)
 	c := crew{kernel: k, machines: len(parts)}
 	f.note("booting Linux %s in %s%s\n", k.Release, b.flags.timeOf(), inMachines(len(parts)))
 	errs := make([]error, len(parts))
@@ -72,7 +74,7 @@ func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (c
 				return
 			}
 			var s vm.Stats
-			if s, errs[i] = f.one(ctx, b, k, facts, jobs); errs[i] == nil {
+			if s, errs[i] = f.one(ctx, b, k, ahead, jobs); errs[i] == nil {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				c.stats = vm.Stats{Boot: max(c.stats.Boot, s.Boot), Wall: max(c.stats.Wall, s.Wall), Peak: max(c.stats.Peak, s.Peak)}
@@ -95,8 +97,8 @@ func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (c
 }
 
 // one boots one machine for its runs. What it did not come to is noted.
-func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Stats, error) {
-	o, err := b.machine(k, facts, jobs)
+func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, ahead foresight, jobs []job) (vm.Stats, error) {
+	o, err := b.machine(k, ahead, jobs)
 	if err != nil {
 		return vm.Stats{}, err
 	}
@@ -159,9 +161,9 @@ const (
 )
 
 // weights are about how long a guest works at each run.
-func weights(jobs []job, facts *kernel.Facts) []time.Duration {
-	out := make([]time.Duration, len(jobs))
-	for i, p := range predictions(jobs, facts) {
+func weights(predictions []*result.Prediction) []time.Duration {
+	out := make([]time.Duration, len(predictions))
+	for i, p := range predictions {
 		out[i] = guestLab
 		if p != nil {
 			out[i] += time.Duration(len(p.Events))*guestEvent + time.Duration(float64(guestHour)*report.Estimate(p).Hours())
@@ -170,20 +172,35 @@ func weights(jobs []job, facts *kernel.Facts) []time.Duration {
 	return out
 }
 
-// predictions are made once for each experiment and plan; nil where one cannot be made.
-func predictions(jobs []job, facts *kernel.Facts) []*result.Prediction {
-	out := make([]*result.Prediction, len(jobs))
-	if facts == nil {
-		return out
+// foresight is what is known of the runs of one kernel before its machines are booted: what divides the runs, bounds the machines, and is handed to them.
+type foresight struct {
+	runs  []runner.Foresight // by the numbers of the jobs, from 0
+	types []byte             // nil: no evidence is wanted, or they cannot be had
+}
+
+// lookAhead predicts all runs of a batch, once.
+func lookAhead(k vm.Kernel, facts *kernel.Facts, b *batch) foresight {
+	f := foresight{runs: make([]runner.Foresight, len(b.jobs))}
+	var wg sync.WaitGroup
+	if b.flags.evidence != "off" {
+		wg.Go(func() { f.types = typesOf(k, b.app.guard) })
 	}
+	if facts != nil {
+		var wanted []runner.Wanted
+		for _, j := range b.jobs {
+			wanted = append(wanted, runner.Wanted{Experiment: j.x, Plan: j.plan})
+		}
+		f.runs = runner.Foresee(*facts, wanted)
+	}
+	wg.Wait()
+	return f
+}
+
+// of are the predictions of some of the runs; nil where one cannot be made.
+func (f foresight) of(jobs []job) []*result.Prediction {
+	out := make([]*result.Prediction, len(jobs))
 	for i, j := range jobs {
-		if i > 0 && jobs[i-1].x == j.x { // repeated
-			out[i] = out[i-1]
-			continue
-		}
-		if p, err := predict(j.x, j.plan, *facts); err == nil {
-			out[i] = p
-		}
+		out[i] = f.runs[j.n-1].Prediction
 	}
 	return out
 }
@@ -206,30 +223,25 @@ func factsOf(k vm.Kernel) *kernel.Facts {
 }
 
 // machine is what is booted for some of the runs.
-func (b *batch) machine(k vm.Kernel, facts *kernel.Facts, jobs []job) (vm.Options, error) {
+func (b *batch) machine(k vm.Kernel, ahead foresight, jobs []job) (vm.Options, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return vm.Options{}, err
 	}
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
-		NoEvidence: b.flags.evidence == "off"}
+		NoEvidence: b.flags.evidence == "off", Types: ahead.types, Foreseen: runner.Foreseen{}}
 	ipv6 := false
 	for _, j := range jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
+		maps.Copy(q.Foreseen, ahead.runs[j.n-1].Answers)
 		ipv6 = ipv6 || j.x.Setup(j.plan.Options).IPv6
 	}
-	var wg sync.WaitGroup
-	if !q.NoEvidence {
-		wg.Go(func() { q.Types = typesOf(k, b.app.guard) })
-	}
-	q.Foreseen = foresee(facts, jobs)
-	wg.Wait()
 	request, err := json.Marshal(q)
 	if err != nil {
 		return vm.Options{}, err
 	}
 	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}
-	o.Silence, o.Virtual, o.Wall = deadlines(predictions(jobs, facts), b.flags.realTime)
+	o.Silence, o.Virtual, o.Wall = deadlines(ahead.of(jobs), b.flags.realTime)
 	return o, nil
 }
 
@@ -272,16 +284,4 @@ func deadlines(ps []*result.Prediction, realTime bool) (silence, virtual, wall t
 		silence, virtual, wall = max(silence, quiet), virtual+lasts, wall+quiet
 	}
 	return silence, virtual, wall
-}
-
-// foresee predicts for a kernel before it runs.
-func foresee(facts *kernel.Facts, jobs []job) runner.Foreseen {
-	if facts == nil {
-		return nil
-	}
-	var wanted []runner.Wanted
-	for _, j := range jobs {
-		wanted = append(wanted, runner.Wanted{Experiment: j.x, Plan: j.plan})
-	}
-	return runner.Foresee(*facts, wanted)
 }

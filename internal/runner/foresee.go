@@ -8,6 +8,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
+	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -21,27 +22,51 @@ type Wanted struct {
 	Plan       experiments.Plan
 }
 
-// Foresee works predictions out on all processors. One that cannot be made is left to the run itself, which says why.
-func Foresee(facts kernel.Facts, wanted []Wanted) Foreseen {
-	memory := oracle.NewMemory(nil)
+// Foresight is what can be said of a run before it is made.
+type Foresight struct {
+	Prediction *result.Prediction // nil: none can be made; the run itself says why
+	Answers    Foreseen
+}
+
+// Foresee works predictions out on all processors, each question once. What it returns is beside what was wanted.
+func Foresee(facts kernel.Facts, wanted []Wanted) []Foresight {
 	slots := make(chan struct{}, runtime.NumCPU())
 	var wg sync.WaitGroup
-	asked := map[string]bool{} // a repeated run asks once
-	for _, w := range wanted {
+	out := make([]Foresight, len(wanted))
+	asked := map[string]int{} // a repeated run asks once
+	same := make([]int, len(wanted))
+	for i, w := range wanted {
 		question := fmt.Sprintf("%s %#v", w.Experiment.Name, w.Plan)
-		if asked[question] {
+		first, ok := asked[question]
+		if same[i] = first; ok {
 			continue
 		}
-		asked[question] = true
+		asked[question], same[i] = i, i
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if e, err := Env(w.Experiment, w.Plan, facts); err == nil {
-				e.Memory = memory
-				_, _ = w.Experiment.Predict(e) // not windows: what this process has predicted before would teach memory nothing
-			}
+			out[i] = foresee(facts, w)
 		})
 	}
 	wg.Wait()
-	return memory.Answers()
+	for i, first := range same {
+		out[i] = out[first]
+	}
+	return out
+}
+
+func foresee(facts kernel.Facts, w Wanted) Foresight {
+	e, err := Env(w.Experiment, w.Plan, facts)
+	if err != nil {
+		return Foresight{}
+	}
+	e.Memory = oracle.NewMemory(nil)
+	if _, err := w.Experiment.Predict(e); err != nil { // not windows: what this process has predicted before would teach memory nothing
+		return Foresight{Answers: e.Memory.Answers()}
+	}
+	p, err := Predict(w.Experiment, w.Plan, e) // remembered by now
+	if err != nil {
+		p = nil
+	}
+	return Foresight{Prediction: p, Answers: e.Memory.Answers()}
 }

@@ -38,8 +38,12 @@ func TestForesee(t *testing.T) {
 			if _, err := windows(x, e); err != nil { // as whoever divides the runs among machines does before
 				t.Fatal(err)
 			}
-			foreseen := Foresee(facts, []Wanted{{x, plan}, {x, plan}})
+			ahead := Foresee(facts, []Wanted{{x, plan}, {x, plan}})
+			foreseen := ahead[0].Answers
 			e.Memory = oracle.NewMemory(foreseen)
+			if again, err := Predict(x, plan, e); err != nil || !cmp.Equal(again, ahead[0].Prediction) || !cmp.Equal(ahead[0], ahead[1]) {
+				t.Errorf("got another prediction than the run's own, or two for one plan, %v", err)
+			}
 			got, err := x.Predict(e)
 			if err != nil {
 				t.Fatal(err)
