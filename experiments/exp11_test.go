@@ -1,12 +1,15 @@
 package experiments
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/labtest"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -259,5 +262,33 @@ func TestTimeoutsCases(t *testing.T) {
 	short, err2 := watchTimeouts(timeoutsEnv(t, Textbook, "6.18", map[string]string{"cases": "1,3"}))
 	if err1 != nil || err2 != nil || long < 2*time.Hour || short > 3*time.Minute {
 		t.Errorf("watch: got %v, %v of all and %v, %v of what connects, want more than two hours and less than three minutes", long, err1, short, err2)
+	}
+}
+
+// TestLateRule catches a rule that is taken to stand in time when it does not, and a first probe that is looked for at the wrong connection or at the
+// wrong setting.
+func TestLateRule(t *testing.T) {
+	now, err := kernel.MonotonicNow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inTime(now + time.Minute); err != nil {
+		t.Errorf("a minute before: got %v", err)
+	}
+	if err := inTime(now - 20*time.Millisecond); !errors.Is(err, ErrLate) || !strings.Contains(err.Error(), "the peer was to be dead") {
+		t.Errorf("20 ms after: got %v, want %v", err, ErrLate)
+	}
+	for _, tt := range []struct {
+		flags map[string]string
+		want  time.Duration
+	}{
+		{map[string]string{"keepalive-time": "3"}, 3*time.Second + 4*betweenOpens},
+		{map[string]string{"keepidle": "9"}, 9*time.Second + 4*betweenOpens},
+		{map[string]string{"keepalive-time": "3", "cases": "1,8"}, 3*time.Second + betweenOpens},
+		{map[string]string{"cases": "1,4,9"}, math.MaxInt64},
+	} {
+		if got := firstProbe(timeoutsEnv(t, Fast, "6.18", tt.flags), 0); got < tt.want || got-tt.want > 4*time.Millisecond {
+			t.Errorf("%v: got %v, want %v", tt.flags, got, tt.want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -386,10 +387,28 @@ func runTimeouts(ctx context.Context, l *lab.Lab, e Env) error {
 		if err = arrived(ctx, e.Options); err == nil { // the third packet of a handshake, and what acknowledges the answer
 			_, err = l.Server.Drop(ctx, lab.DropTo(first, last))
 		}
+		if err == nil {
+			err = inTime(firstProbe(e, begin))
+		}
 	}
 	close(dead)
 	wg.Wait()
 	return errors.Join(append(errs, err)...) // the processes live on, as some connections do: their end would send FINs
+}
+
+// firstProbe is the first instant at which a keepalive probe could find a peer that is to be dead, for connections of which the first begins at an
+// instant. What a program writes comes after the rule in any case.
+func firstProbe(e Env, begin time.Duration) time.Duration {
+	idle, ok, err := e.Int("client", "net.ipv4.tcp_keepalive_time")
+	if n := e.Options.Number("keepidle"); n > 0 || !ok || err != nil {
+		idle = n
+	}
+	for _, one := range entries(e.Options) {
+		if one.cut() && one.keep {
+			return begin + e.Whole(one.offset) + time.Duration(idle)*time.Second
+		}
+	}
+	return math.MaxInt64 // none asks
 }
 
 // program is one client and what it does.

@@ -161,7 +161,9 @@ func runKeepalive(ctx context.Context, l *lab.Lab, e Env) error {
 		if err = arrived(ctx, e.Options); err != nil { // the third packet of the handshake
 			return err
 		}
-		_, err = l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr))
+		if _, err = l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr)); err == nil && !k.Off {
+			err = inTime(c.Opened() + k.FirstProbe())
+		}
 	}
 	if err == nil {
 		err = readKeepalive(ctx, c, e, k)

@@ -73,7 +73,7 @@ func (r *run) finish(ctx context.Context) error {
 	if r.Experiment.Checks != nil {
 		res.Checks = append(res.Checks, r.ownChecks()...)
 	}
-	judge.Unfit(res)
+	r.unfit(res)
 	r.comment()
 	res.Judge()
 	if res.Verdict == result.Fail {
@@ -96,6 +96,16 @@ func (r *run) ownChecks() []result.Check {
 		}
 	}
 	return checks
+}
+
+// unfit leaves each contradiction open where the run was not as it was planned, or the machine could prove nothing.
+func (r *run) unfit(res *result.Result) {
+	for i := range res.Checks {
+		if c := &res.Checks[i]; c.Verdict == result.Fail && r.late != nil {
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, r.late.Error()
+		}
+	}
+	judge.Unfit(res)
 }
 
 // readCounters reads those of the rules and of the kernel.

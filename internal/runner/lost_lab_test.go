@@ -105,3 +105,21 @@ func TestLost(t *testing.T) {
 		})
 	}
 }
+
+// TestLate catches a run that broke something too late and is judged all the same: with no drop it contradicts the prediction.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	x := synLoss(t)
+	faults(x)
+	honest := x.Run
+	x.Run = func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
+		if err := honest(ctx, l, e); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: in this test", experiments.ErrLate)
+	}
+	r := once(t, Options{Experiment: x, Plan: fast(t, x, nil)}, false)
+	if r.Verdict != result.Inconclusive || !strings.Contains(r.Reason, "in this test") {
+		t.Errorf("got %s (%s), want inconclusive for what Run said", r.Verdict, r.Reason)
+	}
+}

@@ -61,6 +61,7 @@ type run struct {
 	expire *time.Timer
 	bound  time.Duration
 
+	late   error // why the run was not as it was planned; nil: it was
 	broken error // why observation ended before its time; nil: it did not
 
 	judged *view // what the captures showed when they were closed; nil: they are not yet
@@ -415,6 +416,8 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 		if errors.Is(cause, errCapture) {
 			r.broken = cause
 		}
+	case errors.Is(err, experiments.ErrLate):
+		r.late, err = err, nil // an observation of something else than what was planned
 	case err == nil && ctx.Err() == nil:
 		r.obs.settle(bounded)
 	}

@@ -319,6 +319,9 @@ func (v *view) judgeInput(r *run) judge.Input {
 	if r.unkept != nil {
 		in.Disorder = r.unkept
 	}
+	if r.late != nil {
+		in.Disorder = r.late
+	}
 	if r.start != nil {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
