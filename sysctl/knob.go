@@ -262,7 +262,7 @@ func All() []Knob {
 // Suggest returns the full name of the knob that is closest to a mistyped name, or "" where none is close.
 func Suggest(name string) string {
 	short := name[strings.LastIndexByte(name, '.')+1:]
-	best, distance := "", len(short)/3+1
+	best, distance := "", len(strings.TrimPrefix(short, "tcp_"))/3+1 // what all have in common makes none alike
 	for _, k := range All() {
 		if d := editDistance(short, k.Short()); d < distance || d == distance && best == "" {
 			best, distance = k.Name, d

@@ -40,6 +40,7 @@ func TestBetween(t *testing.T) {
 		{"before its tick, in the window", exact, 2010 * ms, 2018 * ms, nil, result.Fail, explain.TooEarly},
 		{"after its tick, in the window", exact, 2029 * ms, 2030 * ms, nil, result.Fail, explain.TooLate},
 		{"before its tick, stalled at the start", exact, 2010 * ms, 2018 * ms, []result.Stall{{At: 0, For: result.Seconds(9 * ms)}}, result.Inconclusive, explain.Stall},
+		{"before its tick, stalled long before the start", exact, 2010 * ms, 2018 * ms, []result.Stall{{At: result.Seconds(-100 * ms), For: result.Seconds(9 * ms)}}, result.Fail, explain.TooEarly},
 		{"one of three ticks", open, 2031 * ms, 2033 * ms, nil, result.Pass, ""},
 	} {
 		want := timeline.Event{Host: "client", What: timeline.SocketGone, Bound: tt.want}

@@ -149,8 +149,11 @@ func (j *judgement) settle(c *result.Check) {
 }
 
 func (j *judgement) count(pairs []pair) result.Check {
-	want, maybe, got := 0, 0, 0
+	want, maybe, got, hurried := 0, 0, 0, 0
 	for _, p := range pairs {
+		if j.hurried(&p) {
+			hurried++
+		}
 		if p.want != nil && p.want.Maybe {
 			maybe++
 		} else if p.want != nil {
@@ -170,6 +173,8 @@ func (j *judgement) count(pairs []pair) result.Check {
 	case got < want:
 		c.Verdict, c.Code = result.Fail, explain.TooFewSYNs
 		c.Detail = fmt.Sprintf("%d fewer than predicted", want-got)
+	case got > want+maybe && got-hurried <= want+maybe:
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled, and the probe did not wait for an acknowledgement that was late"
 	case got > want+maybe:
 		c.Verdict, c.Code = result.Fail, explain.TooManySYNs
 		c.Detail = fmt.Sprintf("%d more than predicted", got-want-maybe)
@@ -204,6 +209,9 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 	case p.want == nil:
 		c.Expected, c.Observed = "nothing", seconds(p.got.At)
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "nobody predicted this packet"
+		if j.hurried(p) {
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled, and the probe did not wait for an acknowledgement that was late"
+		}
 		c.ID += "-unexpected"
 	case p.got == nil && p.want.Maybe:
 		e.Verdict = result.Pass

@@ -241,3 +241,36 @@ func TestLinkPlan(t *testing.T) {
 		}
 	}
 }
+
+// TestHurriedProbe catches a tail loss probe that is called a contradiction where a stall held up the acknowledgement, and one that is excused by a stall
+// that was over before the segment, by one after the probe, or though it is another packet.
+func TestHurriedProbe(t *testing.T) {
+	at := func(host string, what timeline.What, at time.Duration) timeline.Event {
+		return timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: at, Earliest: at, Latest: at}}
+	}
+	data, probe := at("client", timeline.Data, 500*ms), at("client", timeline.TailLossProbe, 508*ms)
+	for _, tt := range []struct {
+		name   string
+		extra  timeline.Event
+		stalls []result.Stall
+		want   result.Verdict
+	}{
+		{"a stall in between", probe, []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Inconclusive},
+		{"none", probe, nil, result.Fail},
+		{"a stall before", probe, []result.Stall{{At: result.Seconds(480 * ms), For: result.Seconds(10 * ms)}}, result.Fail},
+		{"a stall after", probe, []result.Stall{{At: result.Seconds(510 * ms), For: result.Seconds(10 * ms)}}, result.Fail},
+		{"a stall too short to be one", probe, []result.Stall{{At: result.Seconds(503 * ms), For: result.Seconds(2 * ms)}}, result.Fail},
+		{"another packet", at("client", timeline.Data, 508*ms), []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Fail},
+	} {
+		syn := at("client", timeline.SYN, 0)
+		_, _, checks, _ := Schedule(Input{Jiffy: 4 * time.Millisecond, Ended: time.Second, Stalls: tt.stalls,
+			Want: timeline.Timeline{Events: []timeline.Event{syn, data}}, Got: timeline.Timeline{Events: []timeline.Event{syn, data, tt.extra}}})
+		worst := result.Pass
+		for _, c := range checks {
+			worst = result.Worse(worst, c.Verdict)
+		}
+		if worst != tt.want {
+			t.Errorf("%s: got %s, want %s: %+v", tt.name, worst, tt.want, checks)
+		}
+	}
+}

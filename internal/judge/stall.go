@@ -117,3 +117,21 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 	}
 	return ended
 }
+
+// hurried reports whether a tail loss probe came because the machine held up the acknowledgement that it did not wait for: a processor stood
+// still between the segment and the probe, which on a short link waits for two jiffies (tcp_schedule_loss_probe).
+func (j *judgement) hurried(p *pair) bool {
+	probe := p.got
+	if p.want != nil || probe.What != timeline.TailLossProbe {
+		return false
+	}
+	sent := time.Duration(-1)
+	for _, e := range j.Got.Events {
+		if e.Host == probe.Host && e.Port == probe.Port && e.What == timeline.Data && e.At < probe.At {
+			sent = max(sent, e.At)
+		}
+	}
+	return sent >= 0 && slices.ContainsFunc(j.byStart, func(s result.Stall) bool {
+		return s.At.Duration() <= probe.At && s.At.Duration()+s.For.Duration() >= sent
+	})
+}
