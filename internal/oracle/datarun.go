@@ -197,11 +197,13 @@ func (h *hole) clamps() bool { return h.facts.Version.AtLeast(4, 19) }
 
 // clampIn is tcp_clamp_rto_to_user_timeout.
 func (h *hole) clampIn(stamp, at, timer int64) int64 {
-	left := h.UserTimeout.Milliseconds() - h.elapsedMS(stamp, at)
-	if left <= 0 {
-		return 1
-	}
-	return max(min(timer, (left*int64(h.facts.HZ)+999)/1000), 1)
+	return h.onElapsed(stamp, at, func(ms int64) int64 {
+		left := h.UserTimeout.Milliseconds() - ms
+		if left <= 0 {
+			return 1
+		}
+		return max(min(timer, (left*int64(h.facts.HZ)+999)/1000), 1)
+	})
 }
 
 // expired is retransmits_timed_out at a fire after the first.
@@ -209,25 +211,32 @@ func (h *hole) expired(stamp, at int64) bool {
 	if h.inJiffies {
 		return at-stamp >= h.limitJiffies
 	}
-	return h.elapsedMS(stamp, at) >= h.limitMS
+	return h.onElapsed(stamp, at, func(ms int64) int64 {
+		if ms >= h.limitMS {
+			return 1
+		}
+		return 0
+	}) != 0
 }
 
-// elapsedMS is the difference of two readings of tcp_time_stamp_ms(), each rounded down. Where a jiffy is a whole number of milliseconds,
-// the phase of the millisecond makes no difference, but each is read some microseconds after its tick: where a millisecond ends between the
-// two delays, one more or one less has gone by. The worlds with another grain, which is of no account here, are those.
-func (h *hole) elapsedMS(from, to int64) int64 {
-	if h.w.tick%millisecond == 0 {
-		ms := (to - from) * h.w.tick / millisecond
-		h.w.sawGrain = true
-		switch h.w.grain {
-		case millisecond / 2:
-			ms++
-		case millisecond - 1:
-			ms--
-		}
-		return ms
+// onElapsed is what follows from the difference of two readings of tcp_time_stamp_ms(), each rounded down. Where a jiffy is a whole number of
+// milliseconds, the phase of the millisecond makes no difference, but each is read some microseconds after its tick: where a millisecond ends
+// between the two delays, one more or one less has gone by. The worlds with another grain, which is of no account here, are those, and they are
+// asked for where that matters.
+func (h *hole) onElapsed(from, to int64, follows func(ms int64) int64) int64 {
+	if h.w.tick%millisecond != 0 {
+		return follows(h.w.ms(h.w.instant(to)) - h.w.ms(h.w.instant(from)))
 	}
-	return h.w.ms(h.w.instant(to)) - h.w.ms(h.w.instant(from))
+	ms := (to - from) * h.w.tick / millisecond
+	less, usual, more := follows(ms-1), follows(ms), follows(ms+1)
+	h.w.sawGrain = h.w.sawGrain || less != usual || more != usual
+	switch h.w.grain {
+	case millisecond / 2:
+		return more
+	case millisecond - 1:
+		return less
+	}
+	return usual
 }
 
 // repeat adds a repeat of the data that a timer sends.

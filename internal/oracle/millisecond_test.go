@@ -15,8 +15,12 @@ func TestMillisecond(t *testing.T) {
 	}{{0, 1256}, {millisecond / 2, 1257}, {millisecond - 1, 1255}} {
 		w := &world{facts: linux618(t), tick: (4 * time.Millisecond).Nanoseconds(), grain: c.grain}
 		h := &hole{w: w}
-		if got := h.elapsedMS(100, 414); got != c.want || !w.sawGrain {
+		if got := h.onElapsed(100, 414, func(ms int64) int64 { return ms }); got != c.want || !w.sawGrain {
 			t.Errorf("grain %d: got %d ms, asked for the grain %v, want %d and true", c.grain, got, w.sawGrain, c.want)
+		}
+		w.sawGrain = false
+		if got := h.onElapsed(100, 414, func(ms int64) int64 { return ms / 100 }); got != 12 || w.sawGrain {
+			t.Errorf("grain %d, of no matter: got %d, asked for the grain %v, want 12 and false", c.grain, got, w.sawGrain)
 		}
 	}
 	b := BlackHole{Bytes: 100, Write: 1500 * time.Millisecond, UserTimeout: 2500 * time.Millisecond, EarlyRetrans: 3, Retries2: 15}
