@@ -118,17 +118,22 @@ func (o *observer) unwatched() bool { return o.r.Virtual && o.r.Watch == nil }
 // after it was planned. Before it, the watcher never rests. The caller holds the lock.
 func (o *observer) expect() {
 	if o.r.stall != nil && o.connecting != nil {
-		o.r.stall.Expect(due(o.r.want, o.connecting.Before))
+		o.r.stall.Expect(o.r.due(o.r.want, o.connecting.Before))
 	}
 }
 
 // due are the times around all that is predicted for a start. The first call may be made later than planned on a busy machine, and all else with
-// it; and what is late is looked for where it comes.
-func due(t timeline.Timeline, start time.Duration) []lab.Span {
-	const before, after = 100 * time.Millisecond, 400 * time.Millisecond
+// it; and what is late is looked for where it comes. After hours a window is minutes wide, and where the start is known the tick in it is, too.
+func (r *run) due(t timeline.Timeline, start time.Duration) []lab.Span {
+	const before, after, wide, beside = 100 * time.Millisecond, 400 * time.Millisecond, 5 * time.Second, time.Second
 	var spans []lab.Span
 	add := func(e *timeline.Event) {
-		if e != nil {
+		switch {
+		case e == nil:
+		case r.clock != nil && r.start != nil && e.Tick > 0 && e.Latest-e.Earliest > wide:
+			begin := r.clock.Start(r.start.Jiffies) + e.After
+			spans = append(spans, lab.Span{From: begin + time.Duration(e.Tick)*r.facts.Jiffy() - beside, To: begin + time.Duration(max(e.Tick, e.TickLast))*r.facts.Jiffy() + beside})
+		default:
 			spans = append(spans, lab.Span{From: start + e.Earliest - before, To: start + e.Latest + after})
 		}
 	}

@@ -273,7 +273,7 @@ func (r *run) predict() error {
 		}
 	}
 	r.want, r.foretold, r.start, r.known = t, t, r.env.Start, r.env
-	r.lab.Client.Expect(due(t, r.env.StartAt))
+	r.lab.Client.Expect(r.due(t, r.env.StartAt))
 	p := prediction(r.Experiment, r.Plan, r.env, t)
 	if r.clock == nil {
 		p.Notes = append(p.Notes, result.Note{Code: explain.PhaseUnknown, Text: "The phase of jiffies is not known (" + r.noise.Error() +
