@@ -93,20 +93,22 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 	return from < seen && from-j.Jiffy < b.Earliest
 }
 
-// moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, and its time
-// then says little; where the kernel recorded when it ended the connection, that is judged instead, by the same rules.
+// moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, by a stall or by
+// as much as any program may be late without one, and its time then says little; where the kernel recorded when it ended the connection, that is
+// judged instead, by the same rules.
 func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
 	at, ended := p.got.At, p.got.Ended
 	before, inChain := j.slip, j.slips[j.chain]
 	j.time(c, p.want.Bound, at, e)
-	if c.Verdict != result.Inconclusive || c.Code != explain.Stall || ended == 0 || ended > at || p.want.Tick == 0 {
+	late := (c.Code == explain.TooLate || c.Code == explain.WrongTick) && at-ended <= programLag
+	if c.Code != explain.Stall && !late || ended == 0 || ended > at || p.want.Tick == 0 {
 		return at
 	}
 	after, so := j.slip, j.slips[j.chain]
 	j.slip, j.slips[j.chain] = before, inChain
 	kernel, off := *c, *e
 	kernel.Verdict, kernel.Code, kernel.Detail = result.Pass, "", ""
-	if j.time(&kernel, p.want.Bound, ended, &off); kernel.Verdict == result.Inconclusive {
+	if j.time(&kernel, p.want.Bound, ended, &off); kernel.Verdict == result.Inconclusive || late && kernel.Verdict == result.Fail {
 		j.slip, j.slips[j.chain] = after, so
 		return at
 	}
