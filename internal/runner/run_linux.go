@@ -61,7 +61,7 @@ type run struct {
 	expire *time.Timer
 	bound  time.Duration
 
-	late   error // why the run was not as it was planned; nil: it was
+	late   error // why the run was not as it was planned; nil: it was. Under the observer's lock
 	broken error // why observation ended before its time; nil: it did not
 
 	judged *view // what the captures showed when they were closed; nil: they are not yet
@@ -417,7 +417,9 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 			r.broken = cause
 		}
 	case errors.Is(err, experiments.ErrLate):
+		r.obs.mu.Lock()
 		r.late, err = err, nil // an observation of something else than what was planned
+		r.obs.mu.Unlock()
 	case err == nil && ctx.Err() == nil:
 		r.obs.settle(bounded)
 	}
