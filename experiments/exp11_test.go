@@ -287,8 +287,8 @@ func TestLateRule(t *testing.T) {
 		{map[string]string{"keepalive-time": "3", "cases": "1,8"}, 3*time.Second + betweenOpens},
 		{map[string]string{"cases": "1,4,9"}, math.MaxInt64},
 	} {
-		if got := firstProbe(timeoutsEnv(t, Fast, "6.18", tt.flags), 0); got < tt.want || got-tt.want > 4*time.Millisecond {
-			t.Errorf("%v: got %v, want %v", tt.flags, got, tt.want)
+		if got, err := firstProbe(timeoutsEnv(t, Fast, "6.18", tt.flags), 0); err != nil || got < tt.want || got-tt.want > 4*time.Millisecond {
+			t.Errorf("%v: got %v, %v, want %v", tt.flags, got, err, tt.want)
 		}
 	}
 }

@@ -388,7 +388,10 @@ func runTimeouts(ctx context.Context, l *lab.Lab, e Env) error {
 			_, err = l.Server.Drop(ctx, lab.DropTo(first, last))
 		}
 		if err == nil {
-			err = inTime(firstProbe(e, begin))
+			var probe time.Duration
+			if probe, err = firstProbe(e, begin); err == nil {
+				err = inTime(probe)
+			}
 		}
 	}
 	close(dead)
@@ -398,17 +401,14 @@ func runTimeouts(ctx context.Context, l *lab.Lab, e Env) error {
 
 // firstProbe is the first instant at which a keepalive probe could find a peer that is to be dead, for connections of which the first begins at an
 // instant. What a program writes comes after the rule in any case.
-func firstProbe(e Env, begin time.Duration) time.Duration {
-	idle, ok, err := e.Int("client", "net.ipv4.tcp_keepalive_time")
-	if n := e.Options.Number("keepidle"); n > 0 || !ok || err != nil {
-		idle = n
-	}
+func firstProbe(e Env, begin time.Duration) (time.Duration, error) {
 	for _, one := range entries(e.Options) {
 		if one.cut() && one.keep {
-			return begin + e.Whole(one.offset) + time.Duration(idle)*time.Second
+			k, err := keepaliveInput(e.as(one.options(e.Options)))
+			return begin + e.Whole(one.offset) + k.First(), err
 		}
 	}
-	return math.MaxInt64 // none asks
+	return math.MaxInt64, nil // none asks
 }
 
 // program is one client and what it does.

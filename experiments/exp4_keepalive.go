@@ -162,7 +162,7 @@ func runKeepalive(ctx context.Context, l *lab.Lab, e Env) error {
 			return err
 		}
 		if _, err = l.Server.Drop(ctx, lab.DropAllFrom(l.Client.Addr)); err == nil && !k.Off {
-			err = inTime(c.Opened() + k.FirstProbe())
+			err = inTime(c.Opened() + k.First())
 		}
 	}
 	if err == nil {

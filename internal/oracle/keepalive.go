@@ -110,12 +110,6 @@ func (k Keepalive) First() time.Duration {
 	return idle
 }
 
-// FirstProbe is how long after the connection is open the first probe comes at the earliest.
-func (k Keepalive) FirstProbe() time.Duration {
-	idle, _, _, _ := k.effective()
-	return idle
-}
-
 // Round is how long after an answered probe the next one comes, by the formula: the timer first waits the interval, then what is left of the
 // time since the answer.
 func (k Keepalive) Round() time.Duration {
