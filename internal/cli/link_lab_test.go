@@ -55,14 +55,11 @@ func TestLinkInGuest(t *testing.T) {
 	}
 }
 
-// TestBadLinkInGuest catches dice that fall otherwise in a guest than in the prediction, and a sender of another kernel that is not played to
-// the tick: losses, repeats among them, segments that overtake others, jitter and a rate at once.
-func TestBadLinkInGuest(t *testing.T) {
-	labtest.Need(t, labtest.IPTables, machinesHere)
-	t.Parallel() // the guest's time is its own
+// inGuest runs an experiment in a guest on 6.1, which must pass, and returns its result.
+func inGuest(t *testing.T, args ...string) *result.Result {
+	t.Helper()
 	program, out := staticProgram(t, t.TempDir()), t.TempDir()
-	cmd := exec.Command(program, "run", "exp6-fast-retransmit", "--profile=fast", "--kernel=6.1", "--lose=none", "--loss=10%", "--jitter=2ms", "--reorder=15%", "--reorder-by=8ms",
-		"--rate=20mbit", "--seed=2", "--out="+out)
+	cmd := exec.Command(program, append([]string{"run", "--profile=fast", "--kernel=6.1", "--out=" + out}, args...)...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -74,6 +71,15 @@ func TestBadLinkInGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// TestBadLinkInGuest catches dice that fall otherwise in a guest than in the prediction, and a sender of another kernel that is not played to
+// the tick: losses, repeats among them, segments that overtake others, jitter and a rate at once.
+func TestBadLinkInGuest(t *testing.T) {
+	labtest.Need(t, labtest.IPTables, machinesHere)
+	t.Parallel() // the guest's time is its own
+	r := inGuest(t, "exp6-fast-retransmit", "--lose=none", "--loss=10%", "--jitter=2ms", "--reorder=15%", "--reorder-by=8ms", "--rate=20mbit", "--seed=2")
 	if r.Link == nil || !strings.Contains(r.Link.How, "TAP") || r.Link.Rate != 20e6 || len(r.Link.Behind) == 0 || len(r.Link.Hold) == 0 {
 		t.Errorf("got the link %+v, want a process with a rate and segments held back", r.Link)
 	}
@@ -98,19 +104,7 @@ func TestBadLinkInGuest(t *testing.T) {
 func TestJitterInGuest(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
 	t.Parallel() // the guest's time is its own
-	program, out := staticProgram(t, t.TempDir()), t.TempDir()
-	cmd := exec.Command(program, "run", "exp10-delayed-ack", "--profile=fast", "--kernel=6.1", "--rtt=100ms", "--jitter=20ms", "--seed=3", "--out="+out)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	b, err := os.ReadFile(filepath.Join(out, "latest", "result.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := result.Read(bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := inGuest(t, "exp10-delayed-ack", "--rtt=100ms", "--jitter=20ms", "--seed=3")
 	if r.Link == nil || !strings.Contains(r.Link.How, "TAP") || !r.Link.Every || len(r.Link.Hold) == 0 || len(r.Link.Back) == 0 {
 		t.Errorf("got the link %+v, want a process with draws for each packet of both ends", r.Link)
 	}
