@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,12 +69,12 @@ func (r *run) finish(ctx context.Context) error {
 	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, res.Link); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
 	}
-	res.Checks = append(res.Checks, r.otherChecks(v, o)...)
+	r.againstPlan(v, o)
 	res.Checks = append(res.Checks, r.evidence(v)...)
 	if r.Experiment.Checks != nil {
 		res.Checks = append(res.Checks, r.ownChecks()...)
 	}
-	r.unfit(res)
+	judge.Unfit(res)
 	r.comment()
 	res.Judge()
 	if res.Verdict == result.Fail {
@@ -89,23 +90,33 @@ func (r *run) finish(ctx context.Context) error {
 
 // ownChecks are the experiment's own. They, too, are about the run that was planned.
 func (r *run) ownChecks() []result.Check {
-	checks := r.Experiment.Checks(r.known, r.res)
+	return leftOpen(r.Experiment.Checks(r.known, r.res), cmp.Or(r.late, r.unkept))
+}
+
+// againstPlan adds the other checks that are about the run as it was planned, and leaves all of them open where it broke something too late.
+func (r *run) againstPlan(v *view, o *observer) {
+	res := r.res
+	res.Checks = leftOpen(append(res.Checks, r.otherChecks(v, o)...), r.late)
+	open := func(e *result.Event) {
+		if e != nil && e.Verdict == result.Fail && r.late != nil {
+			e.Verdict = result.Inconclusive
+		}
+	}
+	for i := range res.Events {
+		open(&res.Events[i])
+	}
+	open(res.Outcome)
+}
+
+// leftOpen takes no contradiction for one where the run was not as it was planned. What the kernel and the captures say of each other is not about
+// the plan, and stays.
+func leftOpen(checks []result.Check, why error) []result.Check {
 	for i := range checks {
-		if c := &checks[i]; c.Verdict == result.Fail && r.unkept != nil {
-			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, r.unkept.Error()
+		if c := &checks[i]; c.Verdict == result.Fail && why != nil {
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, why.Error()
 		}
 	}
 	return checks
-}
-
-// unfit leaves each contradiction open where the run was not as it was planned, or the machine could prove nothing.
-func (r *run) unfit(res *result.Result) {
-	for i := range res.Checks {
-		if c := &res.Checks[i]; c.Verdict == result.Fail && r.late != nil {
-			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, r.late.Error()
-		}
-	}
-	judge.Unfit(res)
 }
 
 // readCounters reads those of the rules and of the kernel.

@@ -122,4 +122,7 @@ func TestLate(t *testing.T) {
 	if r.Verdict != result.Inconclusive || !strings.Contains(r.Reason, "in this test") {
 		t.Errorf("got %s (%s), want inconclusive for what Run said", r.Verdict, r.Reason)
 	}
+	if o := r.Outcome; o == nil || o.Verdict != result.Inconclusive {
+		t.Errorf("end of the call: got %+v, want it inconclusive as its check is", o)
+	}
 }
