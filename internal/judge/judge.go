@@ -249,17 +249,18 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 // watchers, which go before all of them, do not. With six programs to a processor 31 ms were seen.
 const programLag = 100 * time.Millisecond
 
-// byProgram reports whether a program's call makes such an event where no timer does; acknowledgements and repeats are the kernel's own.
-func byProgram(what string) bool {
-	w := timeline.What(what)
-	return (w.Family() == timeline.Data || w.Family() == timeline.FIN) && !w.Again() || !w.OnWire()
+// byProgram reports whether it is a program that an event comes from or that learns of it, and no timer says how soon that is; where none does,
+// acknowledgements and repeats are the kernel's own.
+func byProgram(want *timeline.Event) bool {
+	w := want.What
+	return want.ByProgram || want.Tick == 0 && ((w.Family() == timeline.Data || w.Family() == timeline.FIN) && !w.Again() || !w.OnWire())
 }
 
 // programLate is how late a program may be for it to be the machine's doing: a stall near by explains no more.
 const programLate = 250 * time.Millisecond
 
-// time judges an absolute time against its bound, and against the exact tick where the phase of jiffies was known.
-func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, e *result.Event) {
+// time judges an absolute time against its bound, and against the exact tick where the phase of jiffies was known. program: it is a program's.
+func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, program bool, e *result.Event) {
 	exact := j.JiffyStart != nil && b.Tick > 0
 	onTick := false
 	late := seen - b.Latest
@@ -284,7 +285,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	// call leaves open, a jiffy to either side, and an allowance.
 	onTime := !exact && early <= 0 && late <= Allowance(j.Jiffy) && b.Latest-b.Earliest <= Allowance(j.Jiffy)+2*j.Jiffy
 	// No timer rules what a program does, and one on a busy machine may be late by more than any one stall on record.
-	untimed := j.JiffyStart != nil && b.Tick == 0
+	untimed := j.JiffyStart != nil && (b.Tick == 0 || program)
 	inWindow := seen >= b.Earliest && seen <= b.Latest+Allowance(j.Jiffy)
 	switch {
 	case exact && inWindow && (early > 0 || late > Allowance(j.Jiffy)) && j.stalledAtStart():
@@ -293,7 +294,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	case early > 0:
 		c.Verdict, c.Code = result.Fail, explain.TooEarly
 		c.Detail = fmt.Sprintf("%s too early: a kernel timer never fires before its time", short(early))
-	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late <= programLag && b.Tick == 0 && byProgram(e.What)):
+	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late <= programLag && program):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(late))
 	case late > Allowance(j.Jiffy):
 		c.Verdict, c.Code = result.Fail, explain.TooLate
@@ -302,7 +303,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 			c.Code = explain.WrongTick
 			c.Detail = fmt.Sprintf("%s after its tick, though inside the window of all ticks", short(off(e)))
 		}
-	case exact && !onTick && j.stalled(b, seen), !exact && !onTime && j.movedIn(b, seen):
+	case exact && !onTick && !program && j.stalled(b, seen), !exact && !onTime && j.movedIn(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
 	j.slip = 0
@@ -335,7 +336,7 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("the gap is %s too short, because the event before was late", short(lo-gap))
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
-	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && b.Tick == 0 && byProgram(string(want.What))): // as for its time
+	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && byProgram(want)): // as for its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too long", short(gap-hi))

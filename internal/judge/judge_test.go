@@ -78,14 +78,16 @@ func move(i int, by time.Duration) func(*Input) {
 	return func(in *Input) { in.Got.Events[i].At += by }
 }
 
+// die moves the end, and the kernel's record of it.
 func die(by time.Duration) func(*Input) {
 	return func(in *Input) {
 		in.Got.Outcome.At += by
+		in.Got.Outcome.Ended = in.Got.Outcome.At
 		in.Ended += max(by, 0)
 	}
 }
 
-// ended is the kernel's own record of the end.
+// ended is the kernel's own record of the end; 0: there is none.
 func ended(at time.Duration) func(*Input) {
 	return func(in *Input) { in.Got.Outcome.Ended = at }
 }
@@ -266,6 +268,8 @@ func TestNegativeControlsByTick(t *testing.T) {
 		{"one jiffy late during a stall", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms)), unsure, []string{"death inconclusive TL1301"}},
 		{"learned late, and by the kernel's record a tick too early", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms), ended(onTick(1788))), fail, []string{"death fail TL1106"}},
 		{"learned late, and by the kernel's record late too", all(die(jiffy+ms), stalled(onTick(1789)-2*ms, 6*ms), ended(onTick(1789)+jiffy+900*time.Microsecond)), unsure, []string{"death inconclusive TL1301"}},
+		{"learned late without a stall, and no record of the kernel's", all(die(50*ms), ended(0)), unsure, []string{"death inconclusive TL1301"}},
+		{"learned far too late without a stall, and no record of the kernel's", all(die(programLag+ms), ended(0)), fail, []string{"death fail TL1109"}},
 		{"learned far too late without a stall, and by the kernel's record on its tick", all(die(programLag+ms), ended(onTick(1789))), fail, []string{"death fail TL1109"}},
 		{"learned late without a stall, and by the kernel's record late too", all(die(50*ms), ended(onTick(1789)+30*ms)), fail, []string{"death fail TL1109"}},
 		{"at the next tick, during a stall", all(die(jiffy), stalled(onTick(1789)-2*ms, 6*ms)), result.Pass, nil},

@@ -198,7 +198,10 @@ func TestCapturePoints(t *testing.T) {
 		}
 		i := 1 + r.IntN(len(in.Got.Events)-1)
 		for name, change := range map[string]func(*timeline.Event){
-			"late":                     func(e *timeline.Event) { e.At += 100 * ms },
+			"late": func(e *timeline.Event) {
+				e.At += 100 * ms
+				e.Ended = e.At // of an end: the kernel's own record is late too
+			},
 			"early":                    func(e *timeline.Event) { e.At -= 100 * ms },
 			"of another connection":    func(e *timeline.Event) { e.Port = 8001 + (e.Port-8001+1)%5 },
 			"of no connection of ours": func(e *timeline.Event) { e.Port = 9000 },

@@ -95,12 +95,17 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 
 // moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, by a stall or by
 // as much as any program may be late without one, and its time then says little; where the kernel recorded when it ended the connection, that is
-// judged instead, by the same rules.
+// judged instead, by the same rules. Where there is no such record, what a program says so late decides nothing.
 func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
 	at, ended := p.got.At, p.got.Ended
 	before, inChain := j.slip, j.slips[j.chain]
-	j.time(c, p.want.Bound, at, e)
-	late := (c.Code == explain.TooLate || c.Code == explain.WrongTick) && at-ended <= programLag
+	j.time(c, p.want.Bound, at, byProgram(p.want), e)
+	late := c.Code == explain.TooLate || c.Code == explain.WrongTick
+	if late && ended == 0 && p.want.Tick > 0 && !p.want.What.OnWire() && off(e) <= programLag {
+		c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		c.Detail = fmt.Sprintf("%s late, as a program on a busy machine may be, and the kernel's own record of it is missing", short(off(e)))
+	}
+	late = late && at-ended <= programLag
 	if c.Code != explain.Stall && !late || ended == 0 || ended > at || p.want.Tick == 0 {
 		return at
 	}
@@ -108,7 +113,7 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 	j.slip, j.slips[j.chain] = before, inChain
 	kernel, off := *c, *e
 	kernel.Verdict, kernel.Code, kernel.Detail = result.Pass, "", ""
-	if j.time(&kernel, p.want.Bound, ended, &off); kernel.Verdict == result.Inconclusive || late && kernel.Verdict == result.Fail {
+	if j.time(&kernel, p.want.Bound, ended, false, &off); kernel.Verdict == result.Inconclusive || late && kernel.Verdict == result.Fail {
 		j.slip, j.slips[j.chain] = after, so
 		return at
 	}
@@ -116,6 +121,9 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 	c.Observed = seconds(ended)
 	if c.Verdict == result.Pass {
 		c.Detail = fmt.Sprintf("the kernel ended the connection then, and the program learned it %s later", short(at-ended))
+		if p.got.What == timeline.Connected {
+			c.Detail = fmt.Sprintf("the kernel established the connection then, and the program learned it %s later", short(at-ended))
+		}
 	}
 	return ended
 }

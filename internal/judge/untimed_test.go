@@ -74,6 +74,43 @@ func TestByProgram(t *testing.T) {
 	}
 }
 
+// TestAfterTimer catches a program that is judged like the timer it waited for: how soon it goes on says nothing of the kernel. Before the tick it had
+// nothing to go on. The first was seen: 53.8 ms from the end of a connect(2) to the first data, no stall on record.
+func TestAfterTimer(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name    string
+		off     time.Duration // from the tick
+		program bool
+		stall   time.Duration
+		want    result.Verdict
+	}{
+		{"a program, late", 63 * ms, true, 0, result.Inconclusive},
+		{"the kernel, as late", 63 * ms, false, 0, result.Fail},
+		{"a program, in its time during a stall", 6 * ms, true, 20 * ms, result.Pass},
+		{"the kernel, off its tick during a stall", 6 * ms, false, 20 * ms, result.Inconclusive},
+		{"a program, before the tick", -2 * ms, true, 0, result.Fail},
+		{"a program, far too late", 300 * ms, true, 0, result.Fail},
+		{"a program, far too late for a stall", 300 * ms, true, 20 * ms, result.Fail},
+	} {
+		in := answered(0)
+		add := func(what timeline.What, program bool, seen time.Duration) {
+			e := timeline.Event{Host: "client", What: what, Chain: string(what), ByProgram: program, Bound: timeline.Bound{At: 400 * ms, Earliest: 400 * ms, Latest: 432 * ms, Tick: 101}}
+			in.Want.Events = append(in.Want.Events, e)
+			in.Got.Events = append(in.Got.Events, timeline.Event{Host: "client", What: what, Bound: timeline.Bound{At: seen}})
+		}
+		tick := *in.JiffyStart + 101*in.Jiffy
+		add(timeline.SYNRetransmission, false, tick+50*time.Microsecond)
+		add(timeline.Data, c.program, tick+c.off)
+		if c.stall > 0 {
+			stalled(tick-5*ms, c.stall)(&in)
+		}
+		if got, verdict := complaints(in); verdict != c.want {
+			t.Errorf("%s: got %s %v, want %s", c.name, verdict, got, c.want)
+		}
+	}
+}
+
 // TestBehind catches an answer to a late packet that is called a contradiction because something else came in time between the two, and one
 // that may be later than what it answers.
 func TestBehind(t *testing.T) {

@@ -42,6 +42,7 @@ type moment struct {
 	at, nominal, after time.Duration
 	late               time.Duration // for all that follows a call at once: judge.Allowance is for programs that wake up late
 	jiffy              int64         // of the timer that began it; 0: a call did
+	program            bool          // a program made a call between that timer and this
 }
 
 // cross is the arrival at the other end.
@@ -71,7 +72,7 @@ type numbers struct{ seq, ack, data int }
 
 func (x *fastOpen) send(m moment, host string, what timeline.What, n int, p numbers, why func() string) {
 	e := timeline.Event{Host: host, What: what, N: n, RelSeq: uint32(p.seq), RelAck: uint32(p.ack), Len: p.data, Exact: true}
-	e.At, e.After, e.Chain = m.nominal, m.after, x.chain(what)
+	e.At, e.After, e.Chain, e.ByProgram = m.nominal, m.after, x.chain(what), m.program
 	x.out = append(x.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: m.late, why: why})
 }
 
@@ -165,6 +166,7 @@ func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) {
 // early is the answer to a request that came with the SYN: the server need not wait for the third packet.
 func (x *fastOpen) early(at moment, o Opening) {
 	if o.Accepted {
+		at.program = true
 		x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
 			say("the answer: the server had the request with the SYN"))
 	}
@@ -189,6 +191,7 @@ func (x *fastOpen) established(at moment, o Opening, second *moment) {
 	default:
 		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1}, say("completes the handshake: the third packet"))
 		x.challenge(second)
+		at.program = true
 		if o.Refused { // two calls, and the program thinks between them
 			at.late += tellsWithin
 		}
@@ -196,6 +199,7 @@ func (x *fastOpen) established(at moment, o Opening, second *moment) {
 	}
 	at = x.cross(at)
 	x.send(at, x.Server.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1 + x.Request}, say("acknowledges the request at once: quick ACK mode at the beginning"))
+	at.program = true
 	x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer}, say("the answer"))
 	x.ackAnswer(x.cross(at), "")
 }

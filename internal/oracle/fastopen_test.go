@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,11 @@ func wire(tl timeline.Timeline, from, to time.Duration) []string {
 		out = append(out, s)
 	}
 	return out
+}
+
+// byProgram keeps the events that follow a program's call.
+func byProgram(tl timeline.Timeline) timeline.Timeline {
+	return timeline.Timeline{Events: slices.DeleteFunc(slices.Clone(tl.Events), func(e timeline.Event) bool { return !e.ByProgram })}
 }
 
 var (
@@ -90,16 +96,17 @@ func TestFastOpenLost(t *testing.T) {
 		lose           FastOpenLoss
 		at             int
 		want           []string
+		program        []string      // of them: what a program does, which waited for a timer
 		answered       time.Duration // measured, from the call
 	}{
 		{"SYN with data", 1, 2, LoseSYNData, 2, []string{"C SYN 0 0 18", "C SYN again 0 0 0", "S SYN-ACK 0 1 0", "C data again 1 1 18", "S ACK 1 19 0", "S data 1 19 18",
-			"C ACK 19 19 0"}, 1006150 * time.Microsecond},
+			"C ACK 19 19 0"}, []string{"S data 1 19 18", "C ACK 19 19 0"}, 1006150 * time.Microsecond},
 		{"SYN-ACK that took data", 1, 2, LoseSYNACK, 2, []string{"C SYN 0 0 18", "S SYN-ACK 0 19 0", "S data 1 19 18", "C SYN again 0 0 0", "S SYN-ACK again 0 19 0",
-			"S SYN-ACK answer 0 19 0", "C ACK 19 1 0", "C challenge ACK", "S data RTO 1 19 18", "C ACK 19 19 0"}, 1235250 * time.Microsecond},
+			"S SYN-ACK answer 0 19 0", "C ACK 19 1 0", "C challenge ACK", "S data RTO 1 19 18", "C ACK 19 19 0"}, []string{"S data 1 19 18"}, 1235250 * time.Microsecond},
 		{"SYN-ACK that took data, no cookies", 5, 0x202, LoseSYNACK, 2, []string{"C SYN 0 0 18", "S SYN-ACK 0 19 0", "S data 1 19 18", "C SYN again 0 0 0", "S SYN-ACK again 0 19 0",
-			"S SYN-ACK answer 0 19 0", "C ACK 19 1 0", "C challenge ACK", "S data RTO 1 19 18", "C ACK 19 19 0"}, 1218800 * time.Microsecond},
+			"S SYN-ACK answer 0 19 0", "C ACK 19 1 0", "C challenge ACK", "S data RTO 1 19 18", "C ACK 19 19 0"}, []string{"S data 1 19 18"}, 1218800 * time.Microsecond},
 		{"SYN-ACK without Fast Open", 1, 1, LoseSYNACK, 2, []string{"C SYN 0 0 0", "S SYN-ACK 0 1 0", "C SYN again 0 0 0", "S SYN-ACK again 0 1 0", "S SYN-ACK answer 0 1 0",
-			"C ACK 1 1 0", "C challenge ACK", "C data 1 1 18", "S ACK 1 19 0", "S data 1 19 18", "C ACK 19 19 0"}, 1023230 * time.Microsecond},
+			"C ACK 1 1 0", "C challenge ACK", "C data 1 1 18", "S ACK 1 19 0", "S data 1 19 18", "C ACK 19 19 0"}, []string{"C data 1 1 18", "S ACK 1 19 0", "S data 1 19 18", "C ACK 19 19 0"}, 1023230 * time.Microsecond},
 	} {
 		x := threeRequests(c.client, c.server, true)
 		x.Lose, x.LoseAt = c.lose, c.at
@@ -110,6 +117,9 @@ func TestFastOpenLost(t *testing.T) {
 		got := wire(tl, x.Calls[1].Open, x.Calls[1].Close)
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s: (-want +got)\n%s", c.name, d)
+		}
+		if d := cmp.Diff(c.program, wire(byProgram(tl), x.Calls[1].Open, x.Calls[1].Close)); d != "" {
+			t.Errorf("%s: by a program: (-want +got)\n%s", c.name, d)
 		}
 		n := 0
 		for _, e := range tl.Events {

@@ -176,17 +176,19 @@ func (r *run) evidence(v *view) []result.Check {
 	return checks
 }
 
-// ends adds to what programs learned when the kernel ended their connection, where it recorded just one such end in the time before.
+// ends adds to what programs learned when the kernel ended their connection, or established it, where it recorded just one such change in the time
+// before.
 func (r *run) ends(v *view, got *timeline.Timeline) {
 	const learns = 250 * time.Millisecond // how late a program may learn it
 	add := func(e *timeline.Event) {
-		if e.What != timeline.ConnectError && e.What != timeline.SocketError {
+		state, ok := map[timeline.What]string{timeline.ConnectError: evidence.Closed, timeline.SocketError: evidence.Closed, timeline.Connected: "ESTABLISHED"}[e.What]
+		if !ok {
 			return
 		}
 		found := 0
 		for _, k := range r.told.events {
 			at := (k.Mono - v.origin).Round(time.Microsecond)
-			if k.Kind != evidence.StateChange || k.State != evidence.Closed || k.Host != e.Host || at > e.At || at < e.At-learns || v.several && v.portOf(k) != e.Port {
+			if k.Kind != evidence.StateChange || k.State != state || k.Host != e.Host || at > e.At || at < e.At-learns || v.several && v.portOf(k) != e.Port {
 				continue
 			}
 			found, e.Ended = found+1, at

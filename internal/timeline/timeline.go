@@ -62,11 +62,14 @@ type Event struct {
 	// Chain names the timer that a predicted event belongs to: its gap counts from the event before in the same chain. Empty: the
 	// host's retransmission timer.
 	Chain string
+	// ByProgram says that a predicted event follows a call which a program makes when it has learned what a timer did: its Tick is that timer's,
+	// and how soon the program goes on is the machine's. What no timer rules (Tick 0) need not say so.
+	ByProgram bool
 	// Since is the last instant at which a state was still seen, of an observed event that ends one (RequestGone) and that only looks
 	// from time to time can show: it happened between Since and At. Zero: At is exact.
 	Since time.Duration
-	// Ended is when the kernel ended the connection, by its own record (tracepoint inet_sock_set_state), of an observed event in which a program
-	// learns of it. Zero: there is no such record.
+	// Ended is when the kernel ended the connection, or in Connected when it was established, by its own record (tracepoint
+	// inet_sock_set_state), of an observed event in which a program learns of it. Zero: there is no such record.
 	Ended time.Duration
 }
 
