@@ -103,7 +103,7 @@ func (x *fastOpen) request(i int, o Opening) {
 	}
 	if o.Refused && i > 0 { // the first one is refused before time starts
 		early := moment{at: x.w.call(x.Calls[i].Try), nominal: x.Calls[i].Try, late: answerWithin}
-		x.see(early, timeline.SocketError, "EOPNOTSUPP", say("sendto(MSG_FASTOPEN): bit 0x1 of the client's tcp_fastopen is clear"))
+		x.see(early, timeline.SendRefused, "EOPNOTSUPP", say("sendto(MSG_FASTOPEN): bit 0x1 of the client's tcp_fastopen is clear"))
 	}
 	first := numbers{}
 	if o.Data {

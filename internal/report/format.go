@@ -87,6 +87,8 @@ func EventName(e result.Event) string {
 		name = "connect() = " + e.Errno
 	case e.What == string(timeline.SocketError) && e.Errno != "":
 		name = "read() = " + e.Errno
+	case e.What == string(timeline.SendRefused) && e.Errno != "":
+		name = "sendto() = " + e.Errno
 	case e.What == string(timeline.Connected):
 		name = "connect() = 0"
 	case e.What == string(timeline.EndOfStream):

@@ -45,8 +45,14 @@ func TestFastOpenPasses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			x := copyOf(t, "exp5-fastopen")
-			if r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)}); r.Verdict != result.Pass {
+			r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
+			if r.Verdict != result.Pass {
 				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
+			}
+			for _, e := range r.Events {
+				if e.What == string(timeline.Connected) && (e.Ended == nil || e.Seen == nil || *e.Ended > *e.Seen) {
+					t.Errorf("connect() succeeds: got the kernel's record %v, seen %v, want it from before", e.Ended, e.Seen)
+				}
 			}
 		})
 	}

@@ -444,6 +444,8 @@ func clientEvent(e lab.Event, origin time.Duration) *timeline.Event {
 		t.What = timeline.Connected
 	case e.Event == lab.Failed && e.Call == "connect":
 		t.What, t.Errno = timeline.ConnectError, e.Errno
+	case e.Event == lab.Failed && e.Call == "sendto":
+		t.What, t.Errno = timeline.SendRefused, e.Errno
 	case e.Event == lab.Failed:
 		t.What, t.Errno = timeline.SocketError, e.Errno
 	case e.Event == lab.Response:

@@ -34,6 +34,7 @@ const (
 	ConnectError What = "connect-error" // connect(2) returns with Event.Errno
 	Connected    What = "connected"     // connect(2) returns 0
 	SocketError  What = "socket-error"  // the application learns Event.Errno of its connection: by read(2), write(2) or poll(2)
+	SendRefused  What = "send-refused"  // sendto(MSG_FASTOPEN) returns with Event.Errno before anything is sent: there is no connection yet
 	EndOfStream  What = "end-of-stream" // read(2) returns 0: the peer has closed
 	Quiet        What = "quiet"         // the application has waited in read(2) for as long as it wanted, and nothing came
 	Answered     What = "answered"      // the application has the whole answer to its request
@@ -75,6 +76,7 @@ var kinds = map[What]kind{
 	ConnectError:      {words: "connect() fails", family: Connected, offWire: true},
 	Connected:         {words: "connect() succeeds", family: Connected, offWire: true},
 	SocketError:       {words: "the connection fails", family: EndOfStream, offWire: true},
+	SendRefused:       {words: "sendto() is refused", family: SendRefused, offWire: true},
 	EndOfStream:       {words: "the peer has closed", family: EndOfStream, offWire: true},
 	Quiet:             {words: "nothing came", family: Quiet, offWire: true},
 	Answered:          {words: "the answer is complete", family: Answered, offWire: true},

@@ -44,7 +44,7 @@ var zhNames = []message{
 	{"challenge ACK", "质询 ACK"}, {"window update", "窗口更新"}, {"data", "数据"}, {"data again", "重传数据"}, {"tail loss probe", "尾部丢失探测（TLP）"},
 	{"data again, RTO", "重传数据，RTO"}, {"fast retransmit", "快速重传"}, {"keepalive probe", "保活探测"}, {"ACK of keepalive", "对保活的 ACK"}, {"window probe", "窗口探测"},
 	{"ACK of window probe", "对窗口探测的 ACK"}, {"FIN again", "重传 FIN"}, {"ICMP error", "ICMP 差错"}, {"connect() fails", "connect() 失败"}, {"connect() succeeds", "connect() 成功"},
-	{"the connection fails", "连接失败"}, {"the peer has closed", "对端已关闭"}, {"nothing came", "什么也没来"}, {"the answer is complete", "应答完整"}, {"SYN-RECV vanishes", "SYN-RECV 消失"},
+	{"the connection fails", "连接失败"}, {"sendto() is refused", "sendto() 被拒绝"}, {"the peer has closed", "对端已关闭"}, {"nothing came", "什么也没来"}, {"the answer is complete", "应答完整"}, {"SYN-RECV vanishes", "SYN-RECV 消失"},
 	{"read() = 0, the peer has closed", "read() = 0，对端已关闭"}, {"read() still waits, nothing came", "read() 仍在等待，什么也没来"},
 	{"%s (%d of %d)", "{1}（第 {2} 次，共 {3} 次）"}, {"%s (%d)", "{1}（第 {2} 次）"}, {"%s %d", "{1} {2}"}, {"%s %d (:%d)", "{1} {2} (:{3})"}, {"%s (:%d)", "{1} (:{2})"}, {":%d %s", ":{1} {2}"},
 	{"data again, RTO %d", "重传数据，RTO {1}"}, {"%s × %d", "{1} × {2}"}, {"%s seq=%d", "{1} seq={2}"}, {"%s seq=%d ack=%d", "{1} seq={2} ack={3}"}, {"%s ack=%d", "{1} ack={2}"},
