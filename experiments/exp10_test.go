@@ -181,6 +181,57 @@ func TestDelayedACKChecks(t *testing.T) {
 	}
 }
 
+// TestDelayedACKReaders: with TCP_NODELAY both halves are there at once, and the program's read lets their acknowledgement go, however late it reads. It
+// catches a slow program that is taken for a kept acknowledgement, and one that is forgiven though a half was kept, or though the kernel's count has more.
+func TestDelayedACKReaders(t *testing.T) {
+	rounds := func(wait time.Duration) *result.Result {
+		r := dialogued("0s", "0s", "0s", "0s")
+		var both []result.Packet // of a request the halves, and one acknowledgement
+		for i := 0; i < len(r.Packets); i += 6 {
+			ack, late := r.Packets[i+3], result.Seconds(wait)
+			late += *ack.SentAt
+			ack.SentAt = &late
+			answer := r.Packets[i+4]
+			answer.SentAt = &late
+			both = append(both, r.Packets[i], r.Packets[i+2], ack, answer, r.Packets[i+5])
+		}
+		r.Packets = both
+		return r
+	}
+	for _, tt := range []struct {
+		name    string
+		run     *result.Result
+		counted uint64
+		want    string // verdicts of rounds-waited, delayed-counted, request-segments
+	}{
+		{"at once", rounds(0), 0, "pass pass pass"},
+		{"a program that reads late", rounds(20 * time.Millisecond), 0, "pass pass pass"},
+		{"so late that the timer was sooner", rounds(40 * time.Millisecond), 4, "pass pass pass"},
+		{"the timer was sooner, so it is said", rounds(0), 1, "pass fail pass"},
+		{"the first half was kept", dialogued("0s", "40ms", "0s", "0s"), 1, "fail pass pass"},
+	} {
+		tt.run.Evidence = &result.Evidence{Counters: []result.Counter{{Host: "server", Name: "TcpExtDelayedACKs", Added: tt.counted}}}
+		var got []string
+		for _, c := range checksOfDelayedACK(delayedACKEnv(t, map[string]string{"writes": "nodelay"}), tt.run) {
+			got = append(got, string(c.Verdict))
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, s, tt.want)
+		}
+	}
+}
+
+// TestDelayedACKNear catches a round that must wait though the program answered when its timer was due, so that either may have been first.
+func TestDelayedACKNear(t *testing.T) {
+	e := delayedACKEnv(t, map[string]string{"writes": "one"}).Moved(callReply(1), 40*time.Millisecond)
+	if least, most := roundsKept(e); least != 0 || most != 1 {
+		t.Errorf("got %d to %d rounds that wait, want 0 to 1", least, most)
+	}
+	if least, most := roundsKept(delayedACKEnv(t, nil)); least != 3 || most != 3 {
+		t.Errorf("in time: got %d to %d rounds that wait, want 3", least, most)
+	}
+}
+
 // TestDelayedACKStory catches a sentence that says what did not happen.
 func TestDelayedACKStory(t *testing.T) {
 	x := find(t, "exp10-delayed-ack")

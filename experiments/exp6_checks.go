@@ -273,6 +273,10 @@ func roundsCheck(r *result.Result, rtt time.Duration) result.Check {
 	c.Expected, c.Observed = fmt.Sprint(w), fmt.Sprintf("%d (%s)", g, ms(got[1]-got[0]))
 	if slack := wheelRounds(want[1]-want[0], rtt); g < w || g > w+slack {
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongRounds, "the repair took another number of round trips than the rule says"
+		_, most, _ := linkTimes(r.Packets)
+		if late := most - rtt/2; g > w && rounds(got[1]-got[0]-2*time.Duration(g)*late, rtt) <= w+slack { // each way of each round trip
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.LinkRTT, fmt.Sprintf("the link was late by %s", ms(late))
+		}
 	}
 	return c
 }

@@ -129,6 +129,15 @@ func TestRecoveryChecks(t *testing.T) {
 			r.Packets[10].SentAt = &sent
 			return e
 		}, "recovery-rtts", result.Fail, explain.WrongRounds},
+		{"a second round, and the link's own lateness is as much", func(r *result.Result, e Env) Env {
+			late := *r.Packets[10].ArrivedAt + result.Seconds(21*time.Millisecond)
+			r.Packets[10].ArrivedAt = &late
+			sent := *r.Packets[10].SentAt + result.Seconds(21*time.Millisecond)
+			r.Packets[10].SentAt = &sent
+			slow := *r.Packets[0].ArrivedAt + result.Seconds(3*time.Millisecond)
+			r.Packets[0].ArrivedAt = &slow
+			return e
+		}, "recovery-rtts", result.Inconclusive, explain.LinkRTT},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tl, err := predictRecovery(e)

@@ -103,14 +103,18 @@ func probeTimer(r *result.Result, w closedWindow) result.Check {
 	} else if o := r.Outcome; o != nil && o.Seen != nil {
 		until = o.Seen.Duration()
 	}
-	const settled = 5 * time.Millisecond // a look takes a while, and a packet is stamped before the kernel has dealt with it
+	const settled = 5 * time.Millisecond // a packet is stamped before the kernel has dealt with it
 	closed := reached(*w.closed)
+	// While the timer fires, none is armed (tcp_write_timer_handler): a processor that is taken away just then shows it to another one.
+	fires := func(from, to time.Duration) bool {
+		return slices.ContainsFunc(w.probes, func(p result.Packet) bool { return p.At() <= to && p.At()+settled >= from })
+	}
 	for _, s := range r.Samples {
-		at := s.At.Duration()
+		from, at := s.At.Duration()-s.Took.Duration(), s.At.Duration()
 		if s.Host != "client" || s.State != "ESTABLISHED" || at < closed || at > until-settled {
 			continue
 		}
-		if s.Timer != "probe" && at >= closed+settled {
+		if s.Timer != "probe" && from >= closed+settled && !fires(from, at) {
 			c.Observed, c.Verdict, c.Code = s.Timer, result.Fail, explain.WrongWindow
 			if c.Observed == "" {
 				c.Observed = "none"
@@ -128,16 +132,29 @@ func probeTimer(r *result.Result, w closedWindow) result.Check {
 	return c
 }
 
-// probeCounter holds the kernel's own count of window probes against the captures.
+// probeCounter holds the kernel's own count of window probes against the captures. A connection that lives on goes on to ask while the counter is
+// read and the captures end.
 func probeCounter(r *result.Result, w closedWindow) result.Check {
-	c := result.Check{ID: "probes-counted", Name: "window probes counted", Expected: strconv.Itoa(len(w.probes)), Verdict: result.Pass}
+	least, most := len(w.probes), len(w.probes)
+	if o := r.Outcome; o != nil && o.Seen != nil && o.What == string(timeline.Quiet) {
+		least = 0
+		for _, p := range w.probes {
+			if p.At() <= o.Seen.Duration() {
+				least++
+			}
+		}
+	}
+	c := result.Check{ID: "probes-counted", Name: "window probes counted", Expected: strconv.Itoa(least), Verdict: result.Pass}
+	if most > least {
+		c.Expected = fmt.Sprintf("%d to %d", least, most)
+	}
 	if r.Evidence == nil {
 		c.Observed, c.Verdict, c.Detail = "not visible", result.Skip, "the kernel's counters were not read"
 		return c
 	}
 	got := r.Evidence.Added("client", "TcpExtTCPWinProbe")
 	c.Observed = strconv.FormatUint(got, 10)
-	if got != uint64(len(w.probes)) {
+	if got < uint64(least) || got > uint64(most) {
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.EvidenceDisagrees, "TcpExtTCPWinProbe grew by another number than there are probes in the captures"
 	}
 	return c

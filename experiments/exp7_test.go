@@ -139,6 +139,14 @@ func closedRun(kinds ...timeline.What) *result.Result {
 
 const goneProbe = "WINDOW-PROBE"
 
+// livesOn ends what the program saw while the connection lives on, and sets the kernel's count of probes.
+func livesOn(at time.Duration, counted uint64) func(*result.Result) {
+	return func(r *result.Result) {
+		ended(r, timeline.Quiet, "", at)
+		r.Evidence.Counters[0].Added = counted
+	}
+}
+
 // TestZeroWindowChecks catches a window that opens by itself, a timer of another kind, and a count of the kernel's that is another: each of
 // them is a run that must fail.
 func TestZeroWindowChecks(t *testing.T) {
@@ -162,8 +170,20 @@ func TestZeroWindowChecks(t *testing.T) {
 		{"the window never closed", func(r *result.Result) { r.Packets[1].Window, r.Packets[7].Window = 500, 500 }, "fail skip pass"},
 		{"another timer", func(r *result.Result) { r.Samples[2].Timer = "retransmit" }, "pass fail pass"},
 		{"no timer", func(r *result.Result) { r.Samples[2].Timer = "" }, "pass fail pass"},
+		{"a look that began before the window closed", func(r *result.Result) {
+			r.Samples[2].Took, r.Samples[2].Timer = result.Seconds(100*time.Millisecond), "retransmit"
+		}, "pass inconclusive pass"},
+		{"a look while the timer fired", func(r *result.Result) {
+			r.Samples = append(r.Samples, result.Sample{At: *r.Packets[2].SentAt + result.Seconds(time.Millisecond), Host: "client", State: "ESTABLISHED"})
+		}, "pass pass pass"},
+		{"no timer after it has fired", func(r *result.Result) {
+			r.Samples = append(r.Samples, result.Sample{At: *r.Packets[2].SentAt + result.Seconds(20*time.Millisecond), Host: "client", State: "ESTABLISHED"})
+		}, "pass fail pass"},
 		{"nobody looked", func(r *result.Result) { r.Samples = r.Samples[:2] }, "pass inconclusive pass"},
 		{"the kernel counts one more", func(r *result.Result) { r.Evidence.Counters[0].Added++ }, "pass pass fail"},
+		{"it lived on, and asked while the counter was read", livesOn(700*time.Millisecond, 1), "pass pass pass"},
+		{"it lived on, and the kernel counts one less", livesOn(700*time.Millisecond, 0), "pass pass fail"},
+		{"it lived on, and asked no more", livesOn(1900*time.Millisecond, 1), "pass pass fail"},
 		{"no counters", func(r *result.Result) { r.Evidence = nil }, "pass pass skip"},
 		{"a capture with drops", func(r *result.Result) {
 			r.Evidence.Counters[0].Added++

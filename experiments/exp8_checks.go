@@ -190,11 +190,13 @@ func waitTimer(e Env, rules oracle.Closing, r *result.Result, host string) (resu
 			}
 		}
 		c := result.Check{ID: "wait-timer-" + host, Name: fmt.Sprintf("%s timer, %s", s.State, host), Expected: seconds(want), Verdict: result.Pass}
-		got := s.At.Duration() + s.Expires.Duration() - armed
+		got, took := s.At.Duration()+s.Expires.Duration()-armed, s.Took.Duration() // it was looked up at some moment of the look
 		c.Observed = seconds(got)
 		switch {
 		case armed < 0:
 			c.Observed, c.Verdict, c.Detail = "no packet before it", result.Skip, "it counts from the packet that brought the socket there"
+		case got < want-2*e.Facts.Jiffy() && armed > s.At.Duration()-took, got > want+timerSlack+e.Facts.Jiffy() && got-took <= want+timerSlack+e.Facts.Jiffy():
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("the machine was busy: the look took %s", ms(took))
 		case got < want-2*e.Facts.Jiffy():
 			c.Verdict, c.Code, c.Detail = result.Fail, code, "the kernel armed a shorter one"
 		case got > want+timerSlack+e.Facts.Jiffy() && got < want+timerStalled && len(r.Stalls) > 0:

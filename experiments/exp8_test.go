@@ -154,6 +154,9 @@ func TestFINLossChecks(t *testing.T) {
 		{"a shorter timer", none, waiting("time-wait", 1900*time.Millisecond), nil, "wait-timer-client", result.Fail},
 		{"a longer timer", none, waiting("time-wait", 2100*time.Millisecond), nil, "wait-timer-client", result.Fail},
 		{"a longer timer, stalled", none, waiting("time-wait", 2100*time.Millisecond), func(r *result.Result) { r.Stalls = []result.Stall{{}} }, "wait-timer-client", result.Inconclusive},
+		{"a longer timer, and a look that took as long", none, waiting("time-wait", 2100*time.Millisecond), func(r *result.Result) { r.Samples[0].Took = result.Seconds(100 * time.Millisecond) }, "wait-timer-client", result.Inconclusive},
+		{"a longer timer, and a look that took less", none, waiting("time-wait", 2100*time.Millisecond), func(r *result.Result) { r.Samples[0].Took = result.Seconds(50 * time.Millisecond) }, "wait-timer-client", result.Fail},
+		{"a shorter timer, in a look in which another packet came", none, waiting("time-wait", 1900*time.Millisecond), func(r *result.Result) { r.Samples[0].Took = result.Seconds(2 * time.Millisecond) }, "wait-timer-client", result.Inconclusive},
 		{"above 60 s: the excess", long, waiting("keepalive", 9999*time.Millisecond), nil, "wait-timer-client", result.Pass},
 		{"above 60 s: all of it", long, waiting("keepalive", 69999*time.Millisecond), nil, "wait-timer-client", result.Fail},
 	} {

@@ -70,7 +70,7 @@ func queueLength(b oracle.Backlog, e Env, r *result.Result) result.Check {
 		Detail: "no look found the listener when the queue was full"}
 	full := b.Clients[len(b.Clients)-1].At + b.RTT // when the last client came, and the one before it was taken in
 	for _, s := range r.Samples {
-		if s.Host != "server" || s.Port != 0 || s.State != "LISTEN" || s.At.Duration() < full {
+		if s.Host != "server" || s.Port != 0 || s.State != "LISTEN" || s.At.Duration()-s.Took.Duration() < full {
 			continue
 		}
 		c.Observed, c.Verdict, c.Detail = fmt.Sprintf("%d, limit %d", s.RecvQueue, s.SendQueue), result.Pass, ""

@@ -92,6 +92,7 @@ func TestBacklogChecks(t *testing.T) {
 		{"a place more", nil, func(r *result.Result) { r.Samples[1].RecvQueue = 3 }, "accept-queue", result.Fail},
 		{"another limit", nil, func(r *result.Result) { r.Samples[1].SendQueue = 128 }, "accept-queue", result.Fail},
 		{"too early to say", nil, func(r *result.Result) { r.Samples[1].At = 0 }, "accept-queue", result.Skip},
+		{"a look that began too early to say", nil, func(r *result.Result) { r.Samples[1].Took, r.Samples[1].RecvQueue = r.Samples[1].At, 1 }, "accept-queue", result.Skip},
 		{"a drop that was not counted", nil, func(r *result.Result) { r.Evidence.Counters = nil }, "overflows", result.Fail},
 		{"clients that overtook each other", nil, func(r *result.Result) {
 			r.Events, r.Checks = r.Events[1:], []result.Check{{ID: "count", Verdict: result.Inconclusive, Code: explain.Stall}}

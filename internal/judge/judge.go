@@ -7,6 +7,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
@@ -51,7 +52,7 @@ type Input struct {
 
 func schedule(in Input) (events []result.Event, outcome *result.Event, checks []result.Check) {
 	whole := begin(in)
-	pairs := align(in.Want.Events, in.Got.Events)
+	pairs := slices.DeleteFunc(align(in.Want.Events, in.Got.Events), in.unwatched)
 	checks = append(checks, whole.count(pairs))
 	apart := map[uint16]*judgement{} // of connections side by side: what one of them is late by is nothing to another
 	before := map[string]*pair{}     // what the next gap of a chain counts from; nil where that was not seen
@@ -174,7 +175,7 @@ func (j *judgement) count(pairs []pair) result.Check {
 		c.Verdict, c.Code = result.Fail, explain.TooFewSYNs
 		c.Detail = fmt.Sprintf("%d fewer than predicted", want-got)
 	case got > want+maybe && got-hurried <= want+maybe:
-		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled, and the probe did not wait for an acknowledgement that was late"
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, tooHurried
 	case got > want+maybe:
 		c.Verdict, c.Code = result.Fail, explain.TooManySYNs
 		c.Detail = fmt.Sprintf("%d more than predicted", got-want-maybe)
@@ -210,7 +211,7 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 		c.Expected, c.Observed = "nothing", seconds(p.got.At)
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.UnexpectedPacket, "nobody predicted this packet"
 		if j.hurried(p) {
-			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled, and the probe did not wait for an acknowledgement that was late"
+			c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, tooHurried
 		}
 		c.ID += "-unexpected"
 	case p.got == nil && p.want.Maybe:
@@ -294,7 +295,7 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	case early > 0:
 		c.Verdict, c.Code = result.Fail, explain.TooEarly
 		c.Detail = fmt.Sprintf("%s too early: a kernel timer never fires before its time", short(early))
-	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late <= programLag && program):
+	case late > Allowance(j.Jiffy) && (j.excused(b, seen-late, seen) || late <= programLate && untimed && j.stalled(b, seen) || late-j.behind(b) <= programLag && program):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(late))
 	case late > Allowance(j.Jiffy):
 		c.Verdict, c.Code = result.Fail, explain.TooLate

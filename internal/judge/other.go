@@ -102,13 +102,14 @@ func where(r result.Rule, between string) string {
 
 // RuleGone is the check of a rule whose counter could not be read.
 func RuleGone(r result.Rule, err error) result.Check {
-	c := Rule(r, 0, 0)
+	c := Rule(r, 0, 0, 0)
 	c.Expected, c.Observed, c.Verdict, c.Code, c.Detail = "a counter", "none", result.Inconclusive, explain.RuleCounterOff, err.Error()
 	return c
 }
 
-// Rule judges a rule's counter against the packets that reached it: as many as the capture in front of it saw.
-func Rule(r result.Rule, seen, lost int) result.Check {
+// Rule judges a rule's counter against the packets that reached it: as many as the capture in front of it saw. late are those that came while the counter
+// was read or after it, which may be in it or not.
+func Rule(r result.Rule, seen, late, lost int) result.Check {
 	c := result.Check{
 		ID: fmt.Sprintf("rule-%s-%s", r.Host, strings.ToLower(where(r, "-"))), Name: r.Host + " " + where(r, " ") + " drops",
 		Expected: fmt.Sprint(seen), Observed: fmt.Sprint(r.Packets), Verdict: result.Pass,
@@ -118,9 +119,9 @@ func Rule(r result.Rule, seen, lost int) result.Check {
 		c.Expected, c.Verdict, c.Detail = "not visible", result.Skip, "the capture sits behind this rule"
 	case lost > 0:
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.CaptureDrops, fmt.Sprintf("the capture lost %d packets", lost)
-	case r.Packets == 0 && seen == 0:
+	case r.Packets == 0 && seen+late == 0:
 		c.Verdict, c.Detail = result.Skip, "nothing came to this rule, so it proves nothing"
-	case r.Packets != uint64(seen):
+	case r.Packets < uint64(seen) || r.Packets > uint64(seen+late):
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.RuleCounterOff, "the rule's counter and the capture disagree"
 	}
 	return c

@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,17 +64,22 @@ func TestRule(t *testing.T) {
 		before     bool
 		verdict    result.Verdict
 		code       string
+		late       int
 	}{
-		{"equal", 3, 3, 0, false, result.Pass, ""},
-		{"counter too low: a packet passed the rule", 2, 3, 0, false, result.Fail, explain.RuleCounterOff},
-		{"counter too high: a packet that the capture did not see", 4, 3, 0, false, result.Fail, explain.RuleCounterOff},
-		{"counted, nothing seen", 1, 0, 0, false, result.Fail, explain.RuleCounterOff},
-		{"nothing came", 0, 0, 0, false, result.Skip, ""},
-		{"lossy capture", 3, 3, 1, false, result.Inconclusive, explain.CaptureDrops},
-		{"before the capture", 3, 0, 0, true, result.Skip, ""},
+		{"equal", 3, 3, 0, false, result.Pass, "", 0},
+		{"counter too low: a packet passed the rule", 2, 3, 0, false, result.Fail, explain.RuleCounterOff, 0},
+		{"counter too high: a packet that the capture did not see", 4, 3, 0, false, result.Fail, explain.RuleCounterOff, 0},
+		{"counted, nothing seen", 1, 0, 0, false, result.Fail, explain.RuleCounterOff, 0},
+		{"nothing came", 0, 0, 0, false, result.Skip, "", 0},
+		{"lossy capture", 3, 3, 1, false, result.Inconclusive, explain.CaptureDrops, 0},
+		{"before the capture", 3, 0, 0, true, result.Skip, "", 0},
+		{"one came while it was read, and is not in it", 3, 3, 0, false, result.Pass, "", 1},
+		{"one came while it was read, and is in it", 4, 3, 0, false, result.Pass, "", 1},
+		{"more than came while it was read", 5, 3, 0, false, result.Fail, explain.RuleCounterOff, 1},
+		{"less than came before", 2, 3, 0, false, result.Fail, explain.RuleCounterOff, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			expect(t, Rule(result.Rule{Host: "server", Chain: "INPUT", Packets: tt.packets, AfterCapture: !tt.before}, tt.seen, tt.lost), tt.verdict, tt.code)
+			expect(t, Rule(result.Rule{Host: "server", Chain: "INPUT", Packets: tt.packets, AfterCapture: !tt.before}, tt.seen, tt.late, tt.lost), tt.verdict, tt.code)
 		})
 	}
 }
@@ -242,29 +249,53 @@ func TestLinkPlan(t *testing.T) {
 	}
 }
 
-// TestHurriedProbe catches a tail loss probe that is called a contradiction where a stall held up the acknowledgement, and one that is excused by a stall
-// that was over before the segment, by one after the probe, or though it is another packet.
+// inOrder sorts events by time.
+func inOrder(events []timeline.Event) []timeline.Event {
+	slices.SortStableFunc(events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	return events
+}
+
+// TestHurriedProbe catches a tail loss probe that is called a contradiction where a stall held up the acknowledgement, or a program that had to read
+// before; and one that is excused by a stall that was over before the segment, by one after the probe, by an acknowledgement that was there, or though it
+// is another packet.
 func TestHurriedProbe(t *testing.T) {
 	at := func(host string, what timeline.What, at time.Duration) timeline.Event {
 		return timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: at, Earliest: at, Latest: at}}
 	}
 	data, probe := at("client", timeline.Data, 500*ms), at("client", timeline.TailLossProbe, 508*ms)
+	data.RelSeq, data.Len, probe.RelSeq, probe.Len = 1, 100, 1, 100
+	soon := probe
+	soon.At = 507 * ms
+	ack := func(t time.Duration, n uint32) []timeline.Event {
+		e := at("server", timeline.ACK, t)
+		e.RelAck = n
+		return []timeline.Event{e}
+	}
 	for _, tt := range []struct {
 		name   string
 		extra  timeline.Event
+		acks   []timeline.Event // predicted for when they come
 		stalls []result.Stall
 		want   result.Verdict
+		lost   bool // the segment
 	}{
-		{"a stall in between", probe, []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Inconclusive},
-		{"none", probe, nil, result.Fail},
-		{"a stall before", probe, []result.Stall{{At: result.Seconds(480 * ms), For: result.Seconds(10 * ms)}}, result.Fail},
-		{"a stall after", probe, []result.Stall{{At: result.Seconds(510 * ms), For: result.Seconds(10 * ms)}}, result.Fail},
-		{"a stall too short to be one", probe, []result.Stall{{At: result.Seconds(503 * ms), For: result.Seconds(2 * ms)}}, result.Fail},
-		{"another packet", at("client", timeline.Data, 508*ms), []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Fail},
+		{"a stall in between", probe, nil, []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Inconclusive, false},
+		{"none", probe, nil, nil, result.Fail, false},
+		{"a stall before", probe, nil, []result.Stall{{At: result.Seconds(480 * ms), For: result.Seconds(10 * ms)}}, result.Fail, false},
+		{"a stall after", probe, nil, []result.Stall{{At: result.Seconds(510 * ms), For: result.Seconds(10 * ms)}}, result.Fail, false},
+		{"a stall too short to be one", probe, nil, []result.Stall{{At: result.Seconds(503 * ms), For: result.Seconds(2 * ms)}}, result.Fail, false},
+		{"another packet", at("client", timeline.Data, 508*ms), nil, []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Fail, false},
+		{"acknowledged only after it: a program had to read before", probe, ack(512*ms, 101), nil, result.Inconclusive, false},
+		{"acknowledged before it", probe, ack(503*ms, 101), nil, result.Fail, false},
+		{"something else was acknowledged after it", probe, ack(512*ms, 100), nil, result.Fail, false},
+		{"acknowledged when no program is so late any more", probe, ack(760*ms, 101), nil, result.Fail, false},
+		{"it did not wait for two jiffies", soon, ack(512*ms, 101), nil, result.Fail, false},
+		{"the segment was lost, and the probe is what was acknowledged", probe, ack(512*ms, 101), nil, result.Fail, true},
 	} {
-		syn := at("client", timeline.SYN, 0)
+		syn, seen := at("client", timeline.SYN, 0), data
+		seen.Dropped = tt.lost
 		_, _, checks, _ := Schedule(Input{Jiffy: 4 * time.Millisecond, Ended: time.Second, Stalls: tt.stalls,
-			Want: timeline.Timeline{Events: []timeline.Event{syn, data}}, Got: timeline.Timeline{Events: []timeline.Event{syn, data, tt.extra}}})
+			Want: timeline.Timeline{Events: append([]timeline.Event{syn, data}, tt.acks...)}, Got: timeline.Timeline{Events: inOrder(append([]timeline.Event{syn, seen, tt.extra}, tt.acks...))}})
 		worst := result.Pass
 		for _, c := range checks {
 			worst = result.Worse(worst, c.Verdict)

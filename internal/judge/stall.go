@@ -24,7 +24,11 @@ func (in Input) sorted() Input {
 // due: processors stood still until then without a break, or an event before was late, and took this one and the rounding of the wheel with
 // it. A short stall does not excuse a long delay.
 func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
-	behind := time.Duration(0) // what another event was late by, that this one may answer: it was judged for that itself
+	return j.heldUp(due+j.behind(b), seen)
+}
+
+// behind is what an event before was late by that this one may answer: it was judged for that itself.
+func (j *judgement) behind(b timeline.Bound) (behind time.Duration) {
 	for _, slip := range j.slips {
 		if slip > Allowance(j.Jiffy) {
 			behind = max(behind, slip)
@@ -33,7 +37,7 @@ func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
 	if slip := max(j.slip, j.slips[j.chain]); slip > 0 {
 		behind = max(behind, slip+b.GapLatest/wheelShare)
 	}
-	return j.heldUp(due+behind, seen)
+	return behind
 }
 
 // heldUp reports whether processors stood still without a break from when something was due until it was seen.
@@ -95,7 +99,8 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 
 // moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, by a stall or by
 // as much as any program may be late without one, and its time then says little; where the kernel recorded when it ended the connection, that is
-// judged instead, by the same rules. Where there is no such record, what a program says so late decides nothing.
+// judged instead, by the same rules. Where there is no such record, what a program says so late decides nothing; nor does it where it is later than
+// a busy machine makes a program and the record is in its time, because what is late then is no timer.
 func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
 	at, ended := p.got.At, p.got.Ended
 	before, inChain := j.slip, j.slips[j.chain]
@@ -105,7 +110,8 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 		c.Verdict, c.Code = result.Inconclusive, explain.Stall
 		c.Detail = fmt.Sprintf("%s late, as a program on a busy machine may be, and the kernel's own record of it is missing", short(off(e)))
 	}
-	late = late && at-ended <= programLag
+	far := late && at-ended > programLag
+	late = late && at-ended <= programLate
 	if c.Code != explain.Stall && !late || ended == 0 || ended > at || p.want.Tick == 0 {
 		return at
 	}
@@ -124,12 +130,19 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 		if p.got.What == timeline.Connected {
 			c.Detail = fmt.Sprintf("the kernel established the connection then, and the program learned it %s later", short(at-ended))
 		}
+		if far {
+			c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		}
 	}
 	return ended
 }
 
+// tooHurried is why a probe that is not predicted proves nothing.
+const tooHurried = "the probe did not wait for an acknowledgement that a busy machine held up"
+
 // hurried reports whether a tail loss probe came because the machine held up the acknowledgement that it did not wait for: a processor stood
-// still between the segment and the probe, which on a short link waits for two jiffies (tcp_schedule_loss_probe).
+// still between the segment and the probe, which on a short link waits for two jiffies (tcp_schedule_loss_probe); or the acknowledgement came
+// after the probe, as where a program must read before (ICSK_ACK_PUSHED2). Whether that was too late is judged for itself.
 func (j *judgement) hurried(p *pair) bool {
 	probe := p.got
 	if p.want != nil || probe.What != timeline.TailLossProbe {
@@ -141,7 +154,24 @@ func (j *judgement) hurried(p *pair) bool {
 			sent = max(sent, e.At)
 		}
 	}
-	return sent >= 0 && slices.ContainsFunc(j.byStart, func(s result.Stall) bool {
+	return sent >= 0 && (j.answeredAfter(probe, sent) || slices.ContainsFunc(j.byStart, func(s result.Stall) bool {
 		return s.At.Duration() <= probe.At && s.At.Duration()+s.For.Duration() >= sent
-	})
+	}))
+}
+
+// answeredAfter reports whether the other end had what a probe repeats and acknowledged it only after the probe, though no later than a busy machine makes
+// a program, and the probe waited for as long as it must.
+func (j *judgement) answeredAfter(probe *timeline.Event, sent time.Duration) bool {
+	if probe.At-sent < 2*j.Jiffy {
+		return false
+	}
+	for _, e := range j.Got.Events { // in order
+		if e.Host == probe.Host && e.Port == probe.Port && e.What == timeline.Data && e.RelSeq == probe.RelSeq && e.Dropped {
+			return false
+		}
+		if e.Host != probe.Host && e.Port == probe.Port && e.What.OnWire() && e.RelAck >= probe.RelSeq+uint32(probe.Len) {
+			return e.At > probe.At && e.At-sent <= programLate
+		}
+	}
+	return false
 }

@@ -111,6 +111,36 @@ func TestAfterTimer(t *testing.T) {
 	}
 }
 
+// TestProgramAfterProgram catches programs each of which is a little late, one after the other, that are called a contradiction because all of it together
+// is more than one may be late; and one that is excused for being late by itself, or by what the kernel was late with.
+func TestProgramAfterProgram(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name         string
+		what         timeline.What
+		first, later time.Duration // how late each is
+		want         result.Verdict
+	}{
+		{"two programs", timeline.Data, 80 * ms, 140 * ms, result.Inconclusive},
+		{"the second too late by itself", timeline.Data, 80 * ms, 190 * ms, result.Fail},
+		{"the second too late, the first in time", timeline.Data, 0, 140 * ms, result.Fail},
+		{"the kernel after a program", timeline.ACK, 80 * ms, 81 * ms, result.Inconclusive},
+		{"the kernel late by itself", timeline.ACK, 80 * ms, 140 * ms, result.Fail},
+	} {
+		in := answered(0)
+		add := func(host string, what timeline.What, late time.Duration) {
+			e := timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: 400 * ms, Earliest: 400 * ms, Latest: 401 * ms}}
+			in.Want.Events = append(in.Want.Events, e)
+			in.Got.Events = append(in.Got.Events, timeline.Event{Host: host, What: what, Bound: timeline.Bound{At: 401*ms + late}})
+		}
+		add("client", timeline.Data, c.first)
+		add("server", c.what, c.later)
+		if got, verdict := complaints(in); verdict != c.want {
+			t.Errorf("%s: got %s %v, want %s", c.name, verdict, got, c.want)
+		}
+	}
+}
+
 // TestBehind catches an answer to a late packet that is called a contradiction because something else came in time between the two, and one
 // that may be later than what it answers.
 func TestBehind(t *testing.T) {

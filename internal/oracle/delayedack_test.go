@@ -130,6 +130,31 @@ func TestDelayedACK(t *testing.T) {
 	}
 }
 
+// TestDelayedACKCounts catches an answer that came just when it no longer counts as one (tcp_event_data_sent), and is taken for one that does: the next
+// round may wait or not.
+func TestDelayedACKCounts(t *testing.T) {
+	for _, tt := range []struct {
+		answer time.Duration // after the request
+		want   []string      // of each order: whether the second round waits
+	}{{30 * time.Millisecond, []string{"K"}}, {38 * time.Millisecond, []string{"k", "K"}}, {60 * time.Millisecond, []string{"k"}}} {
+		tl, err := asking(func(d *DelayedACK) { d.Rounds[0].Answer = d.Rounds[0].Write + tt.answer }).Predict(linux618(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for one := range tl.All() {
+			word := "k"
+			if strings.Contains(dialogue(one), " K540") {
+				word = "K"
+			}
+			got = append(got, word)
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("an answer %v after the request: (-want +got)\n%s", tt.answer, d)
+		}
+	}
+}
+
 // TestDelayedACKExact plays starts: with one known, an event lies inside the window of all starts, and a timer's has its tick. It catches ticks
 // that are counted from another origin than the windows, and a gap between two rounds, which the programs decide.
 func TestDelayedACKExact(t *testing.T) {

@@ -426,6 +426,7 @@ func (s *stuck) drain() {
 	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), s.Drain+half, s.within(1), "the window is open: the segment that waited goes at once")
 	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), s.Drain+s.RTT, s.within(2), "after so long a silence it is acknowledged at once, and fills the window")
 	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), s.Drain+s.RTT, answerWithin+s.within(2), "the program has read that segment, too")
+	s.out[len(s.out)-1].ByProgram = true
 }
 
 // close is shutdown(2) towards a peer that closes as soon as it reads the end. Its FIN carries the ACK of ours, where its program is sooner than

@@ -95,6 +95,24 @@ func TestZeroWindow(t *testing.T) {
 	}
 }
 
+// TestDrainedByProgram catches the second update of a window that is judged like the kernel's own answers: the program must read before, and has to wait
+// for a processor. The first one comes from within its planned call.
+func TestDrainedByProgram(t *testing.T) {
+	tl, err := stuckOn(func(z *ZeroWindow) {
+		z.Drain, z.Until, z.Close = 3*time.Second, 3250*time.Millisecond, 3270*time.Millisecond
+	}).Predict(linux618(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range byProgram(tl).Events {
+		got = append(got, fmt.Sprint(e.Host, " ", e.What, " ", e.RelAck))
+	}
+	if d := cmp.Diff([]string{"server window-update 1001"}, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
 // TestZeroWindowRTT has the schedule over 100 ms by hand, in ms: the RTO is 304 (HZ=250), the timer starts when the window of 0 is there, an RTT after the
 // write, and anew with each answer. It catches a timer that starts at the wrong end of the link, and an answer that is taken to be there at once.
 func TestZeroWindowRTT(t *testing.T) {

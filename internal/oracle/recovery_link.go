@@ -335,6 +335,7 @@ func (r *receiver) tellWindow(at time.Duration, from origin, s segmentAt) {
 	s.exact, s.maybe = false, true
 	from.slack = max(from.slack, answerWithin) + wakeWithin
 	r.b.emit(r.b.Peer, timeline.WindowUpdate, 0, at, from, s, say("the program has read everything: said where that makes the window twice as large"))
+	r.b.out[len(r.b.out)-1].ByProgram = true
 }
 
 // rttEstimator is tcp_rtt_estimator and tcp_set_rto, in microseconds, with a sample from each acknowledgement.

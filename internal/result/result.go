@@ -328,7 +328,9 @@ type State struct {
 
 // Sample is one look at a socket with inet_diag.
 type Sample struct {
-	At   Seconds `json:"at"`
+	At Seconds `json:"at"`
+	// Took is how long the look took, which ended at At: what it shows was so at some moment of that time. 0: less than a millisecond.
+	Took Seconds `json:"took,omitempty"`
 	Host string  `json:"host"`
 	// Port is that of the connection, where there are several side by side: the server's, or the client's where the result has a look_at. They are looked at less
 	// often, and nothing is judged by them.

@@ -123,7 +123,11 @@ func leftOpen(checks []result.Check, why error) []result.Check {
 func (r *run) readCounters(ctx context.Context) error {
 	r.listRules(r.res)
 	r.uncounted = make([]error, len(r.rules))
-	err := r.told.reckon(r, func() {
+	var err error
+	if r.counted, err = kernel.MonotonicNow(); err != nil {
+		return err
+	}
+	err = r.told.reckon(r, func() {
 		for i, f := range r.rules {
 			r.res.Rules[i].Packets, r.res.Rules[i].Bytes, r.uncounted[i] = f.Count(ctx)
 		}
@@ -229,9 +233,13 @@ func (r *run) otherChecks(v *view, o *observer) []result.Check {
 		}
 	}
 	for i, f := range r.rules {
-		caught := 0
-		for _, by := range v.caught {
-			if by == f {
+		caught, late := 0, 0
+		for k, by := range v.caught {
+			switch {
+			case by != f:
+			case v.origin+lastSeen(v.packets[k]) >= r.counted:
+				late++
+			default:
 				caught++
 			}
 		}
@@ -239,7 +247,7 @@ func (r *run) otherChecks(v *view, o *observer) []result.Check {
 			out = append(out, judge.RuleGone(r.res.Rules[i], r.uncounted[i]))
 			continue
 		}
-		out = append(out, judge.Rule(r.res.Rules[i], caught, r.lostPackets()))
+		out = append(out, judge.Rule(r.res.Rules[i], caught, late, r.lostPackets()))
 	}
 	if r.res.Link != nil {
 		r.res.Link.Frames, r.res.Link.Lost, r.res.Link.Worst = r.link.Frames, r.link.Lost, result.Seconds(r.link.Worst)

@@ -116,15 +116,16 @@ func (r *run) sides(j *joining) []judge.Side {
 		out = append(out, s)
 	}
 	for _, p := range r.res.Packets {
+		late := j.v.origin+lastSeen(p) >= r.told.from // the kernel may have been asked before it was told of
 		for i := range out {
 			s := &out[i]
-			if p.Fate == result.Dropped && p.ArrivedAt != nil && s.Host == p.To {
+			if p.Fate == result.Dropped && p.ArrivedAt != nil && s.Host == p.To && !(late && p.DropReason != netfilterDrop) {
 				s.Dropped++
 				if p.DropReason == netfilterDrop {
 					s.DroppedTold++
 				}
 			}
-			if timeline.What(p.What).Again() && s.Host == p.From {
+			if timeline.What(p.What).Again() && s.Host == p.From && !(late && p.Cause == "") {
 				s.Repeats++
 				if p.Cause != "" {
 					s.RepeatsTold++
@@ -135,6 +136,14 @@ func (r *run) sides(j *joining) []judge.Side {
 		}
 	}
 	return out
+}
+
+// lastSeen is when a packet reached its receiver's capture, or its sender's where it reached no other.
+func lastSeen(p result.Packet) time.Duration {
+	if p.ArrivedAt != nil {
+		return p.ArrivedAt.Duration()
+	}
+	return p.At()
 }
 
 const netfilterDrop = "NETFILTER_DROP"

@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/internal/evidence"
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/lab"
 	"github.com/tcplab/tcplab/pcapout"
 )
 
@@ -103,6 +104,24 @@ func TestCountSide(t *testing.T) {
 	s = judge.Side{Host: "client"}
 	if j.count(&s, netip.MustParseAddr("10.99.0.1"), all); s.Uncaptured != 0 || s.OwnDrops != 1 {
 		t.Errorf("a repeat that its own host threw away: got %+v", s)
+	}
+}
+
+// TestSidesLate catches a packet of which the kernel could not tell any more, because it came while the counters were read, that is taken for one of which
+// it was silent; and one of before that is forgiven.
+func TestSidesLate(t *testing.T) {
+	for _, tt := range []struct {
+		from                  time.Duration
+		dropped, untold, sent int
+	}{{time.Hour + 500*time.Millisecond, 1, 0, 0}, {2 * time.Hour, 2, 1, 1}} {
+		j := twoSYNs()
+		j.events, j.joined = j.events[:1], j.joined[:1] // nothing was told of the second
+		j.join()
+		r := &run{lab: &lab.Lab{Client: &lab.Host{Name: "client"}, Server: &lab.Host{Name: "server"}}, told: &testimony{from: tt.from}, res: &result.Result{Packets: j.packets}}
+		s := r.sides(j)
+		if got := [3]int{s[1].Dropped, s[1].Dropped - s[1].DroppedTold, s[0].Repeats}; got != [3]int{tt.dropped, tt.untold, tt.sent} {
+			t.Errorf("counters read from %v on: got %v, want %+v", tt.from, got, tt)
+		}
 	}
 }
 

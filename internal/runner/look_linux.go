@@ -30,6 +30,20 @@ func (o *observer) ask(host string, d sockets, pair [2]netip.AddrPort) (evidence
 	return s, nil
 }
 
+// timed makes a look.
+func timed(ask func() (evidence.Socket, error)) (look, error) {
+	asked, err := kernel.MonotonicNow()
+	if err != nil {
+		return look{}, err
+	}
+	s, err := ask()
+	if err != nil {
+		return look{}, err
+	}
+	now, err := kernel.MonotonicNow()
+	return look{mono: now, took: now - asked, Socket: s}, err
+}
+
 // none reports whether a look showed no socket of the connection: nothing, or the listener, which answers for what is not there.
 func none(state string) bool { return state == evidence.Closed || state == "LISTEN" }
 
@@ -43,7 +57,8 @@ func (o *observer) last(host string) (look, bool) {
 	return look{}, false
 }
 
-// vanished are the ends of sockets: looks that show none of the connection any more after one that did. A socket in SYN-RECV is a request.
+// vanished are the ends of sockets: looks that show none of the connection any more after one that did, which it was still there at the beginning of. A
+// socket in SYN-RECV is a request.
 func (o *observer) vanished(origin time.Duration) []timeline.Event {
 	var out []timeline.Event
 	last := map[string]look{}
@@ -53,7 +68,7 @@ func (o *observer) vanished(origin time.Duration) []timeline.Event {
 		if !ok || none(before.State) || !none(l.State) {
 			continue
 		}
-		e := timeline.Event{Host: l.host, What: timeline.SocketGone, Port: o.r.setup.LookAt, Since: before.mono - origin, Bound: timeline.Bound{At: l.mono - origin}}
+		e := timeline.Event{Host: l.host, What: timeline.SocketGone, Port: o.r.setup.LookAt, Since: before.mono - before.took - origin, Bound: timeline.Bound{At: l.mono - origin}}
 		switch before.State {
 		case "SYN-RECV":
 			e.What = timeline.RequestGone
@@ -98,13 +113,11 @@ func (o *observer) lookAside() error {
 			if d == nil {
 				continue
 			}
-			s, err := d.Look(pair[0], pair[1])
+			l, err := timed(func() (evidence.Socket, error) { return d.Look(pair[0], pair[1]) })
 			if err != nil {
 				return err
 			}
-			if mono, err := kernel.MonotonicNow(); err != nil {
-				return err
-			} else if l := (look{mono: mono, host: host, port: int(port), Socket: s}); o.changed(l) {
+			if l.host, l.port = host, int(port); o.changed(l) {
 				o.aside = append(o.aside, l)
 			}
 		}
@@ -116,7 +129,7 @@ func (o *observer) lookAside() error {
 func (o *observer) changed(l look) bool {
 	for _, was := range slices.Backward(o.aside) {
 		if was.host == l.host && was.port == l.port {
-			was.mono, was.Expires = l.mono, l.Expires
+			was.mono, was.took, was.Expires = l.mono, l.took, l.Expires
 			return was != l
 		}
 	}

@@ -56,6 +56,19 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// TestHeldUp catches a look that says of a socket that it was still there, at a time when nobody knows: the program was held up between the answer and
+// the clock.
+func TestHeldUp(t *testing.T) {
+	o := &observer{r: &run{}}
+	o.looks = []look{{mono: 130, took: 30, host: "server", Socket: evidence.Socket{State: "SYN-RECV"}}, {mono: 200, took: 20, host: "server", Socket: evidence.Socket{State: "CLOSED"}}}
+	if e := o.vanished(0); len(e) != 1 || e[0].Since != 100 || e[0].At != 200 {
+		t.Errorf("got %+v, want it from the beginning of the one look to the end of the other", e)
+	}
+	if l, err := timed(func() (evidence.Socket, error) { <-time.After(2 * time.Millisecond); return evidence.Socket{}, nil }); err != nil || l.took < 2*time.Millisecond || l.mono < l.took {
+		t.Errorf("a look of 2 ms: got %+v, %v", l, err)
+	}
+}
+
 // TestVanished catches the end of a socket that is told of a host that never had one, of the wrong kind, or not at all.
 func TestVanished(t *testing.T) {
 	const c, s = "client ", "server "

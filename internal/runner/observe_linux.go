@@ -48,7 +48,8 @@ type observer struct {
 
 // look is one sample, with its CLOCK_MONOTONIC time.
 type look struct {
-	mono time.Duration
+	mono time.Duration // when it had the answer
+	took time.Duration // since it asked: a program on a busy machine may be held up before it reads the clock
 	host string
 	port int // of a look aside: the server's, or the client's where clients have ports of their own; else 0
 	evidence.Socket
@@ -232,17 +233,13 @@ func (o *observer) look() {
 		if d == nil {
 			continue
 		}
-		s, err := o.ask(host, d, pair)
+		l, err := timed(func() (evidence.Socket, error) { return o.ask(host, d, pair) })
 		if err != nil {
 			o.failed = err
 			return
 		}
-		mono, err := kernel.MonotonicNow()
-		if err != nil {
-			o.failed = err
-			return
-		}
-		o.note(look{mono: mono, host: host, Socket: s})
+		l.host = host
+		o.note(l)
 	}
 	if o.r.setup.LookAt != 0 && o.pause() > 4*closeLook { // a round of looks aside must not come between two that are close
 		o.failed = o.lookAside()
@@ -362,7 +359,7 @@ func (o *observer) next() *result.Event {
 }
 
 func (l look) sample(origin time.Duration) result.Sample {
-	return result.Sample{At: result.Seconds(l.mono - origin), Host: l.host, Port: l.port, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
+	return result.Sample{At: result.Seconds(l.mono - origin), Took: result.Seconds(l.took.Truncate(time.Millisecond)), Host: l.host, Port: l.port, State: l.State, Timer: l.Timer, Expires: result.Seconds(l.Expires),
 		Retrans: l.Retrans, Backoff: l.Backoff, RTO: result.Seconds(l.RTO), Cwnd: l.Cwnd, Ssthresh: l.Ssthresh, Unacked: l.Unacked, SendQueue: l.SendQueue, RecvQueue: l.RecvQueue}
 }
 

@@ -46,9 +46,10 @@ type run struct {
 	told  *testimony     // nil: the kernel is not asked
 	load  stall.Load     // at the start
 
-	uncounted []error   // beside rules: why its counter could not be read
-	unkept    error     // why nothing is predicted for the calls as they were made: they were too late; nil: something is
-	wall      wallClock // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
+	uncounted []error       // beside rules: why its counter could not be read
+	unkept    error         // why nothing is predicted for the calls as they were made: they were too late; nil: something is
+	counted   time.Duration // CLOCK_MONOTONIC: the rules' counters were read from then on
+	wall      wallClock     // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
 	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
 	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls. foretold is what predict made.

@@ -284,7 +284,7 @@ func (v *view) timeline() timeline.Timeline {
 	t := timeline.Timeline{Outcome: v.outcome}
 	for _, p := range v.packets {
 		t.Events = append(t.Events, timeline.Event{Bound: timeline.Bound{At: p.At()}, Host: p.From, What: timeline.What(p.What), N: p.N,
-			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len, Port: v.port(p)})
+			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len, Port: v.port(p), Dropped: p.Fate != result.Delivered})
 	}
 	t.Events = append(t.Events, v.offWire...)
 	slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
@@ -363,11 +363,12 @@ func unwatched(got, want []timeline.Event) map[uint16]time.Duration {
 	return over
 }
 
-// watched are the packets without those of connections side by side that nobody watches any more: the captures end one after the other, and what such a
+// watched are the packets without those of connections that nobody watches any more: the captures end one after the other, and what such a
 // connection sends then is in one of them.
 func (v *view) watched(r *run) []result.Packet {
 	if !r.setup.Apart {
-		return r.res.Packets
+		over, ok := judge.LivesOn(r.want, v.outcome)
+		return slices.DeleteFunc(slices.Clone(r.res.Packets), func(p result.Packet) bool { return ok && p.At() > over })
 	}
 	over := unwatched(v.offWire, r.want.Events)
 	return slices.DeleteFunc(slices.Clone(r.res.Packets), func(p result.Packet) bool {
@@ -426,7 +427,7 @@ func (v *view) samples(looks []look) []result.Sample {
 	for _, l := range looks {
 		s := l.sample(v.origin)
 		now := s
-		now.At, now.Expires = 0, 0
+		now.At, now.Took, now.Expires = 0, 0, 0
 		of := end{l.host, l.port}
 		if was, ok := last[of]; !ok || was != now {
 			out = append(out, s)

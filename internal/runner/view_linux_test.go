@@ -65,4 +65,9 @@ func TestWatched(t *testing.T) {
 	if r.setup.Apart = false; len(v.watched(r)) != 3 {
 		t.Errorf("one connection: got %v, want all", v.watched(r))
 	}
+	quiet := at(0, timeline.Quiet, 200)
+	one := &view{outcome: &quiet}
+	if r.want = (timeline.Timeline{Outcome: &quiet}); len(one.watched(r)) != 1 {
+		t.Errorf("one connection that lives on: got %v, want the first packet", one.watched(r))
+	}
 }

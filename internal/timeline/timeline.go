@@ -63,7 +63,8 @@ type Event struct {
 	// host's retransmission timer.
 	Chain string
 	// ByProgram says that a predicted event follows a call which a program makes when it has learned what a timer did: its Tick is that timer's,
-	// and how soon the program goes on is the machine's. What no timer rules (Tick 0) need not say so.
+	// and how soon the program goes on is the machine's. What no timer rules (Tick 0) need not say so, but for what the kernel says on its own
+	// because a program has read: a window update.
 	ByProgram bool
 	// Since is the last instant at which a state was still seen, of an observed event that ends one (RequestGone) and that only looks
 	// from time to time can show: it happened between Since and At. Zero: At is exact.
@@ -71,6 +72,8 @@ type Event struct {
 	// Ended is when the kernel ended the connection, or in Connected when it was established, by its own record (tracepoint
 	// inet_sock_set_state), of an observed event in which a program learns of it. Zero: there is no such record.
 	Ended time.Duration
+	// Dropped says that an observed packet did not reach the other end's TCP: a rule dropped it, or nothing shows that it arrived.
+	Dropped bool
 }
 
 // Timeline is a sequence of events in time order, with what became of the call that started it.

@@ -45,7 +45,7 @@ var zhChecks = []message{
 	{"the sender did not act on what the rule says", "发送端没有按规则行动"}, {"the repair took another number of round trips than the rule says", "修复所用的往返次数与规则不同"},
 	{"CLOCK_REALTIME moved by %v during the run", "运行期间 CLOCK_REALTIME 变动了 {1}"}, {"observation ended at %s, before the others were due", "观察在 {1} 结束，其余的还未到时候"}, {"observation ended at %s, before it was due", "观察在 {1} 结束，它还未到时候"},
 	{"%d fewer than predicted", "比预测少 {1} 个"}, {"%d more than predicted", "比预测多 {1} 个"}, {"nobody predicted this packet", "没有人预测过这个报文"},
-	{"the machine stalled, and the probe did not wait for an acknowledgement that was late", "本机停顿了，而探测没有等那个迟到的确认"}, {"it never came", "它没有来"},
+	{"the machine was busy: the look took %s", "本机繁忙：这次查看花了 {1}"}, {"the probe did not wait for an acknowledgement that a busy machine held up", "探测没有等那个被繁忙的本机耽搁的确认"}, {"it never came", "它没有来"},
 	{"the machine was so busy that the run was not as planned: the peer was to be dead %v before its rule stood", "本机太忙，运行没有按计划进行：对端本应在规则生效前 {1} 就已死"},
 	{"off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain", "不在预测的节拍上，而发第一个报文时本机停顿了：定时器从哪个 jiffy 算起不确定"},
 	{"%s too early: a kernel timer never fires before its time", "早了 {1}：内核定时器从不提前触发"}, {"%s late, and the machine had stalled or was busy", "迟了 {1}，而本机曾停顿或很忙"}, {"%s later than the timer wheel allows", "比定时器轮所容许的晚 {1}"},
