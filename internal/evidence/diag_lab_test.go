@@ -160,7 +160,7 @@ func TestRetransmitted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Retrans > 0 {
+		if s.Retrans > 0 && !(s.Retrans == 1 && s.Backoff == 0) { // the kernel counts the one a moment before the other (tcp_retransmit_timer)
 			if s.Retrans != 1 || s.Backoff != 1 || s.RTO != 2*time.Second || s.State != "SYN-SENT" {
 				t.Errorf("got %+v, want 1 retransmission, backoff 1, RTO 2 s", s)
 			}

@@ -49,10 +49,16 @@ func TestFastOpenPasses(t *testing.T) {
 			if r.Verdict != result.Pass {
 				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
 			}
+			told := 0 // a busy machine's tracepoints are silent now and then, but not about every connect(2)
 			for _, e := range r.Events {
-				if e.What == string(timeline.Connected) && (e.Ended == nil || e.Seen == nil || *e.Ended > *e.Seen) {
-					t.Errorf("connect() succeeds: got the kernel's record %v, seen %v, want it from before", e.Ended, e.Seen)
+				if e.What == string(timeline.Connected) && e.Ended != nil {
+					if told++; e.Seen == nil || *e.Ended > *e.Seen {
+						t.Errorf("connect() succeeds: got the kernel's record %v, seen %v, want it from before", e.Ended, e.Seen)
+					}
 				}
+			}
+			if told == 0 {
+				t.Error("connect() succeeds: got no record of the kernel's, want some")
 			}
 		})
 	}
