@@ -224,7 +224,8 @@ func (o *observer) reckon(a anchoring) error {
 	if a.planned > 0 {
 		t = loosened(t, a.sooner, a.later)
 	}
-	r.want, r.start, r.known, r.unkept = t, a.start, a.exact, nil
+	r.judgeBy(t)
+	r.start, r.known, r.unkept = a.start, a.exact, nil
 	o.expect()
 	return nil
 }

@@ -60,11 +60,12 @@ func (o *observer) pause() time.Duration {
 	if o.r.Virtual {
 		wait = max((now-o.woken)/part, lookEvery)
 	}
-	elapsed := now - o.connecting.Before
-	for _, e := range o.r.want.Events {
-		if e.What != timeline.RequestGone && e.What != timeline.SocketGone {
-			continue
-		}
+	return o.closer(now-o.connecting.Before, wait)
+}
+
+// closer is the pause at a time since the first call where what only looks can show, in any order of things, may be due sooner than in wait.
+func (o *observer) closer(elapsed, wait time.Duration) time.Duration {
+	for _, e := range o.r.byLook {
 		if last, ok := o.last(e.Host); ok && none(last.State) {
 			continue // it has happened
 		}
@@ -78,6 +79,26 @@ func (o *observer) pause() time.Duration {
 		}
 	}
 	return wait
+}
+
+// judgeBy takes a prediction as the one that is judged. What only looks can show of it is listed here, once and not at each look: some predictions have
+// hundreds of orders, most of which have it at the same time.
+func (r *run) judgeBy(t timeline.Timeline) {
+	r.want, r.byLook = t, nil
+	type moment struct {
+		host string
+		timeline.Bound
+	}
+	listed := map[moment]bool{}
+	for t := range t.All() {
+		for _, e := range t.Events {
+			at := moment{e.Host, e.Bound}
+			if (e.What == timeline.RequestGone || e.What == timeline.SocketGone) && !listed[at] {
+				listed[at] = true
+				r.byLook = append(r.byLook, e)
+			}
+		}
+	}
 }
 
 // due is the time in which an event is expected, from the first call on: its ticks where they are known.

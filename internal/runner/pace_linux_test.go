@@ -11,6 +11,52 @@ import (
 	"github.com/tcplab/tcplab/lab"
 )
 
+// TestCloser catches looks that come close on each other only where the usual order of things has the request vanish, one that goes on looking closely when it
+// has, and orders of which each is gone through anew though all have it at the same time.
+func TestCloser(t *testing.T) {
+	const ms = time.Millisecond
+	gone := func(at time.Duration) timeline.Event {
+		return timeline.Event{Host: "server", What: timeline.RequestGone, Bound: timeline.Bound{At: at, Earliest: at, Latest: at + 8*ms}}
+	}
+	syn := timeline.Event{Host: "client", What: timeline.SYN}
+	want := timeline.Timeline{Events: []timeline.Event{syn, gone(3000 * ms)}}
+	for range 100 {
+		want.Alternatives = append(want.Alternatives, timeline.Timeline{Events: []timeline.Event{syn, gone(7000 * ms)}})
+	}
+	r := &run{}
+	r.facts.HZ = 250
+	r.judgeBy(want)
+	if len(r.byLook) != 2 {
+		t.Errorf("got %d events to look for, want 2: the other orders are alike", len(r.byLook))
+	}
+	for _, tt := range []struct {
+		name    string
+		elapsed time.Duration
+		state   string
+		want    time.Duration
+	}{
+		{"before either", 1000 * ms, "SYN-RECV", lookEvery},
+		{"in the usual order", 3004 * ms, "SYN-RECV", closeLook},
+		{"between them", 5000 * ms, "SYN-RECV", lookEvery},
+		{"a moment before the other order's", 6900 * ms, "SYN-RECV", 96 * ms * 127 / 128},
+		{"in another order", 7004 * ms, "SYN-RECV", closeLook},
+		{"overdue in another order", 7070 * ms, "SYN-RECV", closeLook},
+		{"long after it", 7300 * ms, "SYN-RECV", lookEvery},
+		{"in another order, and gone", 7004 * ms, "LISTEN", lookEvery},
+	} {
+		newest := look{host: "server"}
+		newest.State = tt.state
+		o := &observer{r: r, looks: []look{newest}}
+		if got := o.closer(tt.elapsed, lookEvery); got != tt.want {
+			t.Errorf("%s: got a pause of %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	r.judgeBy(timeline.Timeline{Events: []timeline.Event{syn}})
+	if len(r.byLook) != 0 {
+		t.Errorf("another prediction: got %d events to look for, want none of the one before", len(r.byLook))
+	}
+}
+
 // TestDue catches a watch for stalls that goes on for the whole of a window of minutes in which the tick is known (ten waiting labs with such windows
 // kept two processors busy), one that trusts a tick where the start is not known, and one that looks elsewhere than where the event is due.
 func TestDue(t *testing.T) {

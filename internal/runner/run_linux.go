@@ -51,9 +51,11 @@ type run struct {
 	counted   time.Duration // CLOCK_MONOTONIC: the rules' counters were read from then on
 	wall      wallClock     // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 
-	// want is the prediction that is judged; start is the phase that it stands on, nil where it is not known. Both are fixed by
-	// predict and, from the client's own clock readings, by anchor, which has looked at so many calls. foretold is what predict made.
+	// want is the prediction that is judged, and byLook what of it only looks can show (judgeBy sets both); start is the phase that it stands on, nil where
+	// it is not known. They are fixed by predict and, from the client's own clock readings, by anchor, which has looked at so many calls. foretold is
+	// what predict made.
 	want     timeline.Timeline
+	byLook   []timeline.Event
 	foretold timeline.Timeline
 	start    *oracle.Start
 	anchored int
@@ -273,7 +275,8 @@ func (r *run) predict() error {
 			return err
 		}
 	}
-	r.want, r.foretold, r.start, r.known = t, t, r.env.Start, r.env
+	r.judgeBy(t)
+	r.foretold, r.start, r.known = t, r.env.Start, r.env
 	r.lab.Client.Expect(r.due(t, r.env.StartAt))
 	p := prediction(r.Experiment, r.Plan, r.env, t)
 	if r.clock == nil {
