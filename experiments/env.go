@@ -147,10 +147,15 @@ type inWords struct{ oracle.BlackHole }
 // Predict adds them.
 func (b inWords) Predict(f kernel.Facts, start *oracle.Start) (timeline.Timeline, error) {
 	t, err := b.BlackHole.Predict(f, start)
-	if err == nil && !b.NoSACK && b.EarlyRetrans < 3 {
-		t.Alternatives = slices.Concat(t.Alternatives, likeProbe(t))
+	if err != nil || b.NoSACK || b.EarlyRetrans >= 3 {
+		return t, err
 	}
-	return t, err
+	var alike []timeline.Timeline
+	for one := range t.All() {
+		alike = append(alike, likeProbe(one)...)
+	}
+	t.Alternatives = slices.Concat(t.Alternatives, alike)
+	return t, nil
 }
 
 // AskRecovery is AskBlackHole for a burst.

@@ -27,7 +27,7 @@ func init() {
 		Summary: "the third ACK and all that follows is lost on its way to the server",
 		Question: "The client believes that the connection is open, the server does not. What does each of them do while nobody speaks? Then the client " +
 			"writes six bytes: how often are they repeated, when, and when does the program learn that nobody ever heard them?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "synack-retries", Doc: "SYN-ACK retransmissions of the server, 0 to 255", Host: "server", Sysctl: "net.ipv4.tcp_synack_retries",
 				Textbook: "5", Fast: "1"},
 			{Flag: "retries2", Doc: "how long unacknowledged data is repeated: a time, as a number of doublings from 200 ms, 0 to 255", Host: "client",
@@ -45,7 +45,7 @@ func init() {
 			{Flag: "cut", Doc: "when the server stops hearing: start (of the third ACK on) or mid (after one exchange)", Kind: Choice,
 				Choices: []string{"start", "mid"}, Default: "start"},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupACKLoss,
 		Calls:   callsOfACKLoss,
 		Predict: predictACKLoss,
@@ -86,7 +86,7 @@ func callsOfACKLoss(e Env) []Call {
 	if !midCut(e.Options) {
 		return []Call{write}
 	}
-	return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.rtt())}, write}
+	return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.longestTrip())}, write}
 }
 
 // ackLossInput reads what the oracle needs from the effective settings.
@@ -94,11 +94,11 @@ func ackLossInput(e Env) (oracle.BlackHole, error) {
 	server, err := serverInput(e)
 	b := oracle.BlackHole{
 		Host: "client", Server: server, Bytes: len(ackLossData), Request: len(ackLossRequest),
-		UserTimeout: time.Duration(e.Options.Number("user-timeout")) * time.Millisecond, RTT: e.Options.rtt(),
+		UserTimeout: time.Duration(e.Options.Number("user-timeout")) * time.Millisecond, RTT: e.Options.rtt(), Link: e.Options.jittered(),
 	}
 	if midCut(e.Options) {
 		b.Cut = oracle.CutMid
-		idle, over := e.Options.Duration("idle"), ackLossExchange+b.RTT*5/2+cutWithin // handshake, exchange, the last acknowledgement's way
+		idle, over := e.Options.Duration("idle"), ackLossExchange+e.Options.longestTrip()*5/2+cutWithin // handshake, exchange, the last acknowledgement's way
 		if b.RTT > 0 && idle < over {
 			return b, fmt.Errorf("--idle=%v: with --cut=mid and --rtt=%v the exchange and the cut take until %v: want that or more", idle, b.RTT, over)
 		}
@@ -136,8 +136,11 @@ func predictACKLoss(e Env) (timeline.Timeline, error) {
 // likeProbe is a timeline in the words of a capture that cannot tell: with SACK and one segment in flight the first timeout looks like a tail
 // loss probe, and each that follows has a number less. Only a second wait of twice the first tells them apart, and then there is no doubt.
 func likeProbe(t timeline.Timeline) []timeline.Timeline {
-	alike := timeline.Timeline{Why: "with SACK and one segment in flight a capture tells a timeout from a tail loss probe by the wait that follows it, and that is not twice the first here",
-		Events: slices.Clone(t.Events), Outcome: t.Outcome}
+	why := "with SACK and one segment in flight a capture tells a timeout from a tail loss probe by the wait that follows it, and that is not twice the first here"
+	if t.Why != "" {
+		why = t.Why + "; " + why
+	}
+	alike := timeline.Timeline{Why: why, Events: slices.Clone(t.Events), Outcome: t.Outcome}
 	var sent []time.Duration
 	for i := range alike.Events {
 		switch e := &alike.Events[i]; {

@@ -84,17 +84,24 @@ func TestACKLossPredict(t *testing.T) {
 // TestACKLossParameters changes one parameter after the other. It catches one that Run uses and Predict forgets.
 func TestACKLossParameters(t *testing.T) {
 	x := find(t, "exp3-ack-loss")
-	base, err := x.Predict(ackLossEnv(t, Fast))
-	if err != nil {
-		t.Fatal(err)
-	}
 	other := map[string]string{"synack-retries": "2", "retries2": "5", "early-retrans": "0", "rto-max-ms": "1000", "rto-min-us": "100000", "user-timeout": "1500",
-		"idle": "2s", "cut": "mid", "rtt": "20ms"}
+		"idle": "2s", "cut": "mid", "rtt": "20ms", "jitter": "20ms", "seed": "2"}
 	for _, q := range x.Params {
 		if q.Flag == "ipv6" {
 			continue // the kernel's TCP does the same over both
 		}
-		if got, err := x.Predict(ackLossEnv(t, Fast, q.Flag+"="+other[q.Flag])); err != nil || cmp.Equal(base, got) {
+		var options []string
+		switch q.Flag {
+		case jitterFlag:
+			options = []string{"rtt=100ms"}
+		case "seed":
+			options = []string{"rtt=100ms", "jitter=20ms"}
+		}
+		base, err := x.Predict(ackLossEnv(t, Fast, options...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := x.Predict(ackLossEnv(t, Fast, append(options, q.Flag+"="+other[q.Flag])...)); err != nil || cmp.Equal(base, got) {
 			t.Errorf("--%s=%s: got the same prediction as without, %v", q.Flag, other[q.Flag], err)
 		}
 	}
@@ -112,7 +119,7 @@ func TestACKLossParameters(t *testing.T) {
 // TestACKLossRivals catches a rival that cannot be predicted, or that predicts the same as the truth.
 func TestACKLossRivals(t *testing.T) {
 	x := find(t, "exp3-ack-loss")
-	for _, options := range [][]string{nil, {"cut=mid"}, {"user-timeout=2500"}, {"early-retrans=4"}, {"early-retrans=1"}} {
+	for _, options := range [][]string{nil, {"cut=mid"}, {"user-timeout=2500"}, {"early-retrans=4"}, {"early-retrans=1"}, {"rtt=100ms", "jitter=20ms", "seed=3"}} {
 		e := ackLossEnv(t, Fast, options...)
 		truth, err := x.Predict(e)
 		if err != nil {

@@ -59,7 +59,6 @@ func (o Options) soundJitter() error {
 // withoutJitter says why an experiment has no jitter, by its name.
 var withoutJitter = map[string]string{
 	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
-	"exp3-ack-loss":      "not modelled: where the draws put a measured round trip near the end of a jiffy, the RTO can be one of two",
 	"exp5-fastopen":      "not modelled: whether the server's delayed ACK comes before its FIN hangs on its program, and moves the draws of all packets behind it",
 	"exp7-zero-window":   "not modelled: what a probe finds at the other end hangs on which packets are on their way, and each would have its own time",
 	"exp8-fin-loss":      "not modelled: the states of both ends hang on which FIN is on its way when, and each would have its own time",

@@ -22,6 +22,9 @@ func TestJitter(t *testing.T) {
 		{"exp0", map[string]string{"rtt": "20ms", "seed": "7"}, "no dice to throw"},
 		{"exp0", map[string]string{"rtt": "20ms", "jitter": "5ms", "linger": "40ms"}, "near the delayed ACK"},
 		{"exp1", map[string]string{"rtt": "20ms", "jitter": "5ms", "drop-at": "client-output"}, "no SYN gets as far as the link"},
+		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
+		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms", "cut": "mid"}, ""},
+		{"exp3", map[string]string{"rtt": "200ms", "jitter": "50ms", "cut": "mid", "idle": "900ms"}, "take until 950ms"},
 		{"exp10", map[string]string{"rtt": "30ms", "jitter": "7ms", "seed": "2"}, "icsk_ack.ato"},
 	} {
 		x, err := Find(tt.name)

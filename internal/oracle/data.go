@@ -2,9 +2,11 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -31,7 +33,8 @@ type BlackHole struct {
 	Exchange time.Duration // with CutMid: when it sends its request, from the connect(2)
 	Request  int           // with CutMid: the bytes of the request and of its echo, 1 to 1000
 
-	RTT time.Duration // of the link, 0 up to 2 s; the hosts add at least linkOverhead
+	RTT  time.Duration // of the link, 0 up to 2 s; the hosts add at least linkOverhead
+	Link link.Plan     // what the link does besides: it holds each packet back for a time of its own
 	// FirstRTT is what the handshake measured, where that is not the RTT: if the SYN-ACK got through only as the answer to a repeated SYN,
 	// it echoes the first one's timestamp, and the time since that one counts. Without timestamps nothing was measured: negative. 0: the RTT.
 	FirstRTT    time.Duration
@@ -56,6 +59,9 @@ const thinLinearRetries = 6 // TCP_THIN_LINEAR_RETRIES
 // Where that limit falls inside the window of the timers, the repeats that may be absent are marked (Maybe) and the end has the window of
 // both. Where a fire meets the limit in the very millisecond, the time that its handler takes to run may decide; that is not modelled.
 //
+// With a Link the round trips that the client measures are those of the packets as they are held back, and a millisecond more at each crossing, which a
+// link may be late by. Where that makes another RTO or probe timeout, in whole jiffies, each pair of them is an alternative.
+//
 // Source: tcp_retransmit_timer, tcp_write_timeout, retransmits_timed_out, tcp_model_timeout, tcp_clamp_rto_to_user_timeout in
 // net/ipv4/tcp_timer.c; tcp_schedule_loss_probe, tcp_send_loss_probe in net/ipv4/tcp_output.c; tcp_rearm_rto, tcp_send_challenge_ack in
 // net/ipv4/tcp_input.c (6.18).
@@ -71,19 +77,60 @@ func (b BlackHole) Predict(f kernel.Facts, start *Start) (timeline.Timeline, err
 	}
 	r := newDataRule(b, f)
 	var buffer []happening // one world at a time, and sweep keeps none
-	return sweep(f, start, r.longest(), func(w *world) []happening {
-		h := &hole{dataRule: r, w: w, out: buffer[:0]}
-		h.run()
-		buffer = h.out
-		return h.out
-	}), nil
+	near := false
+	play := func(t dataTimers) timeline.Timeline {
+		r.dataTimers = t
+		return sweep(f, start, r.longest(), func(w *world) []happening {
+			h := &hole{dataRule: r, w: w, line: newLine(b.RTT, b.Link), out: buffer[:0]}
+			h.run()
+			buffer = h.out
+			near = near || h.near
+			return h.out
+		})
+	}
+	timers := r.timers()
+	tl := play(timers[0])
+	for _, t := range timers[1:] {
+		other := play(t)
+		other.Why = t.measured(r.tick)
+		tl.Alternatives = append(tl.Alternatives, other)
+	}
+	if near {
+		return timeline.Timeline{}, fmt.Errorf("data: tcp_invalid_ratelimit of %v is so near to the time between two SYN-ACKs that what the link holds back decides whether the second one is answered: choose another value", b.Server.InvalidRatelimit)
+	}
+	return tl, nil
 }
 
-// Timers returns the RTO of the data and the time after the first RTO retransmission from which on a fire of the timer ends the connection:
-// what tcp_retries2 or TCP_USER_TIMEOUT stands for. The input must be one that Predict takes.
-func (b BlackHole) Timers(f kernel.Facts) (rto, limit time.Duration) {
+// Timers returns the RTOs that the data may have, the usual one first, and the time after the first RTO retransmission from which on a fire of the timer
+// ends the connection: what tcp_retries2 or TCP_USER_TIMEOUT stands for. There is one RTO where there is no Link. The input must be one that Predict takes.
+func (b BlackHole) Timers(f kernel.Facts) (rtos []time.Duration, limit time.Duration) {
 	r := newDataRule(b, f)
-	return time.Duration(r.rto) * r.tick, r.limit
+	for _, t := range r.timers() {
+		if rto := time.Duration(t.rto) * r.tick; !slices.Contains(rtos, rto) {
+			rtos = append(rtos, rto)
+		}
+	}
+	return rtos, r.limit
+}
+
+// longestTrip is how long a packet and the answer to it are under way at most.
+func (b BlackHole) longestTrip() time.Duration { return b.RTT + 2*b.Link.Longest(0, 0) }
+
+// roundTrips are those that the client measures: of the handshake, negative where that measured none, and with CutMid of the request.
+func (b BlackHole) roundTrips() []time.Duration {
+	l := newLine(b.RTT, b.Link)
+	there := l.toServer(0)
+	open := there + l.toClient(there)
+	all := []time.Duration{open + linkOverhead}
+	if b.FirstRTT != 0 {
+		all[0] = b.FirstRTT
+	}
+	if b.Cut == CutMid {
+		l.toServer(open)
+		there = b.Exchange + l.toServer(b.Exchange)
+		all = append(all, there+l.toClient(there)-b.Exchange+linkOverhead)
+	}
+	return all
 }
 
 func (b BlackHole) validate(f kernel.Facts, start *Start) error {
@@ -92,9 +139,10 @@ func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 	if err := shared.validate(f, start); err != nil {
 		return err
 	}
-	first := b.RTT
+	trip := b.longestTrip()
+	first := trip
 	if b.Cut == CutMid {
-		first = b.Exchange + b.RTT
+		first = b.Exchange + trip
 	}
 	switch {
 	case b.Cut != CutACK && b.Cut != CutMid:
@@ -105,8 +153,8 @@ func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("data: kernel %v measures round trips in jiffies (until 3.15), which is modelled for an RTT of 0 only", f.Version)
 	case b.FirstRTT > 2*time.Minute:
 		return fmt.Errorf("data: first RTT of %v: want up to 2 min", b.FirstRTT)
-	case b.Cut == CutMid && b.Exchange < b.RTT:
-		return fmt.Errorf("data: exchange at %v: want it after the handshake, %v or later", b.Exchange, b.RTT)
+	case b.Cut == CutMid && b.Exchange < trip:
+		return fmt.Errorf("data: exchange at %v: want it after the handshake, %v or later", b.Exchange, trip)
 	case b.Write < first || b.Write > 30*24*time.Hour:
 		return fmt.Errorf("data: write at %v: want %v or later, up to 30 days", b.Write, first)
 	case b.Bytes < 1 || b.Bytes > 1000 || b.Cut == CutMid && (b.Request < 1 || b.Request > 1000):
@@ -132,14 +180,28 @@ func (b BlackHole) probes(f kernel.Facts) bool {
 	return !b.NoSACK && b.EarlyRetrans >= 3 && f.Version.AtLeast(3, 10)
 }
 
+// dataTimers are what the round trips that were measured make of the timers, in jiffies.
+type dataTimers struct {
+	rto int64 // of the data
+	pto int64 // probe timeout, cut to the RTO; 0: no probe
+}
+
+// measured says when a connection has them.
+func (t dataTimers) measured(tick time.Duration) string {
+	rto, pto := time.Duration(t.rto)*tick, time.Duration(t.pto)*tick
+	if pto == 0 {
+		return fmt.Sprintf("the round trips were measured a little longer than they are on the link: the RTO is %v", rto)
+	}
+	return fmt.Sprintf("the round trips were measured a little longer than they are on the link: the RTO is %v and the probe timeout %v", rto, pto)
+}
+
 // dataRule is a BlackHole in the kernel's units.
 type dataRule struct {
 	BlackHole
-	facts kernel.Facts
-	tick  time.Duration
-	rto   int64 // of the data, in jiffies
-	pto   int64 // probe timeout, cut to the RTO; 0: no probe
-	most  int64 // largest RTO
+	dataTimers // those of a link that is never late
+	facts      kernel.Facts
+	tick       time.Duration
+	most       int64 // largest RTO
 
 	inJiffies    bool // before 4.13 the time test compares jiffies, not milliseconds
 	limitJiffies int64
@@ -155,21 +217,7 @@ func newDataRule(b BlackHole, f kernel.Facts) dataRule {
 		most = b.RTOMax
 	}
 	r.most = ceilJiffies(f, most)
-	e := newEstimator(f, b.RTOMin)
-	switch {
-	case b.FirstRTT == 0:
-		e.sample(b.RTT + linkOverhead)
-	case b.FirstRTT > 0:
-		e.sample(b.FirstRTT)
-	}
-	e.handshakeOver()
-	if b.Cut == CutMid {
-		e.sample(b.RTT + linkOverhead) // the request
-	}
-	r.rto = e.rto(r.most)
-	if b.probes(f) {
-		r.pto = min(e.probe(), r.rto)
-	}
+	r.dataTimers = r.after(b.roundTrips())
 	if b.UserTimeout > 0 {
 		r.limitJiffies = ceilJiffies(f, b.UserTimeout)
 		r.limitMS, r.limit = b.UserTimeout.Milliseconds(), b.UserTimeout
@@ -184,6 +232,48 @@ func newDataRule(b BlackHole, f kernel.Facts) dataRule {
 	r.limit = time.Duration(r.limitMS) * time.Millisecond
 	r.limitName = fmt.Sprintf("%v (tcp_retries2=%d)", r.limit, b.Retries2)
 	return r
+}
+
+// after are the timers of a connection that has measured these round trips, the handshake's first.
+func (r dataRule) after(roundTrips []time.Duration) (t dataTimers) {
+	e := newEstimator(r.facts, r.RTOMin)
+	for i, rtt := range roundTrips {
+		if rtt > 0 {
+			e.sample(rtt)
+		}
+		if i == 0 {
+			e.handshakeOver()
+		}
+	}
+	t.rto = e.rto(r.most)
+	if r.probes(r.facts) {
+		t.pto = min(e.probe(), t.rto)
+	}
+	return t
+}
+
+// timers are those that the round trips may make where the link may be late at each crossing, the ones of a link that is not first. The last round trip is
+// tried by the microsecond; one before it, which counts up to seven times as much (tcp_rtt_estimator), in steps that this fills.
+func (r dataRule) timers() []dataTimers {
+	all := []dataTimers{r.dataTimers}
+	if r.Link.Zero() {
+		return all
+	}
+	trips := r.roundTrips()
+	late, last, most := slices.Clone(trips), len(trips)-1, lateness(r.RTT, 2)
+	for before := time.Duration(0); before <= most; before += most / 8 {
+		late[0] = trips[0] + before
+		for by := time.Duration(0); by <= most; by += time.Microsecond {
+			late[last] = trips[last] + by
+			if t := r.after(late); !slices.Contains(all, t) {
+				all = append(all, t)
+			}
+		}
+		if last == 0 {
+			break
+		}
+	}
+	return all
 }
 
 // jiffiesToMS is jiffies_to_msecs: rounded up.

@@ -473,8 +473,8 @@ func TestBlackHoleOtherRTOs(t *testing.T) {
 		b := silent(func(b *BlackHole) { b.Cut, b.FirstRTT, b.EarlyRetrans = CutACK, tt.rtt, 0 })
 		for hz, want := range map[int][2]float64{250: tt.at250, 1000: tt.at1000} {
 			f := facts(t, 6, 18, hz)
-			if rto, _ := b.Timers(f); rto.Milliseconds() != tt.rto {
-				t.Errorf("HZ=%d: got an RTO of %v, want %d ms", hz, rto, tt.rto)
+			if rtos, _ := b.Timers(f); len(rtos) != 1 || rtos[0].Milliseconds() != tt.rto {
+				t.Errorf("HZ=%d: got an RTO of %v, want %d ms", hz, rtos, tt.rto)
 			}
 			tl := blackHole(t, b, f, nil)
 			names, _ := repeatsOf(tl)

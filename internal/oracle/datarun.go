@@ -14,16 +14,21 @@ const applicationWithin = 5 * time.Millisecond
 type hole struct {
 	dataRule
 	w     *world
+	line  *line
 	out   []happening
 	sent  uint32        // the client's next number, relative to its initial one
 	got   uint32        // the client's acknowledgement
 	ready time.Duration // when the client has all that must come before its next call
 	slip  time.Duration // of the newest call
 	dead  int64         // the jiffy in which the client's socket had its error
+
+	began  time.Duration   // when the SYN was at the server
+	spoken []time.Duration // when the client sent the data and its repeats, which are not on the line yet
+	near   bool            // the link may decide whether a SYN-ACK is answered
 }
 
 func (h *hole) run() {
-	h.sent, h.got, h.ready = 1, 1, h.RTT
+	h.sent, h.got = 1, 1
 	h.handshake()
 	if h.Cut == CutMid {
 		h.exchange()
@@ -50,14 +55,17 @@ func (h *hole) call(planned time.Duration) time.Duration {
 func (h *hole) handshake() {
 	server := h.Server.Host
 	h.answer(h.Host, timeline.SYN, 0, 0, timeline.Event{}, say("the client's SYN: time starts here"))
-	h.answer(server, timeline.SYNACK, h.RTT/2, answerWithin, timeline.Event{},
+	h.began = h.line.toServer(0)
+	h.answer(server, timeline.SYNACK, h.began, answerWithin, timeline.Event{},
 		say("answers the SYN; the server is in SYN-RECV"))
+	h.ready = h.began + h.line.toClient(h.began)
 	why := "completes the handshake for the client"
 	if h.Cut == CutACK {
 		why += ", not for the server: it is lost"
 	}
-	h.answer(h.Host, timeline.ACK, h.RTT, answerWithin, exact(1, 1, 0), say("%s", why))
-	h.answer(h.Host, timeline.Connected, h.RTT, applicationWithin, timeline.Event{}, say("the SYN-ACK has come"))
+	h.answer(h.Host, timeline.ACK, h.ready, answerWithin, exact(1, 1, 0), say("%s", why))
+	h.line.toServer(h.ready)
+	h.answer(h.Host, timeline.Connected, h.ready, applicationWithin, timeline.Event{}, say("the SYN-ACK has come"))
 }
 
 // exact is an event of a packet whose numbers are known.
@@ -70,12 +78,14 @@ func exact(seq, ack uint32, length int) timeline.Event {
 func (h *hole) exchange() {
 	at, n := h.call(h.Exchange), h.Request
 	size := uint32(n)
-	half := at + h.RTT/2
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(1, 1, n), say("the client's request, %d bytes", n))
-	h.answer(h.Server.Host, timeline.ACK, half, answerWithin, exact(1, 1+size, 0), say("at once: the first ACKs are not delayed"))
-	h.answer(h.Server.Host, timeline.Data, half, applicationWithin, exact(1, 1+size, n), say("the server's answer, %d bytes", n))
-	h.answer(h.Host, timeline.ACK, at+h.RTT, applicationWithin, exact(1+size, 1+size, 0), say("at once"))
-	h.sent, h.got, h.ready = 1+size, 1+size, at+h.RTT
+	there := at + h.line.toServer(at)
+	h.answer(h.Server.Host, timeline.ACK, there, answerWithin, exact(1, 1+size, 0), say("at once: the first ACKs are not delayed"))
+	h.line.toClient(there)
+	h.answer(h.Server.Host, timeline.Data, there, applicationWithin, exact(1, 1+size, n), say("the server's answer, %d bytes", n))
+	h.ready = there + h.line.toClient(there)
+	h.answer(h.Host, timeline.ACK, h.ready, applicationWithin, exact(1+size, 1+size, 0), say("at once"))
+	h.sent, h.got = 1+size, 1+size
 }
 
 // halfOpen plays the request timer. Each repeated SYN-ACK finds the client in ESTABLISHED: it is not acceptable there, and is answered
@@ -84,7 +94,7 @@ func (h *hole) exchange() {
 // what it answers has one. So it is not lost, and ends the request (tcp_check_req).
 func (h *hole) halfOpen() {
 	q := request{server: h.Server, w: h.w}
-	q.arm(h.w.jiffy(h.RTT/2), h.RTT/2)
+	q.arm(h.w.jiffy(h.began+h.lag(1)), h.began)
 	limit := ceilJiffies(h.facts, h.Server.InvalidRatelimit)
 	challenged, before := false, int64(0)
 	const chain = "request timer"
@@ -100,29 +110,62 @@ func (h *hole) halfOpen() {
 		q.numTimeout++
 		e := timeline.Event{Host: h.Server.Host, What: timeline.SYNACKAgain, N: q.numTimeout, Chain: chain, Bound: timeline.Bound{At: nominal}}
 		h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, why: why})
-		if at > h.dead {
-			h.reset(at, nominal, chain, q.numTimeout)
+		way := h.line.toClient(h.w.instant(at))
+		e = timeline.Event{Host: h.Host, What: timeline.ChallengeACK, Chain: chain, Bound: timeline.Bound{At: nominal + way, After: way}}
+		came := h.w.instant(at) + way
+		comes := h.w.jiffy(came + h.lag(1))
+		if comes > h.dead {
+			h.reset(happening{Event: e, at: came, jiffy: at}, q.numTimeout)
 			return
 		}
-		if challenged && limit > 0 && at-before < limit {
-			continue
+		if since := comes - before; challenged && limit > 0 {
+			slack := 1 + ceilJiffies(h.facts, answerWithin)
+			h.near = h.near || !h.Link.Zero() && since >= limit-slack && since <= limit+slack
+			if since < limit {
+				continue
+			}
 		}
-		challenged, before = true, at
-		e = timeline.Event{Host: h.Host, What: timeline.ChallengeACK, Chain: chain, Bound: timeline.Bound{At: nominal + h.RTT/2, After: h.RTT / 2}}
-		h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT/2, jiffy: at, late: h.late(),
+		challenged, before = true, comes
+		h.out = append(h.out, happening{Event: e, at: came, jiffy: at, late: h.late(),
 			why: say("answers SYN-ACK again %d, not acceptable in ESTABLISHED", q.numTimeout)})
+		h.toServer(came)
 	}
 }
 
-// reset plays the RST that answers a SYN-ACK of the request timer, and the end of the request.
-func (h *hole) reset(at int64, nominal time.Duration, chain string, n int) {
-	half := h.RTT / 2
-	e := exact(1, 0, 0)
-	e.Host, e.What, e.Chain, e.Bound = h.Host, timeline.RST, chain, timeline.Bound{At: nominal + half, After: half}
-	h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + half, jiffy: at, late: h.late(),
-		why: say("answers SYN-ACK again %d: the client's connection is gone", n)})
-	e = timeline.Event{Host: h.Server.Host, What: timeline.RequestGone, Chain: chain, Bound: timeline.Bound{At: nominal + h.RTT, After: h.RTT}}
-	h.out = append(h.out, happening{Event: e, at: h.w.instant(at) + h.RTT, jiffy: at, late: h.late(), why: say("a RST ends the request")})
+// reset plays the RST that answers a SYN-ACK of the request timer, and the end of the request. answer has what an answer to it has.
+func (h *hole) reset(answer happening, n int) {
+	rst := answer
+	rst.What, rst.RelSeq, rst.Exact, rst.late = timeline.RST, 1, true, h.late()
+	rst.why = say("answers SYN-ACK again %d: the client's connection is gone", n)
+	way := h.toServer(rst.at)
+	gone := answer
+	gone.Host, gone.What, gone.At, gone.After, gone.at, gone.late = h.Server.Host, timeline.RequestGone, gone.At+way, gone.After+way, gone.at+way, h.late()
+	gone.why = say("a RST ends the request")
+	h.out = append(h.out, rst, gone)
+}
+
+// speak notes that the client sends the data, or a repeat of them.
+func (h *hole) speak(at time.Duration) {
+	if !h.Link.Zero() {
+		h.spoken = append(h.spoken, at)
+	}
+}
+
+// toServer is how long an answer of the client's takes that it sends at an instant, behind what it has said until then.
+func (h *hole) toServer(at time.Duration) time.Duration {
+	for len(h.spoken) > 0 && h.spoken[0] <= at {
+		h.line.toServer(h.spoken[0])
+		h.spoken = h.spoken[1:]
+	}
+	return h.line.toServer(at)
+}
+
+// lag is how much later than it should a packet comes that has crossed a link with a Plan so many times.
+func (h *hole) lag(hops int) time.Duration {
+	if h.Link.Zero() {
+		return 0
+	}
+	return h.w.late(lateness(h.RTT, hops))
 }
 
 // late is what a link with a delay may add to it.
@@ -137,6 +180,7 @@ func (h *hole) late() time.Duration {
 func (h *hole) data() {
 	at := h.call(h.Write)
 	h.answer(h.Host, timeline.Data, at, answerWithin, exact(h.sent, h.got, h.Bytes), say("the client writes %d bytes", h.Bytes))
+	h.speak(at)
 	armed, nominal, first := h.w.jiffy(at), h.Write, "the RTO"
 	if h.pto > 0 {
 		wait, from, floor := h.time(h.pto), nominal, "200 ms"
@@ -244,6 +288,7 @@ func (h *hole) repeat(what timeline.What, n int, at int64, nominal time.Duration
 	e := exact(h.sent, h.got, h.Bytes)
 	e.Host, e.What, e.N, e.At = h.Host, what, n, nominal
 	h.out = append(h.out, happening{Event: e, at: h.w.instant(at), jiffy: at, why: why})
+	h.speak(h.w.instant(at))
 }
 
 // end is tcp_write_err.

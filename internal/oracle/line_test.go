@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +159,93 @@ func TestRefusalHeld(t *testing.T) {
 		if tl.Outcome.At != want {
 			t.Errorf("%s: got %v, want %v", by, tl.Outcome.At, want)
 		}
+	}
+}
+
+// TestBlackHoleHeld catches an RTO of other round trips than those that were measured, and one that is taken for certain where a link that is late by a
+// millisecond makes another. On a link of 20 ms:
+//
+//   - the handshake takes 20 ms and the draws of the SYN and the SYN-ACK: 24.05 to 26.05 ms with what hosts add, so 224.05 to 226.05 ms, in jiffies of 4 ms
+//     228; of 23.05 to 25.05 ms it is 224 or 228;
+//   - a request counts for an eighth: after 20.05 ms and 53.05 ms the smoothed RTT is 24.175 ms, so the RTO is 228 ms again.
+//
+// Neither the third packet's draw nor that of the answer behind the ACK counts.
+func TestBlackHoleHeld(t *testing.T) {
+	f := linux618(t)
+	mid := func(b *BlackHole) { b.Cut = CutMid }
+	for _, tt := range []struct {
+		name        string
+		change      func(*BlackHole)
+		there, back []int
+		want        []time.Duration
+	}{
+		{"no draw", nil, nil, []int{0, 9}, []time.Duration{224 * ms}},
+		{"the handshake's", nil, []int{3, 99}, []int{1, 99}, []time.Duration{228 * ms}},
+		{"near the end of a jiffy", nil, []int{2}, []int{1}, []time.Duration{224 * ms, 228 * ms}},
+		{"the request's", mid, []int{0, 0, 8}, []int{0, 25}, []time.Duration{228 * ms}},
+		{"not the request's", mid, []int{0, 8, 0, 30}, []int{0, 0, 25}, []time.Duration{224 * ms}},
+		{"the request's, and near", mid, []int{0, 0, 8}, []int{0, 14}, []time.Duration{224 * ms, 228 * ms}}, // 22.8 to 24.8 ms
+	} {
+		b := silent(func(b *BlackHole) {
+			b.Cut, b.RTT, b.Link = CutACK, 20*ms, held(tt.there, tt.back)
+			if tt.change != nil {
+				tt.change(b)
+			}
+		})
+		rtos, _ := b.Timers(f)
+		if !slices.Equal(rtos, tt.want) {
+			t.Errorf("%s: got the RTOs %v, want %v", tt.name, rtos, tt.want)
+		}
+		tl := blackHole(t, b, f, &Start{Jiffies: 1 << 40, Phase: ms, Called: true})
+		if len(tl.Alternatives) != len(tt.want)-1 {
+			t.Fatalf("%s: got %d alternatives, want one for each other RTO", tt.name, len(tl.Alternatives))
+		}
+		i := 0
+		for one := range tl.All() {
+			// The write is in jiffy 250. With one segment in flight the probe waits for the RTO, and the wheel is a jiffy late; another processor may count
+			// the jiffy before or after.
+			_, repeats := repeatsOf(one)
+			if want := int64(250 + tt.want[i]/(4*ms) + 1); repeats[0].At != b.Write+tt.want[i] || repeats[0].Tick != want-1 || repeats[0].TickLast != want+1 {
+				t.Errorf("%s: got the first repeat at %v in tick %d to %d, want it %v after the write, in %d or next to it", tt.name, repeats[0].At, repeats[0].Tick, repeats[0].TickLast, tt.want[i], want)
+			}
+			i++
+		}
+	}
+
+	// A lie about one packet: a SYN-ACK that is held back for 24 ms longer makes an RTO that no window of the truth has.
+	first := func(back int) timeline.Event {
+		b := silent(func(b *BlackHole) { b.Cut, b.RTT, b.Link = CutACK, 20*ms, held(nil, []int{back}) })
+		_, repeats := repeatsOf(blackHole(t, b, f, &Start{Jiffies: 1 << 40, Phase: ms, Called: true}))
+		return repeats[0]
+	}
+	if truth, lie := first(0), first(24); lie.Tick <= truth.TickLast {
+		t.Errorf("got tick %d to %d, and with a lie about the SYN-ACK %d: want a later one", truth.Tick, truth.TickLast, lie.Tick)
+	}
+}
+
+// TestBlackHoleAnswersHeld plays a client that is dead when the second repeat of the SYN-ACK comes. Its SYN is there after 10 ms, so the server's timer
+// fires at 1.010 and 3.010 s. It catches a challenge ACK without the SYN-ACK's draw (the server's second packet), and a RST with that of another: SYN, ACK, the
+// data and its two repeats, and the challenge ACK come before it.
+func TestBlackHoleAnswersHeld(t *testing.T) {
+	b := silent(func(b *BlackHole) {
+		b.Cut, b.RTT, b.Link = CutACK, 20*ms, held([]int{0, 0, 9, 9, 9, 9, 4}, []int{0, 2, 3})
+		b.Write, b.Retries2, b.Server.SYNACKRetries = 400*ms, 0, 3
+	})
+	f := linux618(t)
+	at := map[timeline.What]time.Duration{}
+	for _, e := range blackHole(t, b, f, nil).Events {
+		if e.Maybe {
+			t.Errorf("%s %d may be absent, want it certain", e.What, e.N)
+		}
+		at[e.What] = e.At
+	}
+	for what, want := range map[timeline.What]time.Duration{timeline.ChallengeACK: 1022 * ms, timeline.RST: 3023 * ms, timeline.RequestGone: 3037 * ms} {
+		if at[what] != want {
+			t.Errorf("%s: got %v, want %v", what, at[what], want)
+		}
+	}
+	b.Write, b.Server.InvalidRatelimit = 8*time.Second, 2016*ms // the bucket in which a timer of 2 s ends that is armed in one
+	if _, err := b.Predict(f, nil); err == nil || !strings.Contains(err.Error(), "choose another value") {
+		t.Errorf("a limit of answers between two SYN-ACKs: got %v, want that it is refused", err)
 	}
 }

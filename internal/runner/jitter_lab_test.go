@@ -18,6 +18,7 @@ var jittered = []struct {
 }{
 	{"exp0-handshake", map[string]string{"close": "4"}},
 	{"exp2-synack-loss", nil},
+	{"exp3-ack-loss", map[string]string{"cut": "mid", "idle": "1s", "retries2": "0"}},
 	{"exp4-keepalive", map[string]string{"peer": "alive", "watch": "2s"}},
 	{delayedACK, map[string]string{"rounds": "2"}},
 }
