@@ -120,6 +120,7 @@ func ackLossInput(e Env) (oracle.BlackHole, error) {
 	b.Retries2, b.EarlyRetrans = int(read("client", "tcp_retries2")), int(read("client", "tcp_early_retrans"))
 	b.RTOMax = time.Duration(read("client", "tcp_rto_max_ms")) * time.Millisecond
 	b.RTOMin = time.Duration(read("client", "tcp_rto_min_us")) * time.Microsecond
+	b.InvalidRatelimit = time.Duration(read("client", "tcp_invalid_ratelimit")) * time.Millisecond
 	b.NoSACK = read("client", "tcp_sack") == 0 || read("server", "tcp_sack") == 0
 	b.ThinLinear = read("client", "tcp_thin_linear_timeouts") != 0
 	return b, errors.Join(errs...)

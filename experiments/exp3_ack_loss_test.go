@@ -19,7 +19,7 @@ func ackLossEnv(t *testing.T, p Profile, options ...string) Env {
 	e := Env{Profile: p, Facts: facts(t, "6.18"), Sysctls: map[string]string{
 		"client.net.ipv4.tcp_retries2": "15", "client.net.ipv4.tcp_early_retrans": "3", "client.net.ipv4.tcp_rto_max_ms": "120000",
 		"client.net.ipv4.tcp_rto_min_us": "200000", "client.net.ipv4.tcp_sack": "1", "server.net.ipv4.tcp_sack": "1",
-		"client.net.ipv4.tcp_thin_linear_timeouts": "0", "server.net.ipv4.tcp_synack_retries": "5", "server.net.ipv4.tcp_invalid_ratelimit": "500",
+		"client.net.ipv4.tcp_thin_linear_timeouts": "0", "server.net.ipv4.tcp_synack_retries": "5", "client.net.ipv4.tcp_invalid_ratelimit": "500", "server.net.ipv4.tcp_invalid_ratelimit": "500",
 	}}
 	flags := map[string]string{}
 	for _, o := range options {
@@ -105,7 +105,7 @@ func TestACKLossParameters(t *testing.T) {
 			t.Errorf("--%s=%s: got the same prediction as without, %v", q.Flag, other[q.Flag], err)
 		}
 	}
-	for _, knob := range []string{"client tcp_sack=0", "server tcp_sack=0", "client tcp_thin_linear_timeouts=1", "server tcp_invalid_ratelimit=5000"} {
+	for _, knob := range []string{"client tcp_sack=0", "server tcp_sack=0", "client tcp_thin_linear_timeouts=1", "client tcp_invalid_ratelimit=5000"} {
 		host, rest, _ := strings.Cut(knob, " ")
 		name, value, _ := strings.Cut(rest, "=")
 		e := ackLossEnv(t, Fast, "synack-retries=3", "idle=2s")

@@ -25,7 +25,7 @@ const (
 // BlackHole is a connection of which one end, the client, writes one small segment that is never acknowledged.
 type BlackHole struct {
 	Host   string // who writes; "" means "client"
-	Server Server // the other end. Of it, CutMid uses the Host alone
+	Server Server // the other end. Of it, CutMid uses the Host alone, and CutACK SYNACKRetries too
 	Cut    Cut
 
 	Write    time.Duration // when it writes, from the connect(2); after the handshake and the exchange
@@ -44,9 +44,12 @@ type BlackHole struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT in whole ms, up to a day; 0: not set
 	// EarlyRetrans is tcp_early_retrans, 0 to 4: with 3 and 4, and with SACK, the first repeat is a tail loss probe.
 	EarlyRetrans int
-	NoSACK       bool   // tcp_sack=0 at either end: no tail loss probe
-	ThinLinear   bool   // tcp_thin_linear_timeouts or TCP_THIN_LINEAR_TIMEOUTS
-	SoftError    string // the last ICMP error heard, as errno ("EHOSTUNREACH"); "": none, so the socket says ETIMEDOUT
+	// InvalidRatelimit is tcp_invalid_ratelimit of who writes: repeated SYN-ACKs are answered at most this often; 0: always.
+	InvalidRatelimit time.Duration
+
+	NoSACK     bool   // tcp_sack=0 at either end: no tail loss probe
+	ThinLinear bool   // tcp_thin_linear_timeouts or TCP_THIN_LINEAR_TIMEOUTS
+	SoftError  string // the last ICMP error heard, as errno ("EHOSTUNREACH"); "": none, so the socket says ETIMEDOUT
 }
 
 const thinLinearRetries = 6 // TCP_THIN_LINEAR_RETRIES
@@ -96,7 +99,7 @@ func (b BlackHole) Predict(f kernel.Facts, start *Start) (timeline.Timeline, err
 		tl.Alternatives = append(tl.Alternatives, other)
 	}
 	if near {
-		return timeline.Timeline{}, fmt.Errorf("data: tcp_invalid_ratelimit of %v is so near to the time between two SYN-ACKs that what the link holds back decides whether the second one is answered: choose another value", b.Server.InvalidRatelimit)
+		return timeline.Timeline{}, fmt.Errorf("data: tcp_invalid_ratelimit of %v is so near to the time between two SYN-ACKs that what the link holds back decides whether the second one is answered: choose another value", b.InvalidRatelimit)
 	}
 	return tl, nil
 }
@@ -167,6 +170,8 @@ func (b BlackHole) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("data: tcp_rto_min_us of %v: want 1 µs to 120 s in whole µs, 0 stands for 200 ms", b.RTOMin)
 	case b.RTOMin != 0 && b.RTOMin != 200*time.Millisecond && !f.Version.AtLeast(6, 11):
 		return fmt.Errorf("data: tcp_rto_min_us of %v: kernel %v has no such knob (since 6.11) and uses 200 ms; use 0", b.RTOMin, f.Version)
+	case b.InvalidRatelimit < 0:
+		return fmt.Errorf("data: tcp_invalid_ratelimit of %v: want 0 ms or more", b.InvalidRatelimit)
 	case b.UserTimeout > 24*time.Hour:
 		return fmt.Errorf("data: TCP_USER_TIMEOUT of %v: up to a day is modelled", b.UserTimeout)
 	case b.Cut == CutACK:

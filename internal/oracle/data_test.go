@@ -16,7 +16,7 @@ import (
 // silent is a black hole with the kernel's defaults, into which data are written after a second.
 func silent(change func(*BlackHole)) BlackHole {
 	b := BlackHole{Cut: CutMid, Exchange: 100 * time.Millisecond, Request: 6, Write: time.Second, Bytes: 6, Retries2: 15, EarlyRetrans: 3,
-		Server: Server{SYNACKRetries: 5, InvalidRatelimit: 500 * time.Millisecond}}
+		Server: Server{SYNACKRetries: 5}, InvalidRatelimit: 500 * time.Millisecond}
 	if change != nil {
 		change(&b)
 	}
@@ -268,7 +268,7 @@ func TestDeadClient(t *testing.T) {
 func TestChallengeLimit(t *testing.T) {
 	for limit, want := range map[time.Duration]int{0: 5, 500 * time.Millisecond: 5, 1500 * time.Millisecond: 5, 3 * time.Second: 4, time.Minute: 1} {
 		b := silent(func(b *BlackHole) {
-			b.Cut, b.Write, b.Retries2, b.Server.InvalidRatelimit = CutACK, 70*time.Second, 1, limit
+			b.Cut, b.Write, b.Retries2, b.InvalidRatelimit = CutACK, 70*time.Second, 1, limit
 		})
 		n := 0
 		for _, e := range blackHole(t, b, linux618(t), nil).Events {
@@ -411,7 +411,7 @@ func FuzzBlackHole(f *testing.F) {
 		b := BlackHole{Cut: Cut(flags & 1), NoSACK: flags&2 != 0, ThinLinear: flags&4 != 0, Retries2: min(retries, 20), EarlyRetrans: early,
 			Write: time.Duration(writeMS) * time.Millisecond, Bytes: 6, Request: 6, Exchange: 50 * time.Millisecond, RTT: time.Duration(flags>>3) * 3 * time.Millisecond,
 			RTOMax: time.Duration(rtoMaxMS) * time.Millisecond, RTOMin: time.Duration(rtoMinUS) * time.Microsecond,
-			UserTimeout: time.Duration(userMS%100000) * time.Millisecond, Server: Server{SYNACKRetries: int(flags >> 4), InvalidRatelimit: time.Second / 2}}
+			UserTimeout: time.Duration(userMS%100000) * time.Millisecond, Server: Server{SYNACKRetries: int(flags >> 4)}, InvalidRatelimit: time.Second / 2}
 		var start *Start
 		if known {
 			start = &Start{Jiffies: jiffies, Phase: model.Jiffy() / 2}

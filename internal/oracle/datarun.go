@@ -95,7 +95,7 @@ func (h *hole) exchange() {
 func (h *hole) halfOpen() {
 	q := request{server: h.Server, w: h.w}
 	q.arm(h.w.jiffy(h.began+h.lag(1)), h.began)
-	limit := ceilJiffies(h.facts, h.Server.InvalidRatelimit)
+	limit := ceilJiffies(h.facts, h.InvalidRatelimit)
 	challenged, before := false, int64(0)
 	const chain = "request timer"
 	for ; ; q.arm(q.armed, q.nominalFire) {

@@ -244,7 +244,7 @@ func TestBlackHoleAnswersHeld(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", what, at[what], want)
 		}
 	}
-	b.Write, b.Server.InvalidRatelimit = 8*time.Second, 2016*ms // the bucket in which a timer of 2 s ends that is armed in one
+	b.Write, b.InvalidRatelimit = 8*time.Second, 2016*ms // the bucket in which a timer of 2 s ends that is armed in one
 	if _, err := b.Predict(f, nil); err == nil || !strings.Contains(err.Error(), "choose another value") {
 		t.Errorf("a limit of answers between two SYN-ACKs: got %v, want that it is refused", err)
 	}

@@ -144,6 +144,7 @@ func (f *File) hole(e experiments.Env, mid bool, calls []experiments.Call) (orac
 	k := &knobs{e: e, errs: []error{err}}
 	b.Retries2, b.EarlyRetrans = int(k.int("client", "tcp_retries2")), int(k.int("client", "tcp_early_retrans"))
 	b.RTOMax, b.RTOMin = k.ms("client", "tcp_rto_max_ms"), k.us("client", "tcp_rto_min_us")
+	b.InvalidRatelimit = k.ms("client", "tcp_invalid_ratelimit")
 	b.NoSACK, b.ThinLinear = !k.on("tcp_sack"), k.int("client", "tcp_thin_linear_timeouts") != 0
 	return b, k.err()
 }
