@@ -23,7 +23,7 @@ import (
 )
 
 // attempts is how often a run is made that the machine disturbed. Each one is logged; a verdict is never made again.
-const attempts = 6
+const attempts = 8
 
 // settled starts the command that make makes, in a folder of its own, until its run was not disturbed by the machine (exit code 5).
 func settled(t *testing.T, make func(dir string) *exec.Cmd) (dir, stdout, stderr string, code int) {

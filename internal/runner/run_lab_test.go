@@ -55,8 +55,12 @@ func disturbed(r *result.Result) bool {
 	})
 }
 
-// attempts is how often a run is made that the machine disturbed. Each one is logged; a verdict is never made again.
-const attempts = 6
+// attempts is how often a run is made that the machine disturbed, and alone how many of these, the last, are made with none of perform's beside them. Each one is
+// logged; a verdict is never made again.
+const (
+	attempts = 8
+	alone    = 3
+)
 
 // crowd is held for reading by each run of perform, and for writing by one that the others beside it would disturb.
 var crowd sync.RWMutex
@@ -65,7 +69,7 @@ var crowd sync.RWMutex
 func perform(t *testing.T, o Options) *result.Result {
 	t.Helper()
 	for i := range attempts {
-		r := once(t, o, i >= attempts-2)
+		r := once(t, o, i >= attempts-alone)
 		late := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Code == explain.LinkRTT })
 		if !disturbed(r) || late && i == attempts-1 { // a delay line that is never in time is left to the test
 			return r
@@ -76,10 +80,10 @@ func perform(t *testing.T, o Options) *result.Result {
 	return nil
 }
 
-// once makes a run, with none of perform's beside it where it is to be alone.
-func once(t *testing.T, o Options, alone bool) *result.Result {
+// once makes a run, with none of perform's beside it where it is to be by itself.
+func once(t *testing.T, o Options, byItself bool) *result.Result {
 	t.Helper()
-	if alone {
+	if byItself {
 		crowd.Lock()
 		defer crowd.Unlock()
 	} else {
