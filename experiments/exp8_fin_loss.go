@@ -25,7 +25,7 @@ func init() {
 		Summary: "a packet of the close is lost: what the kernel does for a connection that no program has any more",
 		Question: "Both programs have called close(), and each of them believes that this was all. What does the kernel repeat on their behalf, how long, " +
 			"in which state, who remembers the connection at the end, and for how long when nothing was lost at all?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "lose", Doc: "which packet is lost, each time: none, fin (the client's), ack (the server's, of it), second-fin (the server's) or last-ack (the client's)",
 				Kind: Choice, Choices: []string{"none", "fin", "ack", "second-fin", "last-ack"}, Default: "fin"},
 			{Flag: "close", Doc: "who closes: client (the server's program never does) or both", Kind: Choice, Choices: []string{"client", "both"}, Default: "client"},
@@ -50,7 +50,7 @@ func init() {
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the client's socket, 1 to 86400000 ms: replaces --orphan-retries and --retries2",
 				SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupFINLoss,
 		Calls:   callsOfFINLoss,
 		Predict: predictFINLoss,
@@ -64,7 +64,7 @@ func init() {
 }
 
 // finCloseAt is when the client closes, from its connect(2): both ends have been quiet for a while by then, and a rule of --lose=last-ack is made.
-func finCloseAt(o Options) time.Duration { return 400*time.Millisecond + 2*o.rtt() }
+func finCloseAt(o Options) time.Duration { return 400*time.Millisecond + 2*o.longestTrip() }
 
 // finRule is the rule that loses the packet, and the host at which it does.
 func finRule(o Options) (Fault, bool) {
@@ -118,7 +118,7 @@ func callsOfFINLoss(e Env) []Call {
 // watchFINWait is how long a read(2) that never ends is waited for: a tenth longer than FIN-WAIT-2 would last without an owner, from when the FIN is
 // acknowledged.
 func watchFINWait(c oracle.Closing) time.Duration {
-	return max(c.Client.FINWait()*11/10+c.RTT, time.Second).Round(100 * time.Millisecond)
+	return max(c.Client.FINWait()*11/10+c.RTT+2*c.Link.Longest(0, 0), time.Second).Round(100 * time.Millisecond)
 }
 
 // finLossInput is what the oracle needs.
@@ -158,7 +158,7 @@ func finLossRules(e Env) (oracle.Closing, error) {
 	o := e.Options
 	c := oracle.Closing{Client: end("client"), Server: end("server"), Lose: losses[o["lose"]], Shutdown: o["call"] == "shutdown",
 		NoSACK: read("client", "tcp_sack") == 0 || read("server", "tcp_sack") == 0, ServerClose: serverCloses(e),
-		RTT: o.rtt()}
+		RTT: o.rtt(), Link: o.jittered()}
 	c.Client.Linger2, c.Client.UserTimeout = int(o.Number("linger2")), time.Duration(o.Number("user-timeout"))*time.Millisecond
 	if (o["lose"] == "second-fin" || o["lose"] == "last-ack") && o["close"] != "both" {
 		errs = append(errs, fmt.Errorf("--lose=%s: the server must close for it: add --close=both", o["lose"]))

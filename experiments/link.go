@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/oracle"
 )
 
 // rttMost is the longest round trip of a link in an experiment of the catalogue: the first timeout of an open, a second, stays far away.
@@ -18,7 +20,9 @@ func rttParam() Param {
 func (o Options) rtt() time.Duration { return o.Duration("rtt") }
 
 // sinceAccept is a time from the client's connect(2) as one from the server's accept(2), which returns when the third packet has come.
-func (o Options) sinceAccept(d time.Duration) time.Duration { return d - o.rtt()*3/2 }
+func (o Options) sinceAccept(d time.Duration) time.Duration {
+	return d - oracle.Accepted(o.rtt(), o.jittered())
+}
 
 // overLink gives an experiment that has the parameter a link with that round trip.
 func (x *Experiment) overLink() {

@@ -3,9 +3,11 @@ package oracle
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -27,6 +29,7 @@ type Closing struct {
 	Lose           FINLoss
 	NoSACK         bool          // tcp_sack=0 at either end: no tail loss probe
 	RTT            time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	Link           link.Plan     // what the link does besides: it holds each packet back for a time of its own
 	// ClientClose and ServerClose are when the programs close, from the connect(2): the client first, the server 20 ms later or more. A
 	// ServerClose of 0: never.
 	ClientClose, ServerClose time.Duration
@@ -34,6 +37,9 @@ type Closing struct {
 	// connect(2) at most (0: to the end of the connection).
 	Shutdown bool
 	Until    time.Duration
+
+	// firstRTT is what the handshake measured, of the client and of the server; 0: the RTT.
+	firstRTT [2]time.Duration
 }
 
 // ClosingEnd is what rules the close at one end.
@@ -73,6 +79,76 @@ func (c Closing) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 	if err := c.validate(f, start); err != nil {
 		return timeline.Timeline{}, err
 	}
+	var tl timeline.Timeline
+	floored, near := false, ""
+	for i, measured := range c.handshakes(f) {
+		c.firstRTT = measured
+		t := sweep(f, start, c.longest(f), func(w *world) []happening {
+			p := c.play(w)
+			floored, near = floored || p.floored, cmp.Or(near, p.near)
+			return p.out
+		})
+		if i == 0 {
+			tl = t
+			continue
+		}
+		same := func(have timeline.Timeline) bool { return slices.Equal(have.Events, t.Events) }
+		if same(tl) || slices.ContainsFunc(tl.Alternatives, same) { // no timer was made of it
+			continue
+		}
+		t.Why = fmt.Sprintf("the handshake was measured a little longer than it is on the link: the RTO is %v at the client and %v at the server",
+			time.Duration(c.rto(f, c.Client))*f.Jiffy(), time.Duration(c.rto(f, c.Server))*f.Jiffy())
+		tl.Alternatives = append(tl.Alternatives, t)
+	}
+	switch {
+	case c.Link.Zero():
+	case floored:
+		return timeline.Timeline{}, fmt.Errorf("close: FIN-WAIT-2 would be shorter than 3.5 RTOs on this link (tcp_fin_time), and how long those are hangs on the FIN's own round trip: want a longer tcp_fin_timeout or TCP_LINGER2")
+	case near != "":
+		return timeline.Timeline{}, fmt.Errorf("close: two packets of the %s come so near to each other that either may be the first, so it is not known which the link holds back for how long: want another time for the server's close", near)
+	}
+	return tl, nil
+}
+
+// handshakes are what the handshake can have measured, of the client and of the server: with a Link all that make other timers, and first that of a link
+// which is never late.
+func (c Closing) handshakes(f kernel.Facts) [][2]time.Duration {
+	if c.Link.Zero() {
+		return make([][2]time.Duration, 1)
+	}
+	l := newLine(c.RTT, c.Link)
+	there := l.toServer(0)
+	back := l.toClient(there)
+	clients := c.differ(f, c.Client, there+back+linkOverhead)
+	servers := c.differ(f, c.Server, back+l.toServer(there+back)+linkOverhead) // tcp_synack_rtt_meas: from the SYN-ACK to the third packet
+	if c.ServerClose == 0 {
+		servers = servers[:1] // it has nothing to repeat
+	}
+	var out [][2]time.Duration
+	for _, client := range clients {
+		for _, server := range servers {
+			out = append(out, [2]time.Duration{client, server})
+		}
+	}
+	return out
+}
+
+// differ are round trips of an end, from one on, that make different timers, where the link may be late at each crossing.
+func (c Closing) differ(f kernel.Facts, e ClosingEnd, rtt time.Duration) []time.Duration {
+	var out []time.Duration
+	var timers []dataTimers
+	b := e.hole(c, 0)
+	for most := rtt + lateness(c.RTT, 2); rtt <= most; rtt += time.Microsecond {
+		b.FirstRTT = rtt
+		if t := newDataRule(b, f).dataTimers; !slices.Contains(timers, t) {
+			out, timers = append(out, rtt), append(timers, t)
+		}
+	}
+	return out
+}
+
+// longest is the longest delay of a timer, in jiffies.
+func (c Closing) longest(f kernel.Facts) int64 {
 	longest := int64(0)
 	for _, e := range []ClosingEnd{c.Client, c.Server} {
 		if c.Lose != CloseWhole { // a FIN can be repeated
@@ -83,7 +159,7 @@ func (c Closing) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 	if c.ServerClose > 0 || c.Lose == CloseNoLastACK {
 		longest = max(longest, ceilJiffies(f, TimeWaitLen))
 	}
-	return sweep(f, start, longest, func(w *world) []happening { return c.play(w).out }), nil
+	return longest
 }
 
 // A Stay is one TCP state of an end, and how long it lasts: 0 to the end of what is predicted.
@@ -145,7 +221,26 @@ func (e ClosingEnd) Orphan() int { return cmp.Or(e.OrphanRetries, orphanDefault)
 // hole is the end as what writes into a black hole: a FIN is repeated as a segment of data is.
 func (e ClosingEnd) hole(c Closing, retries int) BlackHole {
 	return BlackHole{Host: e.Host, Write: c.ClientClose, Bytes: 1, Retries2: retries, RTOMax: e.RTOMax, RTOMin: e.RTOMin,
-		UserTimeout: e.UserTimeout, EarlyRetrans: e.EarlyRetrans, NoSACK: c.NoSACK, RTT: c.RTT}
+		UserTimeout: e.UserTimeout, EarlyRetrans: e.EarlyRetrans, NoSACK: c.NoSACK, RTT: c.RTT, FirstRTT: c.opened(e)}
+}
+
+// opened is what the handshake measured of an end; 0: the RTT.
+func (c Closing) opened(e ClosingEnd) time.Duration {
+	if e.Host == c.Server.Host {
+		return c.firstRTT[1]
+	}
+	return c.firstRTT[0]
+}
+
+// longestTrip is how long a packet and the answer to it are under way at most.
+func (c Closing) longestTrip() time.Duration { return c.RTT + 2*c.Link.Longest(0, 0) }
+
+// finDue is when the client's first FIN, its third packet, is at the server.
+func (c Closing) finDue() time.Duration {
+	l := newLine(c.RTT, c.Link)
+	there := l.toServer(0)
+	l.toServer(there + l.toClient(there))
+	return c.ClientClose + l.toServer(c.ClientClose)
 }
 
 // FINFloor is the least time of an end in FIN-WAIT-2: 3.5 RTOs in whole jiffies (tcp_fin_time), of the RTO that the handshake left.
@@ -208,13 +303,13 @@ func (c Closing) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("close: the server never closes: there is no second FIN to be lost, and no ACK of it")
 	case c.RTT < 0 || c.RTT > exchangeRTT:
 		return fmt.Errorf("close: RTT of %v: want 0 to %v", c.RTT, exchangeRTT)
-	case c.ClientClose < afterClose+c.RTT*3/2:
-		return fmt.Errorf("close: client's close at %v: want it after the handshake, %v or later", c.ClientClose, afterClose+c.RTT*3/2)
+	case c.ClientClose < afterClose+c.longestTrip()*3/2:
+		return fmt.Errorf("close: client's close at %v: want it after the handshake, %v or later", c.ClientClose, afterClose+c.longestTrip()*3/2)
 	case c.ServerClose != 0 && c.ServerClose < c.ClientClose+afterClose:
 		return fmt.Errorf("close: server's close at %v: want it %v or more after the client's, %v", c.ServerClose, afterClose, c.ClientClose)
-	case c.ServerClose != 0 && c.RTT > 0 && (c.ServerClose-c.ClientClose-c.RTT/2).Abs() < afterClose:
+	case c.ServerClose != 0 && c.RTT > 0 && (c.ServerClose-c.finDue()).Abs() < afterClose:
 		return fmt.Errorf("close: server's close at %v: the client's FIN arrives at %v, and which of the two is first decides the states: want %v or more between them",
-			c.ServerClose, c.ClientClose+c.RTT/2, afterClose)
+			c.ServerClose, c.finDue(), afterClose)
 	case !c.Shutdown && c.Until != 0:
 		return fmt.Errorf("close: read until %v: nobody reads after close(2)", c.Until)
 	case c.Until != 0 && c.Until < c.ClientClose:
@@ -227,7 +322,7 @@ func (c Closing) validate(f kernel.Facts, start *Start) error {
 
 // play closes the connection in one world.
 func (c Closing) play(w *world) *closing {
-	p := &closing{Closing: c, w: w}
+	p := &closing{Closing: c, w: w, line: newLine(c.RTT, c.Link)}
 	for i, e := range []ClosingEnd{c.Client, c.Server} {
 		p.ends[i] = &finEnd{ClosingEnd: e, closing: p, rule: hole{dataRule: newDataRule(e.hole(c, e.limit(c)), w.facts), w: w}}
 		p.ends[i].atMost = hole{dataRule: newDataRule(e.hole(c, 0), w.facts), w: w}

@@ -1,6 +1,9 @@
 package oracle
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // inbound is a segment on its way to an end.
 type inbound struct {
@@ -9,21 +12,46 @@ type inbound struct {
 	s  finSegment
 }
 
-// cross is the moment at which the other end has what is sent now. Where the link has a delay it may be late, too, and the timers there count from
+// cross is the moment at which the other end has what an end sends now. Where the link has a delay it may be late, too, and the timers there count from
 // the jiffy in which it comes.
-func (p *closing) cross(m instant) instant {
+func (p *closing) cross(from *finEnd, m instant) instant {
 	if p.RTT == 0 {
 		if m.tick == 0 {
 			m.late += answerWithin
 		}
 		return m
 	}
-	m.at, m.nominal, m.late = m.at+p.RTT/2, m.nominal+p.RTT/2, m.late+answerWithin
+	way := p.line.toServer
+	if from == p.ends[1] {
+		way = p.line.toClient
+	}
+	by := way(m.at)
+	m.at, m.nominal, m.late = m.at+by, m.nominal+by, m.late+answerWithin
 	if m.tick != 0 {
-		m.after += p.RTT / 2
+		m.after += by
 	}
 	m.jiffy = p.w.jiffy(m.comes(p.w))
 	return m
+}
+
+// first is the segment on the link that arrives first. One that is held back for longer comes behind what the other end sent later.
+func (p *closing) first() int {
+	first := 0
+	for i := range p.flights {
+		if !p.Link.Zero() && p.flights[i].m.comes(p.w) < p.flights[first].m.comes(p.w) {
+			first = i
+		}
+	}
+	return first
+}
+
+// follows notes where a packet of an end comes so soon behind the one before, of another cause, that it may be the first of the two: each has the
+// other's draw then.
+func (e *finEnd) follows(m instant) {
+	if apart := m.at - e.spoke; e.spoke > 0 && apart < 2*(e.rule.tick+answerWithin) {
+		e.near = e.Host
+	}
+	e.spoke = m.at
 }
 
 // comes is the instant in this world.
@@ -45,7 +73,7 @@ func (e *finEnd) measured(m instant) int64 {
 		at = m.comes(e.w)
 	}
 	r := newEstimator(e.w.facts, e.RTOMin)
-	r.sample(e.RTT + linkOverhead)
+	r.sample(cmp.Or(e.opened(e.ClosingEnd), e.RTT+linkOverhead))
 	r.sample(at - e.sentAt + linkOverhead)
 	return r.rto(e.rule.most)
 }

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -11,10 +12,14 @@ import (
 type closing struct {
 	Closing
 	w       *world
+	line    *line
 	ends    [2]*finEnd // client, server
 	out     []happening
 	reading bool      // the client's program waits in read(2)
 	flights []inbound // what is on the link, in the order in which it was sent
+
+	floored bool   // FIN-WAIT-2 was as long as 3.5 RTOs, and not as it was set
+	near    string // who sent two packets that may have come in the other order
 }
 
 // instant is when something happens: a timer's fire, or a program's call, or the arrival of what one of them sent.
@@ -40,8 +45,9 @@ type finEnd struct {
 
 	sent, acked, heard bool // our FIN was sent, and acknowledged; the peer's has come
 	sentAt             time.Duration
-	least              int64 // of FIN-WAIT-2, in jiffies
-	repeats, again     int   // FINs sent again; acknowledgements of nothing new
+	spoke              time.Duration // when it last sent something; 0: nothing since the handshake
+	least              int64         // of FIN-WAIT-2, in jiffies
+	repeats, again     int           // FINs sent again; acknowledgements of nothing new
 
 	// The retransmission timer of the FIN.
 	rule, atMost hole // by its limit; and by that of an orphan whose RTO has reached its ceiling
@@ -128,13 +134,14 @@ func (p *closing) until(over time.Duration) {
 			}
 		}
 		if len(p.flights) > 0 {
-			f := p.flights[0]
+			first := p.first()
+			f := p.flights[first]
 			at := f.m.comes(p.w)
 			if next == nil || at < p.w.instant(next.at) {
 				if at > over {
 					return
 				}
-				p.flights = p.flights[1:]
+				p.flights = slices.Delete(p.flights, first, first+1)
 				f.to.receive(f.m, f.s)
 				continue
 			}
@@ -157,10 +164,11 @@ func (p *closing) add(m instant, e timeline.Event, chain string, why func() stri
 func (p *closing) handshake(client, server *finEnd) {
 	m := instant{}
 	p.add(m, named(client.Host, timeline.SYN, 0, exact(0, 0, 0)), "", say("first SYN: time starts here"))
-	m = p.cross(m)
+	m = p.cross(client, m)
 	p.add(m, named(server.Host, timeline.SYNACK, 0, exact(0, 1, 0)), "", say("answers the SYN at once"))
 	if p.RTT > 0 {
-		m = p.cross(m)
+		m = p.cross(server, m)
+		p.cross(client, m)
 	}
 	p.add(m, named(client.Host, timeline.ACK, 0, exact(1, 1, 0)), "", say("completes the handshake"))
 	p.add(m, named(client.Host, timeline.Connected, 0, timeline.Event{}), "", say("the SYN-ACK has come"))
@@ -232,7 +240,8 @@ func (e *finEnd) deliver(m instant, s finSegment) {
 	case CloseNoLastACK:
 		lost = client && !s.fin && !s.rst
 	}
-	switch m = e.cross(m); {
+	e.follows(m)
+	switch m = e.cross(e, m); {
 	case lost:
 	case e.RTT == 0:
 		e.peer.receive(m, s)
@@ -344,7 +353,9 @@ func (e *finEnd) finAcknowledged(m instant, s finSegment) bool {
 
 // finTime is tcp_fin_time in jiffies: at least 3.5 RTOs.
 func (e *finEnd) finTime() int64 {
-	return max(ceilJiffies(e.w.facts, e.wait()), e.least)
+	d := ceilJiffies(e.w.facts, e.wait())
+	e.floored = e.floored || e.least > d
+	return max(d, e.least)
 }
 
 // firstFIN is tcp_fin.
@@ -422,7 +433,9 @@ func (e *finEnd) expire(m instant) {
 	if !e.small { // tcp_keepalive_timer: what exceeds 60 s is over, and the small socket gets the same again
 		e.small = true
 		most := ceilJiffies(e.w.facts, TimeWaitLen)
-		d := max(e.finTime()-most, e.least)
+		d := e.finTime() - most
+		e.floored = e.floored || e.least > d
+		d = max(d, e.least)
 		e.life = e.arm(m, d, e.wait()-TimeWaitLen)
 		return
 	}

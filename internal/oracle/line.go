@@ -27,6 +27,14 @@ func takes(w *link.Way, at time.Duration) time.Duration {
 	return w.Due(at, 0, true) - at
 }
 
+// Accepted is when the third packet of a connection has come, from the first.
+func Accepted(rtt time.Duration, plan link.Plan) time.Duration {
+	l := newLine(rtt, plan)
+	at := l.toServer(0)
+	at += l.toClient(at)
+	return at + l.toServer(at)
+}
+
 // roundTrip is how long the first packet of each end takes, there and back.
 func roundTrip(rtt time.Duration, plan link.Plan) time.Duration {
 	l := newLine(rtt, plan)

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -247,5 +248,77 @@ func TestBlackHoleAnswersHeld(t *testing.T) {
 	b.Write, b.InvalidRatelimit = 8*time.Second, 2016*ms // the bucket in which a timer of 2 s ends that is armed in one
 	if _, err := b.Predict(f, nil); err == nil || !strings.Contains(err.Error(), "choose another value") {
 		t.Errorf("a limit of answers between two SYN-ACKs: got %v, want that it is refused", err)
+	}
+}
+
+// TestClosingHeld has each packet under way for 10 ms and its own draw. It catches a FIN with the draw of the third packet, and a TIME-WAIT that counts from
+// when the other FIN would have come without its own.
+func TestClosingHeld(t *testing.T) {
+	f := linux618(t)
+	closing := func(change func(*Closing)) (timeline.Timeline, error) {
+		c := finEnds()
+		c.RTT, c.Link = 20*ms, held([]int{0, 0, 5, 3}, []int{0, 2, 4})
+		change(&c)
+		return c.Predict(f, nil)
+	}
+	tl, err := closing(func(c *Closing) { c.ServerClose = 700 * ms })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range tl.Events {
+		if e.At >= 400*ms {
+			got = append(got, fmt.Sprintf("%d %s %s", e.At.Milliseconds(), e.Host, e.What))
+		}
+	}
+	want := []string{"400 client fin", "415 server ack", "700 server fin", "714 client ack", "727 server socket-gone", "60714 client socket-gone"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+
+	// The client measures 20 ms and the draws of the SYN and the SYN-ACK, the server those of the SYN-ACK and the third packet, as in TestBlackHoleHeld.
+	for _, tt := range []struct {
+		name        string
+		lose        FINLoss
+		host        string
+		there, back []int
+		want        []time.Duration // from the first FIN to its first repeat
+	}{
+		{"the client's", CloseNoFIN, "client", []int{3, 99, 5}, []int{1}, []time.Duration{228 * ms}},
+		{"the client's, near the end of a jiffy", CloseNoFIN, "client", []int{2}, []int{1}, []time.Duration{224 * ms, 228 * ms}},
+		{"the server's", CloseNoSecondFIN, "server", []int{0, 3}, []int{1}, []time.Duration{228 * ms}},
+		{"the server's, and the client's is of no account", CloseNoSecondFIN, "server", []int{2, 3}, []int{1}, []time.Duration{228 * ms}},
+	} {
+		tl, err := closing(func(c *Closing) { c.Lose, c.Link, c.ServerClose = tt.lose, held(tt.there, tt.back), 2*time.Second })
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		var got []time.Duration
+		for one := range tl.All() {
+			var at []time.Duration
+			for _, e := range one.Events {
+				if e.Host == tt.host && e.What.Family() == timeline.FIN {
+					at = append(at, e.At)
+				}
+			}
+			got = append(got, at[1]-at[0])
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got the first repeat after %v, want %v", tt.name, got, tt.want)
+		}
+	}
+
+	for name, tt := range map[string]struct {
+		change func(*Closing)
+		want   string
+	}{
+		"FIN-WAIT-2 of 3.5 RTOs":              {func(c *Closing) { c.RTT, c.Client.FINTimeout = 100*ms, time.Second }, "3.5 RTOs"},
+		"a close beside the answer to a FIN":  {func(c *Closing) { c.Lose, c.ServerClose = CloseNoACK, 640*ms }, "either may be the first"},
+		"a close beside the arrival of a FIN": {func(c *Closing) { c.ServerClose = 430 * ms }, "arrives at 415ms"},
+	} {
+		if _, err := closing(tt.change); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
 	}
 }
