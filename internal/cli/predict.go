@@ -31,6 +31,9 @@ than its nominal time an event may come, because kernel timers fire late, never 
 		Args:              someExperiment,
 		ValidArgsFunction: completeExperiments,
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if err := checkHZ(cmd, hz); err != nil {
+				return err
+			}
 			facts, err := model(version, hz)
 			if err != nil {
 				return err
@@ -106,11 +109,19 @@ func (a *app) elsewhere(p *result.Prediction) {
 	}
 }
 
-// model returns the facts of the kernel that was asked for: the running one, or a version with an HZ.
-func model(version string, hz int) (kernel.Facts, error) {
-	if hz < 0 {
-		return kernel.Facts{}, usage(explain.ValueOutOfRange, fmt.Errorf("--hz=%d: want the kernel's CONFIG_HZ, such as 250", hz))
+// checkHZ refuses an --hz that was given and no kernel has.
+func checkHZ(cmd *cobra.Command, hz int) error {
+	if !cmd.Flags().Changed("hz") {
+		return nil
 	}
+	if kernel.CheckHZ(hz) != nil {
+		return usage(explain.ValueOutOfRange, fmt.Errorf("--hz=%d: want the kernel's CONFIG_HZ, such as 250", hz))
+	}
+	return nil
+}
+
+// model returns the facts of the kernel that was asked for: the running one, or a version with an HZ; 0: none was given.
+func model(version string, hz int) (kernel.Facts, error) {
 	running, rerr := kernel.Running()
 	if version == "" {
 		if rerr != nil {

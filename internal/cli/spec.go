@@ -192,6 +192,9 @@ predict and run.`,
 				return err
 			}
 			out, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			if errors.Is(err, fs.ErrExist) {
+				return usage(explain.OutputNotWritable, fmt.Errorf("%s: there is such a file already, and it is left as it is: give another name, or remove it first", args[0]))
+			}
 			if err != nil {
 				return usage(explain.OutputNotWritable, err)
 			}

@@ -14,6 +14,7 @@ const (
 	AtTheThreshold    = "TL1210"
 	Keepalive         = "TL1214"
 	NotPredicted      = "TL1215"
+	KernelUnread      = "TL1216"
 )
 
 var kernelEntries = []Entry{
@@ -94,6 +95,13 @@ Most such knobs have no part in the experiment. Some have: tcp_syncookies=2 make
 
 tcplab explain KNOB=VALUE says what the value means. Leave the setting out to see the experiment as it is predicted.`,
 		[]string{WrongTick, UnexpectedPacket}},
+	{KernelUnread, "a kernel that is newer than the rules",
+		`A prediction stands on what the kernel's source says, and that differs from version to version. This kernel is newer than the newest one whose source was read and on which runs were compared with the prediction, so it is predicted as that one.
+
+Mostly that is right: the timers of TCP change in few releases. What has changed shows as a run that fails, and such a failure may be tcplab's: look at the checks that failed, and at net/ipv4/tcp_timer.c, tcp_output.c and tcp_input.c of that version.
+
+A newer tcplab may know this kernel. If it does not, tell us of the difference: the run's folder has all that is needed.`,
+		[]string{NotPredicted, KernelNotModeled}},
 	{Keepalive, "keepalive asks a silent peer whether it is still there, if the program wants it",
 		`An idle connection sends nothing. If the other end vanishes without a word, the one that stays learns of it only when it has something to send, or through keepalive.
 

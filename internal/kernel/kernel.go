@@ -105,13 +105,28 @@ func (f Facts) Jiffy() time.Duration {
 // Oldest is the first kernel that tcplab can predict: 3.1 brought the initial RTO of one second.
 var Oldest = Version{3, 1, 0}
 
+// Newest is the newest kernel whose source the rules were read from, and on which runs were compared with them. A newer one is predicted by the
+// same rules.
+var Newest = Version{6, 18, 0}
+
+// Unread reports whether the kernel is newer than any whose source the rules were read from.
+func (f Facts) Unread() bool { return f.Version.AtLeast(Newest.Major, Newest.Minor+1) }
+
+// CheckHZ returns an error that says what is wanted where hz is not a CONFIG_HZ.
+func CheckHZ(hz int) error {
+	if hz < 24 || hz > 10000 {
+		return fmt.Errorf("HZ %d: want the kernel's CONFIG_HZ, such as 100, 250, 300 or 1000", hz)
+	}
+	return nil
+}
+
 // Model returns the facts of a mainline kernel of that version, from the version alone. Kernels before Oldest are an error.
 func Model(v Version, hz int) (Facts, error) {
 	if !v.AtLeast(Oldest.Major, Oldest.Minor) {
 		return Facts{}, fmt.Errorf("kernel %v: tcplab predicts kernels from %v on (older ones retransmit the first SYN after 3 s)", v, Oldest)
 	}
-	if hz < 24 || hz > 10000 {
-		return Facts{}, fmt.Errorf("HZ %d: want the kernel's CONFIG_HZ, such as 100, 250, 300 or 1000", hz)
+	if err := CheckHZ(hz); err != nil {
+		return Facts{}, err
 	}
 	f := Facts{
 		Version:    v,

@@ -86,6 +86,10 @@ func params(x *experiments.Experiment, plan experiments.Plan, e experiments.Env)
 // notes says what a reader of the classic numbers would stumble over.
 func notes(e experiments.Env, t timeline.Timeline) []result.Note {
 	var out []result.Note
+	if e.Facts.Unread() {
+		out = append(out, result.Note{Code: explain.KernelUnread, Text: fmt.Sprintf("Linux %v is newer than %d.%d, the newest whose source the rules were read from, and is predicted as that one.",
+			e.Facts.Version, kernel.Newest.Major, kernel.Newest.Minor)})
+	}
 	linear, have, err := e.Int("client", "net.ipv4.tcp_syn_linear_timeouts")
 	again := slices.ContainsFunc(t.Events, func(e timeline.Event) bool { return e.What == timeline.SYNRetransmission })
 	switch {

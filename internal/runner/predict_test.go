@@ -43,3 +43,36 @@ func TestUnread(t *testing.T) {
 		}
 	}
 }
+
+// TestNewer catches a kernel that nobody has read and that is predicted without a word, and a warning of one that was read.
+func TestNewer(t *testing.T) {
+	x, err := experiments.Find("exp1-syn-loss")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := x.Plan(experiments.Textbook, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := kernel.Newest
+	for version, want := range map[kernel.Version]bool{
+		newest: false, {Major: newest.Major, Minor: newest.Minor, Patch: 44}: false,
+		{Major: newest.Major, Minor: newest.Minor + 1}: true, {Major: newest.Major + 1}: true,
+	} {
+		facts, err := kernel.Model(version, 250)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := Env(x, plan, facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Predict(x, plan, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.ContainsFunc(p.Notes, func(n result.Note) bool { return n.Code == explain.KernelUnread }); got != want {
+			t.Errorf("Linux %v: told that it is newer than the rules: %v, want %v", version, got, want)
+		}
+	}
+}

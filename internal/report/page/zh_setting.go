@@ -27,6 +27,7 @@ var zhSettings = []message{
 
 	{"This kernel has tcp_syn_linear_timeouts (default 4). It is pinned to 0 in the lab, because the classic 1, 3, 7, 15, 31 s need it off.", "这个内核有 tcp_syn_linear_timeouts（默认 4）。实验室里把它固定为 0，因为经典的 1、3、7、15、31 s 需要关掉它。"},
 	{"Kernel timers fire late, never early: the timer wheel rounds a wait of d up to the next step of about d/8. The windows follow from HZ=%d.", "内核定时器只会晚触发，从不提前：定时器轮把等待 d 向上取整到下一级，级距约为 d/8。窗口由 HZ={1} 推出。"},
+	{"Linux %v is newer than %d.%d, the newest whose source the rules were read from, and is predicted as that one.", "Linux {1} 比 {2}.{3} 新，后者是规则所依据源码的最新版本；这里按它来预测。"},
 	{"The first %d retransmissions come one second apart (tcp_syn_linear_timeouts=%d); only then does the wait double.", "前 {1} 次重传相隔一秒（tcp_syn_linear_timeouts={2}），之后等待才加倍。"},
 	{"The client's process started %d jiffies later than planned; the exact ticks were worked out again, by the same rules, for the jiffy in which it did.", "客户端进程比计划晚 {1} 个 jiffy 开始；精确节拍已按同样的规则就实际的 jiffy 重新推算。"},
 	{"A call of the %s that sends a packet took %v, longer than a jiffy, so its phase is not known: each packet is judged by its window, not by one tick.", "{1}有一个发送报文的调用花了 {2}，超过一个 jiffy，所以它的相位未知：每个报文按窗口而不是按单个节拍判定。"},
