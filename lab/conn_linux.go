@@ -168,9 +168,13 @@ func (c *Client) ConnectSend(ctx context.Context, to netip.AddrPort, text string
 }
 
 // Get is the curl-like client: one HTTP GET over the open connection, sent at a CLOCK_MONOTONIC time (0: at once). It returns Response,
-// with the status and the length of the body in bytes. Sent is told when the request has been written.
+// with the status and the length of the body in bytes. Sent is told when the request has been written. A path that no URL can have is an error.
 func (c *Client) Get(ctx context.Context, path string, at time.Duration) (Event, error) {
-	return c.do(ctx, agent.Request{Op: agent.Get, Data: path, At: at}, agent.Response)
+	text, err := request(path)
+	if err != nil {
+		return Event{}, err
+	}
+	return c.do(ctx, agent.Request{Op: agent.Get, Data: string(text), At: at}, agent.Response)
 }
 
 // Send is the telnet-like client: it writes text over the open connection, at a CLOCK_MONOTONIC time (0: at once), and returns Sent when

@@ -1,15 +1,29 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
+	"net/http"
 
 	"github.com/tcplab/tcplab/internal/agent"
 )
 
 // RequestSize is the length in bytes of the request that Client.Get sends for a path. A path that no URL can have is an error.
 func RequestSize(path string) (int, error) {
-	text, _, err := agent.GET(path)
+	text, err := request(path)
 	return len(text), err
+}
+
+// request is the GET for a path ("/"), byte for byte the same each time.
+func request(path string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://server"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", agent.Name)
+	var text bytes.Buffer
+	err = req.Write(&text)
+	return text.Bytes(), err
 }
 
 // AnswerSize is the length in bytes of an HTTP server's answer to it, in one segment. last: the server closes after it (AfterAnswer).

@@ -156,7 +156,7 @@ func TestGet(t *testing.T) {
 		path   string
 		status int
 	}{{"/page", 200}, {"/other", 404}} {
-		p.ask(Request{Op: Get, Data: tt.path})
+		p.ask(Request{Op: Get, Data: "GET " + tt.path + " HTTP/1.1\r\nHost: server\r\nUser-Agent: " + Name + "\r\n\r\n"})
 		p.want(Sent, "")
 		if e := p.want(Response, ""); e.Status != tt.status || e.Bytes != 300_000 {
 			t.Errorf("%s: got %d with %d bytes, want %d with 300000", tt.path, e.Status, e.Bytes, tt.status)

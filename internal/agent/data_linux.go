@@ -1,11 +1,9 @@
 package agent
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -148,22 +146,17 @@ func (s *session) get(q Request) {
 		s.fail("get", unix.ENOTCONN)
 		return
 	}
-	text, req, err := GET(q.Data)
-	if err != nil {
-		s.fail("get", err)
-		return
-	}
 	waitUntil(q.At)
 	beat := startPulse()
 	defer beat.stop()
 	var w written
-	if err := s.put(text, &w); err != nil {
+	if err := s.put([]byte(q.Data), &w); err != nil {
 		s.fail("write", err)
 		return
 	}
 	s.say(w.event())
 	in := socketReader{fd: s.fd}
-	status, n, err := answer(&in, req)
+	status, n, err := readResponse(&in)
 	stalls := beat.stop()
 	switch {
 	case in.err != nil:
@@ -173,17 +166,6 @@ func (s *session) get(q Request) {
 	default:
 		s.say(Event{Event: Response, At: in.at, Status: status, Bytes: n, Stalls: stalls})
 	}
-}
-
-// answer reads one HTTP response to its end.
-func answer(in io.Reader, req *http.Request) (status, bytes int, err error) {
-	resp, err := http.ReadResponse(bufio.NewReader(in), req)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer resp.Body.Close()
-	n, err := io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, int(n), err
 }
 
 // ask answers Ask: a program that writes a request in pieces and waits for as many bytes.

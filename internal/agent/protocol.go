@@ -40,7 +40,7 @@ const (
 	Send        Op = "send"         // write Data; answered by Sent or Failed
 	Write       Op = "write"        // write Segments times Size bytes; answered by Sent or Failed
 	Receive     Op = "receive"      // read what the peer sends next; answered by Calling, then Received, Quiet or Failed
-	Get         Op = "get"          // HTTP GET of Data (a path), reads the whole answer; answered by Sent, then Response, or Failed
+	Get         Op = "get"          // write Data, a request of HTTP GET, and read the whole answer; answered by Sent, then Response, or Failed
 	Ask         Op = "ask"          // Segments writes of Size bytes each, then reads until as many came; answered by Sent, then Response, or Failed
 	Shutdown    Op = "shutdown"     // shutdown(SHUT_WR): no more data, a FIN; answered by ShutDown or Failed
 	Close       Op = "close"        // close the socket, the process stays; answered by Closed

@@ -40,12 +40,8 @@ A sysctl without a value is described: meaning, unit, range, default by kernel, 
   tcplab explain tcp_syn_retries=2 --kernel=5.15 --kernel=6.12 --hz=250
   tcplab explain TCP_USER_TIMEOUT=30000`,
 		ValidArgsFunction: completeExplain,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkHZ(cmd, f.hz); err != nil {
-				return err
-			}
-			return a.explainAll(f, args)
-		},
+		PreRunE:           func(cmd *cobra.Command, _ []string) error { return checkHZ(cmd, f.hz) },
+		RunE:              func(_ *cobra.Command, args []string) error { return a.explainAll(f, args) },
 	}
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.kernels, "kernel", nil, "ask about this kernel version instead of the running one: 5.15; may be repeated, to compare")

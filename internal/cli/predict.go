@@ -30,10 +30,8 @@ than its nominal time an event may come, because kernel timers fire late, never 
   tcplab predict exp1 --json`,
 		Args:              someExperiment,
 		ValidArgsFunction: completeExperiments,
+		PreRunE:           func(cmd *cobra.Command, _ []string) error { return checkHZ(cmd, hz) },
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := checkHZ(cmd, hz); err != nil {
-				return err
-			}
 			facts, err := model(version, hz)
 			if err != nil {
 				return err
