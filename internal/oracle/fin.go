@@ -80,20 +80,24 @@ func (c Closing) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 		return timeline.Timeline{}, err
 	}
 	var tl timeline.Timeline
+	var repeats [2]bool
 	floored, near := false, ""
-	for i, measured := range c.handshakes(f) {
+	handshakes := c.handshakes(f)
+	for i, measured := range handshakes {
+		if measured[0] != handshakes[0][0] && !repeats[0] || measured[1] != handshakes[0][1] && !repeats[1] {
+			continue // the RTO of an end that repeats nothing
+		}
 		c.firstRTT = measured
 		t := sweep(f, start, c.longest(f), func(w *world) []happening {
 			p := c.play(w)
 			floored, near = floored || p.floored, cmp.Or(near, p.near)
+			for n, e := range p.ends {
+				repeats[n] = repeats[n] || e.repeats > 0
+			}
 			return p.out
 		})
 		if i == 0 {
 			tl = t
-			continue
-		}
-		same := func(have timeline.Timeline) bool { return slices.Equal(have.Events, t.Events) }
-		if same(tl) || slices.ContainsFunc(tl.Alternatives, same) { // no timer was made of it
 			continue
 		}
 		t.Why = fmt.Sprintf("the handshake was measured a little longer than it is on the link: the RTO is %v at the client and %v at the server",
@@ -121,9 +125,6 @@ func (c Closing) handshakes(f kernel.Facts) [][2]time.Duration {
 	back := l.toClient(there)
 	clients := c.differ(f, c.Client, there+back+linkOverhead)
 	servers := c.differ(f, c.Server, back+l.toServer(there+back)+linkOverhead) // tcp_synack_rtt_meas: from the SYN-ACK to the third packet
-	if c.ServerClose == 0 {
-		servers = servers[:1] // it has nothing to repeat
-	}
 	var out [][2]time.Duration
 	for _, client := range clients {
 		for _, server := range servers {
