@@ -33,8 +33,10 @@ type Side struct {
 //
 // A tracepoint that is silent contradicts nobody where two others have seen the same: the captures and the kernel's own counter. Linux 6.18 in a
 // virtual machine was seen to run no program at any tracepoint for 10 to 20 ms, about once a second, on one of two busy processors, and to count
-// nothing as missed: 0.3 to 1.3 % of 3000 drops that the rule had counted, the same ones for three tracers at once. What a tracepoint says
-// that nobody else saw is a contradiction, as is a drop or a repeat that only the captures know.
+// nothing as missed: 0.3 to 1.3 % of 3000 drops that the rule had counted, the same ones for three tracers at once. Of 1000 ends of connect() 6 had
+// no record. In all that were looked at, and in no other of 215, the timer's softirq ran on top of one process, the machine's own agent, and ftrace had
+// the event: there a kernel runs no program while that process has the processor. What a tracepoint says that nobody else saw is a contradiction, as is
+// a drop or a repeat that only the captures know.
 func Evidence(sides []Side, captureLost, ringLost int) []result.Check {
 	drops, repeats, counters := newTally("kernel-drops", "dropped in the kernel"), newTally("kernel-repeats", "repeats in the kernel"), newTally("kernel-counters", "repeats counted")
 	for _, s := range sides {
