@@ -407,15 +407,15 @@ func (b *batch) finishJSON(done []*result.Result, failures []failedDocument) err
 	return writeJSON(b.app.out, doc)
 }
 
-// summary is one line about many runs: verdicts, and how far the packets were from their ticks.
+// summary is one line about many runs: verdicts, and how far the kernel was from the predicted ticks.
 func summary(rs []*result.Result, failures int) string {
 	count := map[result.Verdict]int{}
 	var off []time.Duration
 	for _, r := range rs {
 		count[r.Verdict]++
 		for _, e := range r.Events {
-			if e.OffTick != nil {
-				off = append(off, e.OffTick.Duration())
+			if t := e.AfterTick(); t != nil {
+				off = append(off, t.Duration())
 			}
 		}
 	}

@@ -68,7 +68,7 @@ type MatrixCell struct {
 	// Late is by how many jiffies the latest event missed the one that was predicted for it. Absent: the phase of jiffies was not known.
 	Late    *int64  `json:"late_ticks,omitempty"`
 	Timed   int     `json:"timed,omitempty"` // events that Late speaks of
-	OffTick Seconds `json:"off_tick"`        // of the latest event: how long after the start of its jiffy it was seen
+	OffTick Seconds `json:"off_tick"`        // of the latest event: how long after the start of its jiffy it was seen, or by the kernel's record came
 	Events  []Event `json:"predicted,omitempty"`
 	Outcome *Event  `json:"outcome,omitempty"`
 	Folder  string  `json:"folder,omitempty"` // in the folder of the matrix
@@ -99,16 +99,17 @@ func Cell(kernel string, r *Result) MatrixCell {
 
 // timed counts an event that had a tick to come at.
 func (c *MatrixCell) timed(e Event, tick Seconds) {
-	if e.OffTick == nil || tick <= 0 {
+	off := e.AfterTick()
+	if off == nil || tick <= 0 {
 		return
 	}
 	c.Timed++
-	late := int64(*e.OffTick / tick)
-	if *e.OffTick < 0 {
+	late := int64(*off / tick)
+	if *off < 0 {
 		late = -1 // before its jiffy began
 	}
-	if c.Late == nil || abs(late) > abs(*c.Late) || abs(late) == abs(*c.Late) && *e.OffTick > c.OffTick {
-		c.Late, c.OffTick = &late, *e.OffTick
+	if c.Late == nil || abs(late) > abs(*c.Late) || abs(late) == abs(*c.Late) && *off > c.OffTick {
+		c.Late, c.OffTick = &late, *off
 	}
 }
 

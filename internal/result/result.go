@@ -249,6 +249,18 @@ type Event struct {
 	SeenErr  string   `json:"seen_errno,omitempty"`
 }
 
+// AfterTick is how long after the start of its predicted jiffy the kernel did it: by the kernel's own record, where a program learned it later, else by
+// when it was seen. Nil: there is no predicted jiffy.
+func (e Event) AfterTick() *Seconds {
+	if e.OffTick == nil || e.Ended == nil || e.Seen == nil {
+		return e.OffTick
+	}
+	if kernel := *e.OffTick - (*e.Seen - *e.Ended); kernel >= 0 {
+		return &kernel
+	}
+	return e.OffTick // of several jiffies that were left open, the record has another
+}
+
 // The values of Packet.FastOpen that are no cookie.
 const (
 	FastOpenRequest    = "request"             // asks for a cookie in the option of RFC 7413, kind 34

@@ -306,3 +306,24 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestAfterTick catches a program that learned late what the kernel did, and is taken for the kernel; and a record that is taken for another jiffy's.
+func TestAfterTick(t *testing.T) {
+	at := func(d time.Duration) *Seconds { s := Seconds(d); return &s }
+	const us = time.Microsecond
+	for _, tt := range []struct {
+		name string
+		e    Event
+		want *Seconds
+	}{
+		{"no tick", Event{Seen: at(time.Second)}, nil},
+		{"seen only", Event{Seen: at(time.Second), OffTick: at(90 * us)}, at(90 * us)},
+		{"learned a tick later", Event{Seen: at(time.Second), Ended: at(time.Second - 4000*us), OffTick: at(4030 * us)}, at(30 * us)},
+		{"of an earlier jiffy", Event{Seen: at(time.Second), Ended: at(time.Second - 4000*us), OffTick: at(30 * us)}, at(30 * us)},
+	} {
+		got := tt.e.AfterTick()
+		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
