@@ -88,6 +88,14 @@ func sound() []result.Packet {
 	return p
 }
 
+// roundLater moves a packet a round trip of 20 ms, and a bit, to later.
+func roundLater(p *result.Packet) {
+	for _, at := range []**result.Seconds{&p.SentAt, &p.ArrivedAt} {
+		later := **at + result.Seconds(21*time.Millisecond)
+		*at = &later
+	}
+}
+
 // TestRecoveryChecks catches a check that cannot fail: each row spoils one thing of a sound run.
 func TestRecoveryChecks(t *testing.T) {
 	e := recoveryEnv(t, map[string]string{"rtt": "20ms", "segments": "5", "lose": "2"})
@@ -123,17 +131,11 @@ func TestRecoveryChecks(t *testing.T) {
 			return e.With("client", "net.ipv4.tcp_sack", "0")
 		}, "duplicates", result.Fail, explain.FastRetransmits},
 		{"a second round", func(r *result.Result, e Env) Env {
-			late := *r.Packets[10].ArrivedAt + result.Seconds(21*time.Millisecond)
-			r.Packets[10].ArrivedAt = &late
-			sent := *r.Packets[10].SentAt + result.Seconds(21*time.Millisecond)
-			r.Packets[10].SentAt = &sent
+			roundLater(&r.Packets[10])
 			return e
 		}, "recovery-rtts", result.Fail, explain.WrongRounds},
 		{"a second round, and the link's own lateness is as much", func(r *result.Result, e Env) Env {
-			late := *r.Packets[10].ArrivedAt + result.Seconds(21*time.Millisecond)
-			r.Packets[10].ArrivedAt = &late
-			sent := *r.Packets[10].SentAt + result.Seconds(21*time.Millisecond)
-			r.Packets[10].SentAt = &sent
+			roundLater(&r.Packets[10])
 			slow := *r.Packets[0].ArrivedAt + result.Seconds(3*time.Millisecond)
 			r.Packets[0].ArrivedAt = &slow
 			return e
