@@ -30,7 +30,8 @@ func TestReadAfter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if after == NeverReads {
-			awaitSegments(t, src, 1, func(g pcapout.Segment) bool { return g.Src == s.Addr && g.Window == 0 })
+			// The answer to a probe, too: a fifth of a second later still nothing was read.
+			awaitSegments(t, src, 2, func(g pcapout.Segment) bool { return g.Src == s.Addr && g.Window == 0 })
 			if got := seen.of("server", Received, Resumed); len(got) > 0 || s.Received() != 0 {
 				t.Errorf("never: got %v and %d bytes, want nothing", got, s.Received())
 			}
@@ -50,7 +51,7 @@ func TestReadAfter(t *testing.T) {
 				windows += map[uint16]string{0: "0", size: "1"}[g.Window]
 			}
 		}
-		if !regexp.MustCompile("^10+10+1?$").MatchString(windows) { // probes are answered, too
+		if !regexp.MustCompile("^10+1+0+1*$").MatchString(windows) { // probes are answered, too, whenever they come
 			t.Errorf("got the windows %q, want one segment, none, one, none, one", windows)
 		}
 	}

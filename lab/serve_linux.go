@@ -104,7 +104,6 @@ func (c *served) Read(p []byte) (int, error) {
 	switch {
 	case n > 0:
 		c.bytes += n
-		c.s.bytes.Add(int64(n))
 		c.say(Event{Event: Received, At: at, Bytes: n})
 	case err == io.EOF:
 		c.say(Event{Event: Received, At: at})

@@ -56,6 +56,9 @@ func (h *Host) Listen(_ context.Context, o ListenOptions) (*Server, error) {
 	s.tell.Go(func() {
 		for e := range s.events {
 			h.observe(h.Name, e)
+			if e.Event == Received { // counted last: whoever sees the count finds the events before it
+				s.bytes.Add(int64(e.Bytes))
+			}
 		}
 	})
 	if o.Service != Hold {
@@ -254,7 +257,8 @@ func mono() time.Duration {
 	return t
 }
 
-// Received is how many bytes the server has read, on all its connections.
+// Received is how many bytes the server has read, on all its connections, and has told Topology.Observe of: what the server did before it read
+// the last of them has been told, too.
 func (s *Server) Received() int64 { return s.bytes.Load() }
 
 // Close stops listening, ends the connections and waits for them. Calling it again does nothing.
