@@ -206,7 +206,7 @@ func TestCloseWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A goroutine that has told its WaitGroup needs a moment to leave (runtime.goexit1), and then it is gone.
-		stacks, gone := make([]byte, 1<<16), time.Now().Add(time.Second)
+		stacks, gone := make([]byte, 1<<16), time.Now().Add(10*time.Second)
 		for {
 			all := stacks[:runtime.Stack(stacks, true)]
 			if !bytes.Contains(all, []byte("sync.(*WaitGroup).Go")) {

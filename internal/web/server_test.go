@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -38,13 +39,21 @@ func stored(t testing.TB, name string) []byte {
 	return out.Bytes()
 }
 
-// put makes a file of a run.
+// put makes a file of a run, at once, as the runner does: a server that looks meanwhile must find neither half of it nor, where it is a new
+// run's, a folder without it.
 func put(t testing.TB, dir, run, name string, content []byte) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Join(dir, run), 0o755); err != nil {
-		t.Fatal(err)
+	folder := filepath.Join(dir, run)
+	aside := filepath.Join(t.TempDir(), "run")
+	err := errors.Join(os.MkdirAll(aside, 0o755), os.MkdirAll(filepath.Dir(folder), 0o755), os.WriteFile(filepath.Join(aside, name), content, 0o644))
+	if err == nil {
+		if _, serr := os.Stat(folder); errors.Is(serr, fs.ErrNotExist) {
+			err = os.Rename(aside, folder)
+		} else {
+			err = os.Rename(filepath.Join(aside, name), filepath.Join(folder, name))
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, run, name), content, 0o644); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,10 +17,13 @@ import (
 // message is one event of a stream.
 type message struct{ id, kind, data string }
 
+// streamWithin is how long a stream may take, on a busy machine, until it has told all.
+const streamWithin = time.Minute
+
 // listen opens a stream as EventSource does, and gives its messages to got until that says that it has enough, or the stream ends.
 func listen(t *testing.T, s *Server, path, lastID string, got func(message) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), streamWithin)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+s.listener.Addr().String()+s.path(path), nil)
 	if err != nil {

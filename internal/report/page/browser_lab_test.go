@@ -37,7 +37,7 @@ var look string
 func chrome(t *testing.T) context.Context {
 	t.Helper()
 	labtest.Need(t, labtest.Command("chromium"))
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // the test's own context ends before its clean-up
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test's own context ends before its clean-up
 	t.Cleanup(cancel)
 	o := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
 		chromedp.WSURLReadTimeout(time.Minute),
