@@ -47,14 +47,14 @@ func TestKeepaliveScriptWorks(t *testing.T) {
 	}
 }
 
-// TestTimeoutsScriptWorks is the same for exp11, over IPv6: who is told says so, and who is not is still there.
+// TestTimeoutsScriptWorks is the same for exp11, over IPv6: who is told says so, not before its time, and who is not is still there.
 func TestTimeoutsScriptWorks(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("bash"), labtest.Command("ip"), labtest.Command("ethtool"),
 		labtest.Command("tcpdump"), labtest.Command("ss"), labtest.Command("python3"))
 	t.Parallel()
 	out, _ := typed(t, "exp11-timeouts", "nothing fails", map[string]string{"ipv6": "yes", "cases": "4,6,11,12", "user-timeout": "1000"})
-	for _, want := range []string{`port 8106 is told after [3-6]\.\d s: Connection timed out`,
-		`port 8112 is told after [1-4]\.\d s: Connection timed out`, `ESTAB.*:8104\b`, `ESTAB.*:8111\b.*persist`} {
+	for _, want := range []string{`port 8106 is told after ([3-9]|\d\d)\.\d s: Connection timed out`,
+		`port 8112 is told after ([1-9]|\d\d)\.\d s: Connection timed out`, `ESTAB.*:8104\b`, `ESTAB.*:8111\b.*persist`} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("got\n%s\nwant %q in it", out, want)
 		}
@@ -93,7 +93,7 @@ func typed(t *testing.T, name, fails string, flags map[string]string) (output st
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // fails where all have ended, as they should
-	guard := time.AfterFunc(30*time.Second, end)
+	guard := time.AfterFunc(2*time.Minute, end)
 	defer guard.Stop()
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
