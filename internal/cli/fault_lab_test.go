@@ -3,12 +3,15 @@
 package cli
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/labtest"
@@ -103,4 +106,54 @@ func TestRetry(t *testing.T) {
 	if !slices.ContainsFunc(r.Notes, func(n result.Note) bool { return strings.Contains(n.Text, "attempt 3") }) {
 		t.Errorf("notes: got %v, want one that names the attempt", r.Notes)
 	}
+}
+
+// wantWhole wants every folder of a run below dir to hold a whole result, and no file that is half written. The guard of a run that was killed may
+// still be at work: it began after the look at what the run had started, or that was its parent's.
+func wantWhole(t *testing.T, dir string) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		wrong := broken(dir)
+		if len(wrong) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			for _, w := range wrong {
+				t.Error(w)
+			}
+			return
+		}
+	}
+}
+
+// broken is what below dir is half a run.
+func broken(dir string) (wrong []string) {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case strings.HasSuffix(path, ".part"), strings.HasPrefix(d.Name(), ".latest"):
+			wrong = append(wrong, path+": got it left, want it gone")
+		case d.IsDir() && strings.Contains(d.Name(), "-exp"):
+			f, err := os.Open(filepath.Join(path, "result.json"))
+			if err != nil {
+				wrong = append(wrong, fmt.Sprintf("got a folder without a result: %v", err))
+				return nil
+			}
+			defer f.Close()
+			if _, err := result.Read(f); err != nil {
+				wrong = append(wrong, fmt.Sprintf("%s: got %v, want a whole result or none", path, err))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	return wrong
 }

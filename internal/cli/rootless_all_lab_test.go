@@ -24,7 +24,7 @@ func TestRootless(t *testing.T) {
 	for _, x := range experiments.All() {
 		catalogue = append(catalogue, x.Name)
 	}
-	beside := []string{"8", "2", "2", "1"} // what the machine disturbed is made again, with less beside it
+	beside := []string{"8", "2", "2", "1", "1", "1"} // what the machine disturbed is made again, with less beside it
 	for variant, names := range map[string][]string{"nft": catalogue, "legacy": {"exp0-handshake", "exp2-capture-point"}} {
 		t.Run(variant, func(t *testing.T) {
 			before := lookAtMachine(t)

@@ -47,7 +47,7 @@ func TestEvidenceOfLosses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			const most = 3
+			const most = 5
 			for i := range most {
 				x := copyOf(t, tt.name)
 				r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
@@ -63,7 +63,7 @@ func TestEvidenceOfLosses(t *testing.T) {
 				if len(wrong) == 0 {
 					return
 				}
-				if t.Logf("run %d: %s", i+1, strings.Join(wrong, "; ")); i == most-1 {
+				if t.Logf("run %d: %s", i+1, strings.Join(wrong, "; ")); i == most-1 && r.Verdict == result.Pass { // else other packets may have come
 					t.Errorf("the kernel's own evidence is not whole in %d runs: %s", most, strings.Join(wrong, "; "))
 				}
 			}
