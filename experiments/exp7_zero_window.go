@@ -40,7 +40,7 @@ func init() {
 		Summary: "the receiver stops reading: its window closes, and the sender asks when it may go on",
 		Question: "The receiver's program reads no more, its buffer is full, and it says so: window 0. How does the sender learn that it may go on, if the one packet " +
 			"that would tell it can be lost? How often does it ask, for how long, and what ends the connection: a peer that is gone, or one that only does not read?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "peer", Doc: "what answers the window probes: alive (the server's kernel does) or gone (nothing does)", Kind: Choice,
 				Choices: []string{"alive", "gone"}, Default: "alive", Code: explain.ZeroWindow},
 			{Flag: "drain-at", Doc: "when the server's program reads again, from the client's connect(): 1s to 24h, or never; with --peer=gone it never does", Kind: Time,
@@ -54,7 +54,7 @@ func init() {
 			{Flag: "watch", Doc: "how long a connection with --drain-at=never that does not die is watched, 1s to 24h", Kind: Time,
 				Min: int64(time.Second), Max: int64(24 * time.Hour)},
 			rttParam(),
-		},
+		}, jitterParams()...),
 		Setup:   setupZeroWindow,
 		Calls:   callsOfZeroWindow,
 		Predict: predictZeroWindow,
@@ -135,7 +135,7 @@ func zeroWindowInput(e Env) (oracle.ZeroWindow, error) {
 		return v
 	}
 	z := oracle.ZeroWindow{
-		Host: "client", Peer: "server", Segment: closingSize, IPv6: o.IPv6(), RTT: o.rtt(), Gone: gone,
+		Host: "client", Peer: "server", Segment: closingSize, IPv6: o.IPv6(), RTT: o.rtt(), Link: o.jittered(), Gone: gone,
 		Retries2:    int(read("client", "tcp_retries2")),
 		RTOMax:      time.Duration(read("client", "tcp_rto_max_ms")) * time.Millisecond,
 		RTOMin:      time.Duration(read("client", "tcp_rto_min_us")) * time.Microsecond,

@@ -60,7 +60,6 @@ func (o Options) soundJitter() error {
 var withoutJitter = map[string]string{
 	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 	"exp5-fastopen":      "not modelled: whether the server's delayed ACK comes before its FIN hangs on its program, and moves the draws of all packets behind it",
-	"exp7-zero-window":   "not modelled: what a probe finds at the other end hangs on which packets are on their way, and each would have its own time",
 	"exp9-backlog":       "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 	"exp11-timeouts":     "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 }

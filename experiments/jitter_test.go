@@ -25,6 +25,8 @@ func TestJitter(t *testing.T) {
 		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
 		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms", "cut": "mid"}, ""},
 		{"exp3", map[string]string{"rtt": "200ms", "jitter": "50ms", "cut": "mid", "idle": "900ms"}, "take until 950ms"},
+		{"exp7", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
+		{"exp7", map[string]string{"rtt": "200ms", "jitter": "50ms", "drain-at": "2s"}, "or later, 1.39"},
 		{"exp8", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
 		{"exp8", map[string]string{"rtt": "200ms", "jitter": "50ms", "lose": "none", "linger2": "1"}, "3.5 RTOs"},
 		{"exp10", map[string]string{"rtt": "30ms", "jitter": "7ms", "seed": "2"}, "icsk_ack.ato"},

@@ -2,9 +2,11 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -34,6 +36,7 @@ type ZeroWindow struct {
 	Segment    int    // bytes of each segment, and of the peer's window, 100 to 1448, or 1428 with IPv6
 	IPv6       bool
 	RTT        time.Duration // the link's, both ways together, up to 500 ms; 0: a veth, tens of microseconds
+	Link       link.Plan     // what the link does besides: it holds each packet back for a time of its own
 	Write      time.Duration // from the connect(2)
 	Gone       bool          // nothing that is sent without data arrives at the peer any more, from before the write on
 
@@ -68,13 +71,25 @@ func (z ZeroWindow) Predict(f kernel.Facts, start *Start) (timeline.Timeline, er
 		return timeline.Timeline{}, err
 	}
 	r := newPersistRule(z, f)
-	died, lived := false, false
-	tl := sweep(f, start, r.longest(), func(w *world) []happening {
-		s := &stuck{persistRule: r, w: w}
+	died, lived, crossed := false, false, false
+	play := func(w *world, order *choices) *stuck {
+		s := &stuck{persistRule: r, w: w, order: order, line: newLine(r.RTT, r.Link)}
 		s.run()
-		died, lived = died || s.died, lived || !s.died
-		return s.out
-	})
+		died, lived, crossed = died || s.died, lived || !s.died, crossed || s.crossed
+		return s
+	}
+	var tl timeline.Timeline
+	if z.Link.Zero() {
+		tl = sweep(f, start, r.longest(), func(w *world) []happening { return play(w, nil).out })
+	} else {
+		tl = sweepOrders(f, start, r.longest(), func(w *world, order *choices) ([]happening, string) {
+			s := play(w, order)
+			return s.out, s.named()
+		})
+	}
+	if crossed {
+		return timeline.Timeline{}, fmt.Errorf("zero window: TCP_USER_TIMEOUT of %v ends the connection while the news of the open window is on its way, and which packet a RST answers first is not known then: choose another time", z.UserTimeout)
+	}
 	if last := max(z.Drain, z.Until); last > 0 && died && lived {
 		return timeline.Timeline{}, fmt.Errorf("zero window: read or look at %v: the kernel may give the connection up just before or not: choose another time", last)
 	}
@@ -88,7 +103,7 @@ func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 	if err := shared.validate(f, start); err != nil {
 		return err
 	}
-	last := max(z.Drain, z.Until, z.Close)
+	last, trip := max(z.Drain, z.Until, z.Close), z.RTT+2*z.Link.Longest(0, 0)
 	switch {
 	case z.Segment < 100 || z.Segment > segmentMax(z.IPv6):
 		return fmt.Errorf("zero window: segments of %d bytes: want 100 to %d", z.Segment, segmentMax(z.IPv6))
@@ -100,8 +115,8 @@ func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("zero window: tcp_invalid_ratelimit of %v: want 0 ms or more", z.InvalidRatelimit)
 	case z.Gone && z.Drain != 0:
 		return fmt.Errorf("zero window: read at %v by a peer that is gone: what comes after it is not modelled", z.Drain)
-	case z.Drain != 0 && z.Drain < z.Write+drainAfter+3*z.RTT: // the RTO is up to 3 RTTs
-		return fmt.Errorf("zero window: read at %v: want %v or later, %v after the write", z.Drain, z.Write+drainAfter+3*z.RTT, drainAfter+3*z.RTT)
+	case z.Drain != 0 && z.Drain < z.Write+drainAfter+3*trip: // the RTO is up to 3 RTTs
+		return fmt.Errorf("zero window: read at %v: want %v or later, %v after the write", z.Drain, z.Write+drainAfter+3*trip, drainAfter+3*trip)
 	case z.Until != 0 && z.Until < max(z.Write, z.Drain)+10*time.Millisecond+2*z.RTT:
 		return fmt.Errorf("zero window: wait until %v: want it after the write and after the peer's read", z.Until)
 	case z.Close != 0 && (z.Drain == 0 || z.Until == 0 || z.Close < z.Until):
@@ -123,10 +138,11 @@ func (z ZeroWindow) validate(f kernel.Facts, start *Start) error {
 type persistRule struct {
 	ZeroWindow
 	facts  kernel.Facts
-	baseJ  int64
-	most   int64 // the largest RTO
-	limitJ int64 // InvalidRatelimit
-	most2  int   // probes without an answer that end it
+	bases  []int64 // tcp_probe0_base: that of a link which is never late, and with a Link all others that it may make
+	baseJ  int64   // the one of this world
+	most   int64   // the largest RTO
+	limitJ int64   // InvalidRatelimit
+	most2  int     // probes without an answer that end it
 }
 
 func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
@@ -134,16 +150,15 @@ func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
 	if !f.Version.AtLeast(5, 0) {
 		r.most2++ // icsk_probes_out > max_probes until 3976535af0cb (5.0)
 	}
-	most := rtoMax
-	if z.RTOMax != 0 {
-		most = z.RTOMax
+	// The handshake and the first segment are what a BlackHole measures before its cut.
+	rules := newDataRule(BlackHole{Cut: CutMid, Exchange: z.Write, RTOMax: z.RTOMax, RTOMin: z.RTOMin, RTT: z.RTT, Link: z.Link}, f)
+	r.most = rules.most
+	for _, t := range rules.timers() {
+		if base := max(t.rto, rtoMin(f)); !slices.Contains(r.bases, base) {
+			r.bases = append(r.bases, base)
+		}
 	}
-	r.most = ceilJiffies(f, most)
-	e := newEstimator(f, z.RTOMin)
-	e.sample(z.RTT + linkOverhead) // the handshake
-	e.handshakeOver()
-	e.sample(z.RTT + linkOverhead) // the first segment
-	r.baseJ = max(e.rto(r.most), rtoMin(f))
+	r.baseJ = r.bases[0]
 	return r
 }
 
@@ -154,6 +169,7 @@ func (r persistRule) when(backoff int) int64 {
 
 // longest is the longest timer that is armed before the end.
 func (r persistRule) longest() int64 {
+	r.baseJ = slices.Max(r.bases)
 	last := ceilJiffies(r.facts, max(r.Drain, r.Until, r.Close)-r.Write)
 	longest := r.when(0)
 	for at, n := longest, 1; n <= r.Retries2 && (last <= 0 || at <= last); n++ {
@@ -166,39 +182,55 @@ func (r persistRule) longest() int64 {
 // stuck plays a ZeroWindow in one world.
 type stuck struct {
 	persistRule
-	w    *world
-	out  []happening
-	slip time.Duration // of the calls
-	died bool
+	w     *world
+	line  *line
+	order *choices // with a Link: what comes first of two things that are near to each other
+	out   []happening
+	slip  time.Duration // of the calls
+	died  bool
 
-	probesOut, backoff int    // icsk_probes_out, icsk_backoff
-	note               string // why the wait is as long as the backoff makes it
-	chain              string // persistTimer, or that of a timer which counts from the first probe and not from the one before
-	stamp              int64  // icsk_probes_tstamp: the first fire
+	closed             time.Duration // when the acknowledgement with window 0 is there, by the formula
+	probesOut, backoff int           // icsk_probes_out, icsk_backoff
+	note               string        // why the wait is as long as the backoff makes it
+	chain              string        // persistTimer, or that of a timer which counts from the first probe and not from the one before
+	stamp              int64         // icsk_probes_tstamp: the first fire
 	stampNominal       time.Duration
 	stamped            bool
 	answered           [2]int64 // last_oow_ack_time of the peer, at the soonest and at the latest
 	hasAnswered        bool
 	inFlight           []answerTo
+	told               bool          // the peer's read has told of the open window
+	updateTakes, opens time.Duration // how long that is under way, and when it is there
 	peerReset          time.Duration // when a RST has ended the peer's end; 0: none has
+	crossed            bool          // with a Link: the connection died while the update was on its way
+	delayed            bool          // with a Link: the peer's delayed ACK of the FIN comes before its own FIN
 }
 
 // answerTo is the answer to a probe, on its way.
 type answerTo struct {
 	probe   int64         // the jiffy of its timer
+	trip    time.Duration // the probe's way and its own
 	comes   time.Duration // in this world
 	nominal time.Duration
 }
 
 func (s *stuck) run() {
 	host, peer, n := s.Host, s.Peer, uint32(s.Segment)
-	s.slip = s.w.call(0)
+	if s.order != nil {
+		s.baseJ = s.bases[s.order.pick(len(s.bases))]
+	}
 	s.call(host, timeline.SYN, exact(0, 0, 0), 0, 0, "first SYN: time starts here")
-	s.call(peer, timeline.SYNACK, exact(0, 1, 0), s.RTT/2, lateness(s.RTT, 1), "answers the SYN at once; its window is one segment")
-	s.call(host, timeline.ACK, exact(1, 1, 0), s.RTT, lateness(s.RTT, 2), "answers the SYN-ACK at once")
-	s.call(host, timeline.Connected, timeline.Event{}, s.RTT, lateness(s.RTT, 2), "the SYN-ACK has come")
+	there := s.line.toServer(0)
+	s.call(peer, timeline.SYNACK, exact(0, 1, 0), there, lateness(s.RTT, 1), "answers the SYN at once; its window is one segment")
+	open := there + s.line.toClient(there)
+	s.call(host, timeline.ACK, exact(1, 1, 0), open, lateness(s.RTT, 2), "answers the SYN-ACK at once")
+	s.line.toServer(open)
+	s.call(host, timeline.Connected, timeline.Event{}, open, lateness(s.RTT, 2), "the SYN-ACK has come")
+	s.slip = s.w.call(0)
 	s.call(host, timeline.Data, exact(1, 1, s.Segment), s.Write, answerWithin, "the program writes two segments; the window takes one")
-	s.call(peer, timeline.ACK, exact(1, 1+n, 0), s.Write+s.RTT/2, s.within(1), "the first data is acknowledged at once (quickack); window 0")
+	there = s.Write + s.line.toServer(s.Write+s.slip)
+	s.call(peer, timeline.ACK, exact(1, 1+n, 0), there, s.within(1), "the first data is acknowledged at once (quickack); window 0")
+	s.closed = there + s.line.toClient(there+s.slip)
 	s.probes()
 	if s.Drain > 0 {
 		s.drain()
@@ -217,12 +249,8 @@ func (s *stuck) run() {
 
 // call adds what a program's call does at a planned time, or the answer to it.
 func (s *stuck) call(host string, what timeline.What, e timeline.Event, planned, late time.Duration, why string) {
-	at := planned
-	if planned > s.RTT { // not of the handshake
-		at += s.slip
-	}
 	e.Host, e.What, e.At = host, what, planned
-	s.out = append(s.out, happening{Event: e, at: at, late: late, why: say("%s", why)})
+	s.out = append(s.out, happening{Event: e, at: planned + s.slip, late: late, why: say("%s", why)})
 }
 
 // within is how late something may be that a call sets off, and that has crossed the link so many times.
@@ -250,18 +278,19 @@ func (s *stuck) timed(host string, what timeline.What, n int, e timeline.Event, 
 
 // probes is tcp_probe_timer, fire by fire, until the window opens, the program has waited long enough, or the connection dies.
 func (s *stuck) probes() {
-	over := time.Duration(1 << 62)
-	if s.Drain > 0 {
-		over = s.Drain + s.slip + s.RTT/2 + s.lag(1) // the update is there
-	} else if s.Until > 0 {
-		over = s.Until + s.slip
-	}
 	wait, note := s.when(0), ", the RTO, at least 200 ms"
-	nominal, longer := s.Write+s.RTT, s.w.fromJiffies(wait)
-	at := s.w.fire(s.w.jiffy(s.Write+s.slip+s.RTT+s.lag(2)), wait)
+	nominal, longer := s.closed, s.w.fromJiffies(wait)
+	at := s.w.fire(s.w.jiffy(s.closed+s.slip+s.lag(2)), wait)
 	s.chain = persistTimer
 	for n := 1; ; {
-		if len(s.inFlight) > 0 && s.inFlight[0].comes <= s.w.instant(at) { // tcp_ack, and tcp_ack_probe: the timer anew, with the same wait
+		fires := s.w.instant(at)
+		switch {
+		case s.Drain > 0 && fires >= s.Drain+s.slip:
+			s.tell()
+		case s.Drain == 0 && s.Until > 0 && fires >= s.Until+s.slip:
+			return
+		}
+		if len(s.inFlight) > 0 && !(s.told && s.opens <= s.inFlight[0].comes) && s.first(s.inFlight[0].comes, fires) { // tcp_ack, and tcp_ack_probe: the timer anew, with the same wait
 			a := s.inFlight[0]
 			s.inFlight, s.probesOut = s.inFlight[1:], 0
 			here := s.w.jiffy(a.comes)
@@ -269,7 +298,7 @@ func (s *stuck) probes() {
 			at, nominal = s.w.fire(here, wait), a.nominal
 			continue
 		}
-		if s.w.instant(at) >= over {
+		if s.told && s.first(s.opens, fires) {
 			return
 		}
 		from, waited, text := nominal, longer, note
@@ -292,37 +321,23 @@ func (s *stuck) probes() {
 // answer is the peer's to a probe: tcp_oow_rate_limited, tcp_send_dupack. Once its program has read, the window in it is open, and the probe, which
 // was sent before that was known, is as good as a keepalive probe.
 func (s *stuck) answer(at int64, nominal time.Duration) {
-	if s.Gone {
+	takes := s.line.toServer(s.w.instant(at))
+	there := s.w.instant(at) + takes
+	if s.Gone || s.limited(at, there) {
 		return
 	}
-	there := s.w.instant(at) + s.RTT/2
-	soon, late := at, at
-	if s.RTT > 0 {
-		soon, late = s.w.jiffy(there), s.w.jiffy(there+answerWithin)
-	}
-	gap := late - s.answered[0]
-	if s.lag(1) > 0 { // the one before was late, and this one is not
-		gap = soon - s.answered[1]
-	}
-	if s.hasAnswered && s.limitJ > 0 && gap < s.limitJ {
-		return
-	}
-	s.hasAnswered, s.answered = true, [2]int64{soon, late}
 	what, window := timeline.WindowProbeACK, "window 0"
-	if s.Drain > 0 && there+s.lag(1) >= s.Drain+s.slip {
+	if s.Drain > 0 && s.first(s.Drain+s.slip, there+s.lag(1)) {
+		s.tell()
 		what, window = timeline.KeepaliveACK, "the window is open by now"
 	}
 	h := s.timed(s.Peer, what, 0, exact(1, uint32(s.Segment)+1, 0), at, nominal, say("a number outside the window is answered at once; %s", window))
-	h.cross(s.RTT, 1)
-	s.inFlight = append(s.inFlight, answerTo{at, there + s.RTT/2 + s.lag(2), nominal + s.RTT})
+	h.crossed(takes, s.RTT, 1)
+	back := s.line.toClient(there)
+	s.inFlight = append(s.inFlight, answerTo{at, takes + back, there + back + s.lag(2), nominal + takes + back})
 }
 
-// cross has what a timer sends, or what it sets off, come when it has crossed the link so many times.
-func (h *happening) cross(rtt time.Duration, hops int) {
-	h.crossed(rtt/2*time.Duration(hops), rtt, hops)
-}
-
-// crossed is cross where the way takes a time of its own.
+// crossed has what a timer sends, or what it sets off, come later by what the link takes, which it has crossed so many times.
 func (h *happening) crossed(by, rtt time.Duration, hops int) {
 	h.at, h.At, h.After = h.at+by, h.At+by, by
 	if rtt > 0 {
@@ -336,7 +351,7 @@ func (s *stuck) gaveUp(at int64) bool {
 	first := !s.stamped
 	if first {
 		s.stamped, s.stamp = true, at
-		s.stampNominal = s.Write + s.RTT + s.w.fromJiffies(s.baseJ)
+		s.stampNominal = s.closed + s.w.fromJiffies(s.baseJ)
 	}
 	switch v := s.facts.Version; {
 	case s.UserTimeout == 0:
@@ -404,42 +419,58 @@ func (s *stuck) end(at int64, nominal time.Duration) {
 	}
 	s.timed(s.Host, timeline.SocketError, 0, timeline.Event{Errno: "ETIMEDOUT"}, at, nominal, why).outcome = true
 	s.chain = persistTimer
+	s.crossed = s.told && s.order != nil
 	for _, a := range s.inFlight {
-		h := s.timed(s.Host, timeline.RST, 0, exact(1+uint32(s.Segment), 0, 0), a.probe, a.nominal-s.RTT, say("the answer to the last probe comes when the connection is gone"))
-		h.cross(s.RTT, 2)
-		s.peerReset = a.comes + s.RTT/2
+		h := s.timed(s.Host, timeline.RST, 0, exact(1+uint32(s.Segment), 0, 0), a.probe, a.nominal-a.trip, say("the answer to the last probe comes when the connection is gone"))
+		h.crossed(a.trip, s.RTT, 2)
+		s.peerReset = a.comes + s.line.toServer(a.comes)
 	}
 }
 
 // drain is the peer's read: tcp_cleanup_rbuf tells of the window, because it is twice what it was or more. The segment that waited fills it
 // again, until the program has read that one, too.
 func (s *stuck) drain() {
-	if s.peerReset > 0 && s.peerReset < s.Drain+s.slip {
+	if s.peerReset > 0 && !s.first(s.Drain+s.slip, s.peerReset) {
 		return
 	}
-	n, half := uint32(s.Segment), s.RTT/2
+	s.tell()
+	n, there := uint32(s.Segment), s.Drain+s.updateTakes
 	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+n, 0), s.Drain, answerWithin, "the program reads: the kernel tells of the window by itself")
+	takes := s.line.toServer(there + s.slip)
 	if s.died {
-		s.call(s.Host, timeline.RST, exact(1+n, 0, 0), s.Drain+half, s.within(1), "answers a segment of a connection that is gone")
+		s.call(s.Host, timeline.RST, exact(1+n, 0, 0), there, s.within(1), "answers a segment of a connection that is gone")
 		return
 	}
-	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), s.Drain+half, s.within(1), "the window is open: the segment that waited goes at once")
-	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), s.Drain+s.RTT, s.within(2), "after so long a silence it is acknowledged at once, and fills the window")
-	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), s.Drain+s.RTT, answerWithin+s.within(2), "the program has read that segment, too")
+	s.call(s.Host, timeline.Data, exact(1+n, 1, s.Segment), there, s.within(1), "the window is open: the segment that waited goes at once")
+	there += takes
+	s.call(s.Peer, timeline.ACK, exact(1, 1+2*n, 0), there, s.within(2), "after so long a silence it is acknowledged at once, and fills the window")
+	s.call(s.Peer, timeline.WindowUpdate, exact(1, 1+2*n, 0), there, answerWithin+s.within(2), "the program has read that segment, too")
 	s.out[len(s.out)-1].ByProgram = true
+	for range 2 {
+		s.line.toClient(there + s.slip)
+	}
 }
 
 // close is shutdown(2) towards a peer that closes as soon as it reads the end. Its FIN carries the ACK of ours, where its program is sooner than
 // its delayed ACK.
 func (s *stuck) close() {
-	n, half := 2*uint32(s.Segment), s.RTT/2
+	n, there := 2*uint32(s.Segment), s.Close+s.line.toServer(s.Close+s.slip)
 	s.call(s.Host, timeline.FIN, exact(1+n, 1, 0), s.Close, answerWithin, "the program ends the connection")
 	delay := Exchange{}.delay(s.facts)
-	at := s.w.fire(s.w.jiffy(s.Close+s.slip+half+s.lag(1)), delay)
-	h := s.timed(s.Peer, timeline.ACK, 0, exact(1, 2+n, 0), at, s.Close+half+s.w.fromJiffies(delay), say("only where the program there takes longer than its delayed ACK to close"))
-	h.Maybe, h.Chain = true, "delayed ACK"
-	s.call(s.Peer, timeline.FIN, exact(1, 2+n, 0), s.Close+half, answerWithin+s.within(1), "the program there reads the end and closes: its FIN acknowledges ours")
-	s.call(s.Host, timeline.ACK, exact(2+n, 2, 0), s.Close+s.RTT, answerWithin+s.within(2), "acknowledges the FIN at once")
-	s.call(s.Host, timeline.EndOfStream, timeline.Event{}, s.Close+s.RTT, eofWithin, "the peer's FIN has come: the connection was alive to its end")
+	at := s.w.fire(s.w.jiffy(there+s.slip+s.lag(1)), delay)
+	s.delayed = s.order != nil && s.order.pick(2) == 1
+	if s.order == nil || s.delayed {
+		h := s.timed(s.Peer, timeline.ACK, 0, exact(1, 2+n, 0), at, there+s.w.fromJiffies(delay), say("only where the program there takes longer than its delayed ACK to close"))
+		h.Maybe, h.Chain = !s.delayed, "delayed ACK"
+	}
+	if s.delayed { // the FIN is the packet behind it
+		s.line.toClient(s.w.instant(at))
+		there = max(there, s.w.instant(at)-s.slip)
+	}
+	s.call(s.Peer, timeline.FIN, exact(1, 2+n, 0), there, answerWithin+s.within(1), "the program there reads the end and closes: its FIN acknowledges ours")
+	s.out[len(s.out)-1].ByProgram = s.delayed
+	there += s.line.toClient(there + s.slip)
+	s.call(s.Host, timeline.ACK, exact(2+n, 2, 0), there, answerWithin+s.within(2), "acknowledges the FIN at once")
+	s.call(s.Host, timeline.EndOfStream, timeline.Event{}, there, eofWithin, "the peer's FIN has come: the connection was alive to its end")
 	s.out[len(s.out)-1].outcome = true
 }
