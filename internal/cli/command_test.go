@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/labtest"
 )
@@ -203,4 +204,22 @@ func TestNoIPTables(t *testing.T) {
 	}
 	wantParts(t, "stderr", stderr, "iptables is not installed", "apt-get install iptables", "tcplab explain TL1402")
 	wantFiles(t, dir)
+}
+
+// awaited is how long something that is to come may take on a busy machine.
+const awaited = 3 * time.Minute
+
+// await looks every so often until something is so.
+func await(t *testing.T, what string, every time.Duration, so func() bool) {
+	t.Helper()
+	deadline := time.After(awaited)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not after %v", what, awaited)
+		}
+	}
 }

@@ -429,24 +429,6 @@ func waitFor(t *testing.T, path string) {
 	await(t, path, 10*time.Millisecond, func() bool { _, err := os.Stat(path); return err == nil })
 }
 
-// awaited is how long something that is to come may take on a busy machine.
-const awaited = 3 * time.Minute
-
-// await looks every so often until something is so.
-func await(t *testing.T, what string, every time.Duration, so func() bool) {
-	t.Helper()
-	deadline := time.After(awaited)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not after %v", what, awaited)
-		}
-	}
-}
-
 // descendants are the processes that a process has started, and those in turn, with their start times.
 func descendants(t *testing.T, pid int) map[int]string {
 	t.Helper()

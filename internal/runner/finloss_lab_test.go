@@ -85,8 +85,8 @@ func TestFINLossControls(t *testing.T) {
 			})
 		}, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "the peer has forgotten the connection", spoil: func(x *experiments.Experiment) {
-			beside(x, func(ctx context.Context, l *lab.Lab, _ experiments.Env) error {
-				return shell(ctx, l.Server, "sleep 0.2; iptables -F INPUT; iptables -A INPUT -p tcp -j REJECT --reject-with tcp-reset")
+			meanwhile(x, func(ctx context.Context, l *lab.Lab) error { // the programs are done at 0.4 s; the FIN is repeated until 1.2 s
+				return shell(ctx, l.Server, "sleep 0.2; iptables -w -I INPUT -p tcp -j REJECT --reject-with tcp-reset")
 			})
 		}, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "another packet is lost", flags: none, spoil: func(x *experiments.Experiment) {
