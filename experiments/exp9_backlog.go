@@ -29,7 +29,7 @@ func init() {
 		Summary: "a server that does not call accept(): who gets a place in its queue, and who only believes so",
 		Question: "A program listens with a backlog and is too busy to accept. How many connections fit? What becomes of a client whose SYN comes when the queue is " +
 			"full, and of one whose third packet does? Which of them believe that they are connected?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "backlog", Doc: "the backlog of listen(2), 1 to 8; one more fits", Kind: Number, Min: 1, Max: 8, Default: "1", Code: explain.AcceptQueue},
 			{Flag: "abort-on-overflow", Doc: "1: an ACK that finds the queue full is answered with a RST; 0: it is ignored", Host: "server",
 				Sysctl: "net.ipv4.tcp_abort_on_overflow", Textbook: "0", Fast: "0", Code: explain.AcceptQueue},
@@ -42,7 +42,8 @@ func init() {
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
 				Sysctl: "net.ipv4.tcp_syn_linear_timeouts", Textbook: "0", Fast: "0", Absent: "0", Code: explain.LinearSYNTimeouts},
 			rttParam(),
-		},
+		}, flowJitterParams()...),
+		Flows:   flowsOfBacklog,
 		Setup:   setupBacklog,
 		Calls:   callsOfBacklog,
 		Predict: predictBacklog,
@@ -58,7 +59,7 @@ func init() {
 const (
 	firstClient  = 40001 // the first client's own port
 	lastClient   = 900 * time.Millisecond
-	betweenConns = 80 * time.Millisecond // and a round trip: the third packet of one is there before the SYN of the next
+	betweenConns = 80 * time.Millisecond // from when the third packet of one is there to when the SYN of the next may be
 )
 
 // backlogClients are the clients: as many as fill the queue but for its last place, the one that is held, the one that takes the last place, and
@@ -66,8 +67,20 @@ const (
 func backlogClients(o Options) []oracle.BacklogClient {
 	n := int(max(o.Number("backlog"), 1))
 	out := make([]oracle.BacklogClient, n+3)
+	var at time.Duration
 	for i := range out {
-		out[i] = oracle.BacklogClient{Port: firstClient + uint16(i), At: time.Duration(i) * (betweenConns + o.rtt()), Held: i == n}
+		port := firstClient + uint16(i)
+		out[i] = oracle.BacklogClient{Port: port, At: at, Held: i == n, Link: o.jitteredFlow(port)}
+		at += betweenConns + oracle.Accepted(o.rtt(), out[i].Link) - o.rtt()/2
+	}
+	return out
+}
+
+// flowsOfBacklog are the clients by their ports.
+func flowsOfBacklog(o Options) []uint16 {
+	var out []uint16
+	for _, c := range backlogClients(o) {
+		out = append(out, c.Port)
 	}
 	return out
 }
@@ -118,8 +131,12 @@ func backlogInput(e Env) (oracle.Backlog, error) {
 	}
 	b.Clients = backlogClients(e.Options)
 	if last := b.Clients[len(b.Clients)-1].At; b.RTT > 0 && last > lastClient {
-		errs = append(errs, fmt.Errorf("--backlog=%s with --rtt=%v: the last client would come %v after the first, and must come within %v, before the first timer: want a smaller one of the two",
-			e.Options["backlog"], b.RTT, last, lastClient))
+		with, smaller := "", "one of the two"
+		if most := e.Options.jitter(); most > 0 {
+			with, smaller = fmt.Sprintf(" and --jitter=%v", most), "one of the three"
+		}
+		errs = append(errs, fmt.Errorf("--backlog=%s with --rtt=%v%s: the last client would come %v after the first, and must come within %v, before the first timer: want a smaller %s",
+			e.Options["backlog"], b.RTT, with, last, lastClient, smaller))
 	}
 	for i := range b.Clients {
 		b.Clients[i].At = max(e.Call(clientName(b.Clients[i]), e.Whole(b.Clients[i].At)), 0)
@@ -226,7 +243,7 @@ func backlogByHand(p Plan) []string {
 		fmt.Sprintf(`ip netns exec server python3 -c 'import socket, time; l = %s; l.bind(("%s", %d)); l.listen(%s); time.sleep(86400)' &`, hand.socket, host, port, p.Options["backlog"]),
 		"sleep 1 # until it listens",
 		fmt.Sprintf(`for from in %s; do ip netns exec client python3 -c 'import socket, sys; s = %s; s.bind(("", int(sys.argv[1]))); s.connect(("%s", %d)); print(sys.argv[1], "is connected", flush=True); print(s.recv(1))' $from & sleep %g; done`,
-			strings.Join(clients, " "), hand.socket, host, port, (100*time.Millisecond + p.Options.rtt()).Seconds()),
+			strings.Join(clients, " "), hand.socket, host, port, (100*time.Millisecond + p.Options.longestTrip() + p.Options.jitter()).Seconds()),
 		"for i in $(seq 70); do ip netns exec server ss -Htan; echo; sleep 1; done # the queue of the listener: how many wait, and how many fit but for one",
 		"ip netns exec server nstat -az TcpExtListenOverflows TcpExtListenDrops",
 		"kill $(jobs -p)",

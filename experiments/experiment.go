@@ -152,6 +152,9 @@ type Experiment struct {
 	// Source is the file that it was read from; nil: it is one of the catalogue.
 	Source *Source
 
+	// Flows are the ports by which its connections are known to the link where several share it: one that has --jitter throws dice for each. Nil:
+	// there is one connection. It must be pure.
+	Flows func(Options) []uint16
 	// Setup says what is built and broken for these options. It must be pure.
 	Setup func(Options) Setup
 	// Calls lists the calls of the programs after the client's first, each host's in order of time. Nil: there are none. It must be pure.

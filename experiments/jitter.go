@@ -19,11 +19,20 @@ const (
 
 // jitterParams are the parameters of an experiment that is predicted with each packet's own delay.
 func jitterParams() []Param {
-	return []Param{
-		{Flag: jitterFlag, Doc: fmt.Sprintf("how much longer than half the RTT each TCP packet of both ends is under way at most, up to a quarter of --rtt; the dice say how much, "+
-			"of the first %d packets each way, and the order is kept", throws), Kind: Time, Max: int64(rttMost / jitterShare)},
-		seedParam(),
-	}
+	return []Param{jitterParam(fmt.Sprintf("of the first %d packets each way, and the order is kept", throws)), seedParam()}
+}
+
+// flowThrows is for how many packets of each connection, each way, the dice are thrown where several share the link.
+const flowThrows = 50
+
+// flowJitterParams are jitterParams of an experiment with Flows.
+func flowJitterParams() []Param {
+	return []Param{jitterParam(fmt.Sprintf("of the first %d packets of each connection each way, and each connection keeps its order", flowThrows)), seedParam()}
+}
+
+func jitterParam(of string) Param {
+	return Param{Flag: jitterFlag, Doc: "how much longer than half the RTT each TCP packet of both ends is under way at most, up to a quarter of --rtt; the dice say how much, " + of,
+		Kind: Time, Max: int64(rttMost / jitterShare)}
 }
 
 // jitter is how much longer than half the RTT a packet is under way at most.
@@ -40,6 +49,29 @@ func (o Options) jittered() link.Plan {
 		return link.Plan{}
 	}
 	return link.Plan{Every: true, Hold: o.dice(jitterFlag).Spread(throws, most), Back: o.dice(jitterFlag+" back").Spread(throws, most)}
+}
+
+// jitteredFlow is jittered of one of several connections, known by a port: alone on the link, as it were.
+func (o Options) jitteredFlow(port uint16) link.Plan {
+	most := o.jitter()
+	if most == 0 {
+		return link.Plan{}
+	}
+	draw := func(use string) []time.Duration {
+		return o.dice(fmt.Sprintf("%s:%d", use, port)).Spread(flowThrows, most)
+	}
+	return link.Plan{Every: true, Hold: draw(""), Back: draw("b")} // dice tell eight letters apart
+}
+
+// jitteredFlows is what the dice make of a link that several connections share.
+func (o Options) jitteredFlows(ports []uint16) link.Plan {
+	var out link.Plan
+	for _, port := range ports {
+		if p := o.jitteredFlow(port); !p.Zero() {
+			out.Every, out.Flows = true, append(out.Flows, link.Flow{Port: port, Hold: p.Hold, Back: p.Back})
+		}
+	}
+	return out
 }
 
 // soundJitter refuses a jitter that the link cannot have, or that is not modelled.
@@ -60,7 +92,6 @@ func (o Options) soundJitter() error {
 var withoutJitter = map[string]string{
 	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 	"exp5-fastopen":      "not modelled: whether the server's delayed ACK comes before its FIN hangs on its program, and moves the draws of all packets behind it",
-	"exp9-backlog":       "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 	"exp11-timeouts":     "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 }
 
@@ -81,7 +112,11 @@ func (x *Experiment) overJitter() {
 	setup, predict, story := x.Setup, x.Predict, x.Story
 	x.Setup = func(o Options) Setup {
 		s := setup(o)
-		s.Link = o.jittered()
+		if x.Flows != nil {
+			s.Link = o.jitteredFlows(x.Flows(o))
+		} else {
+			s.Link = o.jittered()
+		}
 		return s
 	}
 	x.Predict = func(e Env) (timeline.Timeline, error) {
@@ -93,9 +128,20 @@ func (x *Experiment) overJitter() {
 	x.Story = func(r *result.Result) []result.Sentence {
 		told := story(r)
 		if r.Link != nil && r.Link.Every {
-			told = append(told, result.Sentence{Text: fmt.Sprintf("The link held each packet back for another time, up to %s, and kept their order. How long was drawn before the run, and predicted with.",
-				ms(max(slices.Max(r.Link.Hold), slices.Max(r.Link.Back)).Duration()))})
+			told = append(told, result.Sentence{Text: jitterTold(*r.Link)})
 		}
 		return told
 	}
+}
+
+// jitterTold says what a link with a jitter did.
+func jitterTold(l result.Link) string {
+	how, draws := "their order", slices.Concat(l.Hold, l.Back)
+	if len(l.Flows) > 0 {
+		how = "the order of each connection"
+	}
+	for _, f := range l.Flows {
+		draws = slices.Concat(draws, f.Hold, f.Back)
+	}
+	return fmt.Sprintf("The link held each packet back for another time, up to %s, and kept %s. How long was drawn before the run, and predicted with.", ms(slices.Max(draws).Duration()), how)
 }

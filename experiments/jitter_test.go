@@ -30,6 +30,8 @@ func TestJitter(t *testing.T) {
 		{"exp8", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
 		{"exp8", map[string]string{"rtt": "200ms", "jitter": "50ms", "lose": "none", "linger2": "1"}, "3.5 RTOs"},
 		{"exp10", map[string]string{"rtt": "30ms", "jitter": "7ms", "seed": "2"}, "icsk_ack.ato"},
+		{"exp9", map[string]string{"rtt": "100ms", "jitter": "20ms", "seed": "7"}, ""},
+		{"exp9", map[string]string{"rtt": "200ms", "jitter": "50ms"}, "--jitter=50ms: the last client"},
 	} {
 		x, err := Find(tt.name)
 		if err != nil {
@@ -67,5 +69,32 @@ func TestJitterDice(t *testing.T) {
 	}
 	if !(Options{"rtt": "20ms"}).jittered().Zero() {
 		t.Error("without --jitter: got a plan, want none")
+	}
+}
+
+// TestJitterFlows catches connections that share their draws, a prediction that has another's, and dice that are not thrown for one of them.
+func TestJitterFlows(t *testing.T) {
+	for _, x := range All() {
+		if x.Flows == nil {
+			continue
+		}
+		p, err := x.Plan(Fast, map[string]string{"rtt": "20ms", "jitter": "5ms", "seed": "3"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := x.Setup(p.Options).Link
+		var rows [][]time.Duration
+		for i, port := range x.Flows(p.Options) {
+			one := plan.Of(port)
+			if len(plan.Flows) <= i || plan.Flows[i].Port != port || !slices.Equal(one.Hold, p.Options.jitteredFlow(port).Hold) {
+				t.Errorf("%s: port %d: got %+v, want the draws that it is predicted with", x.Name, port, one)
+			}
+			rows = append(rows, one.Hold, one.Back)
+		}
+		for i, row := range rows {
+			if len(row) != flowThrows || slices.Max(row) > 5*time.Millisecond || slices.ContainsFunc(rows[:i], func(before []time.Duration) bool { return slices.Equal(before, row) }) {
+				t.Errorf("%s: row %d: got %v, want %d draws of its own up to 5ms", x.Name, i, row, flowThrows)
+			}
+		}
 	}
 }

@@ -77,7 +77,7 @@ func (s Setup) netem() (client, server string) {
 		client += fmt.Sprintf(" rate %dbit", s.Link.Rate)
 	}
 	client += remark
-	if len(s.Link.Hold)+len(s.Link.Back)+len(s.Link.Behind) > 0 {
+	if len(s.Link.Hold)+len(s.Link.Back)+len(s.Link.Behind)+len(s.Link.Flows) > 0 {
 		client += "; the link of the run held packets back besides, each for the time that result.json lists, which netem cannot be told"
 	}
 	return client, server + remark

@@ -192,6 +192,9 @@ const linkSlack = time.Millisecond
 // packets are in the order in which they left.
 func Dues(l result.Link, packets []result.Packet) []time.Duration {
 	plan := link.Plan{Rate: l.Rate, Every: l.Every, Hold: result.Durations(l.Hold), Back: result.Durations(l.Back), Behind: result.Durations(l.Behind)}
+	for _, f := range l.Flows {
+		plan.Flows = append(plan.Flows, link.Flow{Port: uint16(f.Port), Hold: result.Durations(f.Hold), Back: result.Durations(f.Back)})
+	}
 	there, back := link.Way{Plan: plan, Delay: l.RTT.Duration() / 2}, link.Way{Plan: plan.Reverse(), Delay: l.RTT.Duration() / 2}
 	out := make([]time.Duration, len(packets))
 	for i, p := range packets {
@@ -200,7 +203,7 @@ func Dues(l result.Link, packets []result.Packet) []time.Duration {
 			way = &there
 		}
 		if p.SentAt != nil {
-			out[i] = way.Due(p.SentAt.Duration(), p.Frame, way.Counts(p.What != string(timeline.ICMP), p.Len > 0))
+			out[i] = way.Of(uint16(p.SrcPort), uint16(p.DstPort)).Due(p.SentAt.Duration(), p.Frame, way.Counts(p.What != string(timeline.ICMP), p.Len > 0))
 		}
 	}
 	return out

@@ -225,6 +225,14 @@ func TestLinkPlan(t *testing.T) {
 	held := result.Link{RTT: result.Seconds(2 * half), Hold: []result.Seconds{0, result.Seconds(5 * time.Millisecond)}}
 	passing := result.Link{RTT: held.RTT, Behind: held.Hold}
 	both := result.Link{RTT: held.RTT, Every: true, Hold: held.Hold, Back: []result.Seconds{result.Seconds(3 * time.Millisecond)}}
+	flows := result.Link{RTT: held.RTT, Every: true, Flows: []result.Flow{{Port: 40001, Hold: both.Hold, Back: both.Back}, {Port: 40002, Hold: both.Back, Back: both.Hold}}}
+	of := func(port int, p result.Packet) result.Packet {
+		p.SrcPort, p.DstPort = port, 80
+		if p.From == "server" {
+			p.SrcPort, p.DstPort = 80, port
+		}
+		return p
+	}
 	slow := result.Link{RTT: result.Seconds(2 * half), Rate: 8 * 1066 * 1000} // a frame in a millisecond
 	for _, tt := range []struct {
 		name    string
@@ -240,6 +248,8 @@ func TestLinkPlan(t *testing.T) {
 		{"held longer than drawn", held, []result.Packet{packet("client", 1000, half+50*us), packet("client", 1000, half+15*time.Millisecond)}, result.Inconclusive},
 		{"each packet of both ends", both, []result.Packet{packet("client", 0, half+50*us), packet("server", 0, half+3050*us), packet("client", 0, half+5050*us), packet("server", 0, half+3060*us)}, result.Pass},
 		{"each packet: the server's was not held", both, []result.Packet{packet("client", 0, half+50*us), packet("server", 0, half+50*us)}, result.Fail},
+		{"each connection by itself", flows, []result.Packet{of(40001, packet("client", 0, half+50*us)), of(40002, packet("client", 0, half+3050*us)), of(40001, packet("client", 0, half+5050*us)), of(40002, packet("server", 0, half+50*us)), of(40001, packet("server", 0, half+3050*us))}, result.Pass},
+		{"a draw of another connection's", flows, []result.Packet{of(40001, packet("client", 0, half+3050*us)), of(40002, packet("client", 0, half+50*us))}, result.Fail},
 		{"one after the other", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+2050*us)}, result.Pass},
 		{"two at once", slow, []result.Packet{packet("client", 1000, half+1050*us), packet("client", 1000, half+1060*us)}, result.Fail},
 	} {

@@ -25,15 +25,40 @@ type Plan struct {
 	Back []time.Duration `json:"back,omitempty"`
 	// Behind is how much longer still: those that follow overtake it.
 	Behind []time.Duration `json:"behind,omitempty"`
+	// Flows are connections that are counted and held back each by itself, as a path with a queue for each flow does: what another one sends moves
+	// neither their numbers nor their order. Of the rest of the plan only Every is about them.
+	Flows []Flow `json:"flows,omitempty"`
+}
+
+// Flow is a connection that has a count of its own.
+type Flow struct {
+	Port uint16          `json:"port"` // its own at one of its ends; no other connection has it at either
+	Hold []time.Duration `json:"hold"` // as a Plan's
+	Back []time.Duration `json:"back"`
+}
+
+// Of is the plan of the connection with a port, as if it were alone on the link.
+func (p Plan) Of(port uint16) Plan {
+	i := slices.IndexFunc(p.Flows, func(f Flow) bool { return f.Port == port })
+	if i < 0 {
+		return p
+	}
+	return Plan{Every: p.Every, Hold: p.Flows[i].Hold, Back: p.Flows[i].Back}
 }
 
 // Zero reports whether the plan does nothing.
 func (p Plan) Zero() bool {
-	return p.Rate == 0 && len(p.Hold) == 0 && len(p.Back) == 0 && len(p.Behind) == 0
+	return p.Rate == 0 && len(p.Hold) == 0 && len(p.Back) == 0 && len(p.Behind) == 0 && len(p.Flows) == 0
 }
 
 // Reverse is the plan of the way from the server to the client, as if the server were the client.
-func (p Plan) Reverse() Plan { return Plan{Every: true, Hold: p.Back} }
+func (p Plan) Reverse() Plan {
+	out := Plan{Every: true, Hold: p.Back}
+	for _, f := range p.Flows {
+		out.Flows = append(out.Flows, Flow{Port: f.Port, Hold: f.Back, Back: f.Hold})
+	}
+	return out
+}
 
 // Counts reports whether a packet is one of those that are counted.
 func (p Plan) Counts(tcp, data bool) bool { return data || tcp && p.Every }
@@ -44,7 +69,11 @@ func (p Plan) Longest(segments, bytes int) time.Duration {
 	if p.Rate > 0 {
 		longest += time.Duration(segments) * p.takes(bytes)
 	}
-	return max(longest, slices.Max(append(slices.Clone(p.Back), 0)))
+	longest = max(longest, slices.Max(append(slices.Clone(p.Back), 0)))
+	for _, f := range p.Flows {
+		longest = max(longest, p.Of(f.Port).Longest(0, 0))
+	}
+	return longest
 }
 
 // takes is how long a frame takes to leave.
@@ -59,6 +88,24 @@ type Way struct {
 	sent  int           // packets that were counted
 	free  time.Duration // when the frame before has left
 	last  time.Duration // when the one before arrives, if it is not held behind others
+	flows map[uint16]*Way
+}
+
+// Of is the way of a packet between two ports: that of its flow, or else this one.
+func (w *Way) Of(from, to uint16) *Way {
+	for _, f := range w.Flows {
+		if f.Port != from && f.Port != to {
+			continue
+		}
+		if w.flows == nil {
+			w.flows = map[uint16]*Way{}
+		}
+		if w.flows[f.Port] == nil {
+			w.flows[f.Port] = &Way{Plan: w.Plan.Of(f.Port), Delay: w.Delay}
+		}
+		return w.flows[f.Port]
+	}
+	return w
 }
 
 // Due is when a frame arrives that is put on the link at an instant. bytes is its length, from the Ethernet header on, without the checksum behind it;

@@ -85,6 +85,37 @@ func TestEvery(t *testing.T) {
 	}
 }
 
+// TestFlows has two connections, and a third without a count of its own. It catches a packet that moves the number or the order of another connection's, a
+// flow that is not known by the port at its other end, and draws of one way that are taken for the other's.
+func TestFlows(t *testing.T) {
+	p := Plan{Every: true, Flows: []Flow{{Port: 8001, Hold: []time.Duration{6 * ms, 0}, Back: []time.Duration{ms}}, {Port: 40002, Hold: []time.Duration{2 * ms, 3 * ms}, Back: []time.Duration{9 * ms}}}}
+	there, back := Way{Plan: p, Delay: 10 * ms}, Way{Plan: p.Reverse(), Delay: 10 * ms}
+	for i, tt := range []struct {
+		way      *Way
+		from, to uint16
+		at, want time.Duration
+	}{
+		{&there, 50000, 8001, 0, 16 * ms},
+		{&there, 40002, 80, 0, 12 * ms}, // it need not wait
+		{&there, 50000, 8001, ms, 16 * ms},
+		{&there, 40002, 80, ms, 14 * ms},
+		{&there, 50001, 80, ms, 11 * ms},
+		{&back, 8001, 50000, 0, 11 * ms},
+		{&back, 80, 40002, 0, 19 * ms},
+		{&there, 40002, 80, 20 * ms, 30 * ms}, // after the end of the list
+	} {
+		if got := tt.way.Of(tt.from, tt.to).Due(tt.at, 60, true); got != tt.want {
+			t.Errorf("packet %d: got %v, want %v", i+1, got, tt.want)
+		}
+	}
+	if p.Zero() || p.Longest(0, 0) != 9*ms {
+		t.Errorf("got Zero %v and %v at most, want a plan that does something, and 9ms", p.Zero(), p.Longest(0, 0))
+	}
+	if one := p.Of(40002); one.Zero() || !slices.Equal(one.Back, p.Flows[1].Back) || len(one.Flows) > 0 {
+		t.Errorf("alone: got %+v, want the flow's own draws", one)
+	}
+}
+
 // TestDice catches dice that fall otherwise the next time, that do not depend on the seed or the use, or that are loaded.
 func TestDice(t *testing.T) {
 	draw := func(seed uint64, use string) []int { return NewDice(seed, use).Chosen(200, 10) }

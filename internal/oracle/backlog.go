@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -22,7 +23,7 @@ type Backlog struct {
 	Cookies   int           // tcp_syncookies, 0 to 2
 	Ratelimit time.Duration // tcp_invalid_ratelimit of the clients
 	Clients   []BacklogClient
-	RTT       time.Duration // the link's, both ways together, up to 500 ms, and not more than lies between two clients; 0: a veth
+	RTT       time.Duration // the link's, both ways together, up to 500 ms; the third packet of a client is there before the next one's SYN. 0: a veth
 	// Reads: the held client's program waits in read(2) until its connection ends; it does only where a RST comes.
 	Reads bool
 }
@@ -32,6 +33,7 @@ type BacklogClient struct {
 	Port uint16        // its own
 	At   time.Duration // its connect(2), from the first one's
 	Held bool          // its first acknowledgement is lost
+	Link link.Plan     // what the link does besides, to its connection alone: it holds each packet back for a time of its own
 }
 
 // A Place is what becomes of a client.
@@ -126,7 +128,7 @@ func (b Backlog) Predict(f kernel.Facts, start *Start) (timeline.Timeline, error
 			if p.Refused {
 				return b.Connect.Predict(f, start)
 			}
-			return b.one(f, start, c, p), nil
+			return b.one(f, start, c, p)
 		})
 		if err != nil {
 			return timeline.Timeline{}, err
@@ -155,8 +157,11 @@ func (b Backlog) validate(f kernel.Facts, start *Start) error {
 		if i > 0 && c.At < b.Clients[i-1].At || c.At < 0 { // a millisecond apart would do, and a busy machine moves them
 			return fmt.Errorf("backlog: client %d at %v: want it after the one before", i+1, c.At)
 		}
-		if i > 0 && c.At-b.Clients[i-1].At < b.RTT { // its SYN would find the queue as it was before the other's acknowledgement
-			return fmt.Errorf("backlog: client %d at %v: want it an RTT of %v or more after the one before", i+1, c.At, b.RTT)
+		if i > 0 { // its SYN would find the queue as it was before the other's acknowledgement
+			before := b.Clients[i-1]
+			if want := before.At + Accepted(b.RTT, before.Link) - newLine(b.RTT, c.Link).toServer(0); c.At < want {
+				return fmt.Errorf("backlog: client %d at %v: want it at %v or later, so that its SYN comes after the third packet of the one before (RTT %v)", i+1, c.At, want, b.RTT)
+			}
 		}
 		if c.Held {
 			held++
@@ -190,70 +195,81 @@ func (b Backlog) validate(f kernel.Facts, start *Start) error {
 }
 
 // one predicts a client whose SYN is answered.
-func (b Backlog) one(f kernel.Facts, start *Start, c BacklogClient, p Place) timeline.Timeline {
-	longest := int64(0)
+func (b Backlog) one(f kernel.Facts, start *Start, c BacklogClient, p Place) (timeline.Timeline, error) {
+	longest, near := int64(0), false
 	if c.Held && p.Late {
 		longest = b.Server.longest(f)
 	}
-	return sweep(f, start, longest, func(w *world) []happening {
-		h := &overflow{Backlog: b, w: w}
-		h.open(c, p)
+	tl := sweep(f, start, longest, func(w *world) []happening {
+		h := &overflow{Backlog: b, w: w, line: newLine(b.RTT, c.Link), held: !c.Link.Zero()}
+		there := h.open(c, p)
 		if c.Held && p.Late {
-			h.halfOpen()
+			h.halfOpen(there)
 		}
+		near = near || h.near
 		return h.out
 	})
+	if near {
+		return timeline.Timeline{}, fmt.Errorf("backlog: tcp_invalid_ratelimit of %v is so near to the time between two SYN-ACKs that what the link holds back decides whether the second one is answered: choose another value", b.Ratelimit)
+	}
+	return tl, nil
 }
 
 // overflow plays one client in one world.
 type overflow struct {
 	Backlog
-	w   *world
-	out []happening
+	w    *world
+	line *line
+	held bool // the link holds packets back
+	near bool // whether a repeated SYN-ACK is answered hangs on what the link does
+	out  []happening
 }
 
 func (o *overflow) add(e timeline.Event, at time.Duration, jiffy int64, late time.Duration, why func() string) {
 	o.out = append(o.out, happening{Event: e, at: at, jiffy: jiffy, late: late, why: why})
 }
 
-func (o *overflow) open(c BacklogClient, p Place) {
+// open plays the handshake, and returns when the SYN is at the server.
+func (o *overflow) open(c BacklogClient, p Place) time.Duration {
 	client, server := o.Connect.Host, o.Server.Host
 	at := func(e timeline.Event, when time.Duration) timeline.Event {
 		e.At = when
 		return e
 	}
-	half := o.RTT / 2
+	there := o.line.toServer(0)
+	back := there + o.line.toClient(there)
+	o.line.toServer(back) // the third packet: what is lost of it is lost behind the link
 	o.add(named(client, timeline.SYN, 0, exact(0, 0, 0)), 0, 0, 0, say("the SYN of the client from port %d", c.Port))
 	why := "a place is free: answered, and a half-open connection is kept"
 	if p.Cookie {
 		why = "answered with a cookie in its sequence number: nothing is kept"
 	}
-	o.add(named(server, timeline.SYNACK, 0, at(exact(0, 1, 0), half)), half, 0, lateness(o.RTT, 1), say("%s", why))
+	o.add(named(server, timeline.SYNACK, 0, at(exact(0, 1, 0), there)), there, 0, lateness(o.RTT, 1), say("%s", why))
 	why = "completes the handshake: the connection waits in the queue for accept(2)"
 	if c.Held {
 		why = "completes the handshake for the client; on its way to the server it is lost, once"
 	}
-	o.add(named(client, timeline.ACK, 0, at(exact(1, 1, 0), o.RTT)), o.RTT, 0, lateness(o.RTT, 2), say("%s", why))
-	o.add(named(client, timeline.Connected, 0, at(timeline.Event{}, o.RTT)), o.RTT, 0, applicationWithin, say("the SYN-ACK has come: the client believes that it is connected"))
+	o.add(named(client, timeline.ACK, 0, at(exact(1, 1, 0), back)), back, 0, lateness(o.RTT, 2), say("%s", why))
+	o.add(named(client, timeline.Connected, 0, at(timeline.Event{}, back)), back, 0, applicationWithin, say("the SYN-ACK has come: the client believes that it is connected"))
+	return there
 }
 
-// halfOpen plays the request timer of the held client. Each repeated SYN-ACK is answered with an acknowledgement that would complete the
+// halfOpen plays the request timer of the held client, whose SYN came at there. Each repeated SYN-ACK is answered with an acknowledgement that would complete the
 // handshake, were the queue not full.
-func (o *overflow) halfOpen() {
+func (o *overflow) halfOpen(there time.Duration) {
 	const chain = "request timer"
 	client, server := o.Connect.Host, o.Server.Host
 	q := request{server: o.Server, w: o.w}
-	half, came := o.RTT/2, int64(0)
-	if half > 0 {
-		came = o.w.jiffy(half + o.w.late(answerWithin))
+	came := int64(0)
+	if there > 0 {
+		came = o.w.jiffy(there + o.w.late(answerWithin))
 	}
-	q.arm(came, half)
-	limit := ceilJiffies(o.w.facts, o.Ratelimit)
+	q.arm(came, there)
 	answered, before := false, int64(0)
-	// crossed is how often the link was crossed since the timer.
-	emit := func(host string, what timeline.What, n int, e timeline.Event, at int64, nominal time.Duration, crossed int, why func() string) {
-		after, late := time.Duration(crossed)*half, time.Duration(0)
-		if half > 0 {
+	// after is how long after the timer, in which the link was crossed so often.
+	emit := func(host string, what timeline.What, n int, e timeline.Event, at int64, nominal, after time.Duration, crossed int, why func() string) {
+		late := time.Duration(0)
+		if o.RTT > 0 {
 			late = lateness(o.RTT, crossed)
 		}
 		e.Chain, e.Bound = chain, timeline.Bound{At: nominal + after, After: after}
@@ -262,31 +278,47 @@ func (o *overflow) halfOpen() {
 	for ; ; q.arm(q.armed, q.nominalFire) {
 		at, nominal, from := q.armed, q.nominalFire, q.nominalStart
 		if q.dies() {
-			emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, 0, say("%v + %v, the request timer fires after %s: forgotten, silently", from, q.timeout(), plural(q.numTimeout, "retransmission")))
+			emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, 0, 0, say("%v + %v, the request timer fires after %s: forgotten, silently", from, q.timeout(), plural(q.numTimeout, "retransmission")))
 			return
 		}
 		why := say("%v + %v, the request timer's fire %d", from, q.timeout(), q.numTimeout+1)
 		q.numTimeout++
-		emit(server, timeline.SYNACKAgain, q.numTimeout, exact(0, 1, 0), at, nominal, 0, why)
-		if answered && limit > 0 && at-before < limit {
+		emit(server, timeline.SYNACKAgain, q.numTimeout, exact(0, 1, 0), at, nominal, 0, 0, why)
+		sent := o.w.instant(at)
+		after := o.line.toClient(sent)
+		comes := at // without a jitter each is under way for as long
+		if o.held {
+			comes = o.w.jiffy(sent + after)
+		}
+		if answered && o.limited(comes-before) {
 			continue
 		}
-		answered, before = true, at
+		answered, before = true, comes
 		fate := "the queue is full, so the server ignores it"
 		if o.Abort {
 			fate = "the queue is full, and tcp_abort_on_overflow answers with a RST"
 		}
-		emit(client, timeline.ChallengeACK, 0, exact(1, 1, 0), at, nominal, 1, say("answers SYN-ACK again %d: %s", q.numTimeout, fate))
+		emit(client, timeline.ChallengeACK, 0, exact(1, 1, 0), at, nominal, after, 1, say("answers SYN-ACK again %d: %s", q.numTimeout, fate))
+		after += o.line.toServer(sent + after)
 		if !o.Abort {
 			continue
 		}
-		emit(server, timeline.RST, 0, exact(1, 0, 0), at, nominal, 2, say("tcp_abort_on_overflow: the acknowledgement found the queue full"))
-		emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, 2, say("with the RST the half-open connection is dropped"))
+		emit(server, timeline.RST, 0, exact(1, 0, 0), at, nominal, after, 2, say("tcp_abort_on_overflow: the acknowledgement found the queue full"))
+		emit(server, timeline.RequestGone, 0, timeline.Event{}, at, nominal, after, 2, say("with the RST the half-open connection is dropped"))
 		if o.Reads {
-			emit(client, timeline.SocketError, 0, timeline.Event{Errno: "ECONNRESET"}, at, nominal, 3, say("the RST ends the connection that the client believed in"))
+			after += o.line.toClient(sent + after)
+			emit(client, timeline.SocketError, 0, timeline.Event{Errno: "ECONNRESET"}, at, nominal, after, 3, say("the RST ends the connection that the client believed in"))
 		}
 		return
 	}
+}
+
+// limited is __tcp_oow_rate_limited: whether it is so many jiffies after the last answer too early for another one.
+func (o *overflow) limited(since int64) bool {
+	limit := ceilJiffies(o.w.facts, o.Ratelimit)
+	slack := 1 + ceilJiffies(o.w.facts, answerWithin)
+	o.near = o.near || o.held && limit > 0 && since >= limit-slack && since <= limit+slack
+	return limit > 0 && since < limit
 }
 
 // delayed predicts what begins at an offset: as by itself, from the jiffy in which it begins or a neighbouring one.

@@ -2,9 +2,12 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 // backlogOf is a listener of this length with clients 80 ms apart, of which one is held.
@@ -115,6 +118,46 @@ func TestBacklogMeasured(t *testing.T) {
 		}
 		if s := strings.Join(got, " "); s != tt.want || refused != 3 { // SYN, SYN again, ETIMEDOUT
 			t.Errorf("%s: got %s, and %d events of the refused client, want %s, and 3", tt.name, s, refused, tt.want)
+		}
+	}
+}
+
+// TestBacklogHeld has the packets of each client under way for 10 ms and their own draws. It catches a packet that has the draw of another one or of
+// another client, an answer of the held client that comes when the link without draws would bring it, and a next client that overtakes.
+func TestBacklogHeld(t *testing.T) {
+	b := backlogOf(1, 4, 1)
+	b.Abort, b.Reads = true, true
+	apart(&b, 20*ms)
+	b.Clients[0].Link = held([]int{1, 4}, []int{2})
+	b.Clients[1].Link = held([]int{3, 0, 2}, []int{1, 4, 5}) // SYN, lost ACK, ACK of the repeat; SYN-ACK, repeat, RST
+	b.Clients[3].Link = held([]int{5}, nil)
+	tl, err := b.Predict(modelled(t, "6.18", 1000), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range tl.Events {
+		if e.Host == "client" && e.What == timeline.SYN || e.What == timeline.Connected || e.Port == 40003 || e.Port == 40004 {
+			continue
+		}
+		at := e.At - b.Clients[e.Port-40001].At
+		got = append(got, fmt.Sprintf("%d %s %d", e.Port-40000, e.What, at.Milliseconds()))
+	}
+	want := "1 syn-ack 11, 1 ack 23, 2 syn-ack 13, 2 ack 24, 2 syn-ack-retransmission 1013, 2 challenge-ack 1027, 2 rst 1039, 2 request-gone 1039, 2 socket-error 1054"
+	if s := strings.Join(got, ", "); s != want {
+		t.Errorf("got %s, want %s", s, want)
+	}
+	for name, spoil := range map[string]func(*Backlog){
+		"after the third packet": func(b *Backlog) { b.Clients[0].Link = held([]int{60, 60}, nil) },
+		"choose another value": func(b *Backlog) {
+			b.Abort, b.Ratelimit, b.Clients[1].Link = false, 2016*time.Millisecond, held(nil, []int{0, 0, 1})
+		},
+	} {
+		other := b
+		other.Clients = slices.Clone(b.Clients)
+		spoil(&other)
+		if _, err := other.Predict(modelled(t, "6.18", 250), nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("got %v, want an error with %q", err, name)
 		}
 	}
 }

@@ -19,6 +19,15 @@ type Link struct {
 	Back []Seconds `json:"back,omitempty"`
 	// Behind is how much longer still, while others overtook it.
 	Behind []Seconds `json:"behind,omitempty"`
+	// Flows are the connections of which each was counted and held back by itself.
+	Flows []Flow `json:"flows,omitempty"`
+}
+
+// Flow is a connection that the link counted by itself.
+type Flow struct {
+	Port int       `json:"port"` // by which it was known: its own at one of its ends
+	Hold []Seconds `json:"hold"` // as the link's, with every
+	Back []Seconds `json:"back"`
 }
 
 // SecondsOf and Durations turn lists into each other.

@@ -23,6 +23,7 @@ var jittered = []struct {
 	{"exp7-zero-window", nil},
 	{"exp8-fin-loss", nil},
 	{delayedACK, map[string]string{"rounds": "2"}},
+	{backlog, nil},
 }
 
 // withJitter are the flags of a row over such a link.
@@ -53,7 +54,11 @@ func TestJitter(t *testing.T) {
 // holds nothing back: each must fail. (What comes late may be a busy machine's; nothing comes early.)
 func TestJitterControls(t *testing.T) {
 	for _, tt := range jittered {
-		controls(t, tt.name, []control{{name: tt.name, flags: withJitter(tt.flags, "200ms", "50ms", "8"), want: result.Fail, code: explain.TooEarly, spoil: pretend("seed", "82")}})
+		row := control{name: tt.name, flags: withJitter(tt.flags, "200ms", "50ms", "8"), want: result.Fail, code: explain.TooEarly, spoil: pretend("seed", "82")}
+		if tt.name == backlog { // dice for each client, and no room for a longer link
+			row.flags, row.spoil = withJitter(tt.flags, "100ms", "25ms", "216"), pretend("seed", "87")
+		}
+		controls(t, tt.name, []control{row})
 	}
 	controls(t, "exp0-handshake", []control{{name: "a link that does not", flags: withJitter(nil, "200ms", "50ms", "82"), want: result.Fail, code: explain.TooEarly, spoil: func(x *experiments.Experiment) {
 		honest := x.Setup

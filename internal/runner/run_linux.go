@@ -335,6 +335,9 @@ func (r *run) head(p *result.Prediction) *result.Result {
 	if r.setup.RTT > 0 {
 		l := r.setup.Link
 		res.Link = &result.Link{RTT: result.Seconds(r.setup.RTT), How: r.lab.Delay(), Rate: l.Rate, Every: l.Every, Hold: result.SecondsOf(l.Hold), Back: result.SecondsOf(l.Back), Behind: result.SecondsOf(l.Behind)}
+		for _, f := range l.Flows {
+			res.Link.Flows = append(res.Link.Flows, result.Flow{Port: int(f.Port), Hold: result.SecondsOf(f.Hold), Back: result.SecondsOf(f.Back)})
+		}
 	}
 	r.listRules(res)
 	return res

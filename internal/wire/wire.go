@@ -2,7 +2,7 @@
 // with a delay. A link.Plan may hold packets back, and limit the rate from the first device to the second. It is a process of its own, so that nothing that its parent does, garbage collection least of all, makes a frame late. It
 // is the same binary: a program that imports this package becomes the wire when it is started under the name Name.
 //
-// It is not for loss, and knows nothing of what the frames hold but whether it is TCP, and with data.
+// It is not for loss, and knows nothing of what the frames hold but whether it is TCP, with data, and between which ports.
 //
 // Its one trap: standard input is its lifeline. The wire ends, and the devices with it, when its parent closes it or dies.
 package wire

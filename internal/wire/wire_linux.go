@@ -189,7 +189,8 @@ func (w *wire) read() error {
 				w.stats.Lost++
 				continue
 			}
-			f.due, f.size = e.way.Due(now(), n, e.way.Counts(isTCP(data[:n]))), n
+			s := segmentOf(data[:n])
+			f.due, f.size = e.way.Of(s.from, s.to).Due(now(), n, e.way.Counts(s.tcp, s.data)), n
 			e.n++
 			e.settle()
 		}
@@ -205,11 +206,17 @@ func (e *end) settle() {
 	}
 }
 
-// isTCP reports whether an Ethernet frame is a TCP segment, and one with data. The lab's packets of IPv6 have no extension headers.
-func isTCP(b []byte) (tcp, data bool) {
+// segment is what a frame is to a plan.
+type segment struct {
+	tcp, data bool
+	from, to  uint16 // the ports of a TCP segment
+}
+
+// segmentOf reads an Ethernet frame. The lab's packets of IPv6 have no extension headers.
+func segmentOf(b []byte) segment {
 	const ethernet, ipv6 = 14, 40
 	if len(b) < ethernet+20 {
-		return false, false
+		return segment{}
 	}
 	ip := b[ethernet:]
 	var header, end int
@@ -217,20 +224,21 @@ func isTCP(b []byte) (tcp, data bool) {
 	case unix.ETH_P_IP:
 		header, end = int(ip[0]&15)*4, int(binary.BigEndian.Uint16(ip[2:]))
 		if ip[9] != unix.IPPROTO_TCP {
-			return false, false
+			return segment{}
 		}
 	case unix.ETH_P_IPV6:
 		if len(ip) < ipv6 || ip[6] != unix.IPPROTO_TCP {
-			return false, false
+			return segment{}
 		}
 		header, end = ipv6, ipv6+int(binary.BigEndian.Uint16(ip[4:]))
 	default:
-		return false, false
+		return segment{}
 	}
 	if len(ip) < header+20 {
-		return false, false
+		return segment{}
 	}
-	return true, end > header+int(ip[header+12]>>4)*4
+	port := func(at int) uint16 { return binary.BigEndian.Uint16(ip[header+at:]) }
+	return segment{tcp: true, data: end > header+int(ip[header+12]>>4)*4, from: port(0), to: port(2)}
 }
 
 // send delivers the frame that is due first, if it is due, and reports whether there was one.

@@ -148,7 +148,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// segmentFrame is an Ethernet frame with a TCP segment of so many bytes of data, over IPv4 or IPv6, with its number in the last byte.
+// segmentFrame is an Ethernet frame with a TCP segment from port 40001 to 80 of so many bytes of data, over IPv4 or IPv6, with its number in the last byte.
 func segmentFrame(ipv6 bool, data int, number byte) []byte {
 	const tcp = 32 // with timestamps
 	ip := make([]byte, 20)
@@ -162,6 +162,8 @@ func segmentFrame(ipv6 bool, data int, number byte) []byte {
 		binary.BigEndian.PutUint16(ip[2:], uint16(20+tcp+data))
 	}
 	segment := make([]byte, tcp+data)
+	binary.BigEndian.PutUint16(segment, 40001)
+	binary.BigEndian.PutUint16(segment[2:], 80)
 	segment[12] = tcp / 4 << 4
 	b := slices.Concat(make([]byte, 12), kind, ip, segment)
 	for len(b) < 60 { // padding is no data
@@ -171,8 +173,8 @@ func segmentFrame(ipv6 bool, data int, number byte) []byte {
 	return b
 }
 
-// TestIsTCP catches padding that counts as data, options that do, and frames that are not TCP or are cut.
-func TestIsTCP(t *testing.T) {
+// TestSegmentOf catches padding that counts as data, options that do, ports of another place, and frames that are not TCP or are cut.
+func TestSegmentOf(t *testing.T) {
 	udp, arp := segmentFrame(false, 100, 0), segmentFrame(false, 100, 0)
 	udp[14+9], arp[13] = 17, 6
 	udp6 := segmentFrame(true, 100, 0)
@@ -192,8 +194,8 @@ func TestIsTCP(t *testing.T) {
 		"cut of IPv6":   {segmentFrame(true, 100, 0)[:14+30], false, false},
 		"shorter still": {[]byte{1, 2, 3}, false, false},
 	} {
-		if tcp, data := isTCP(tt.frame); tcp != tt.tcp || data != tt.data {
-			t.Errorf("%s: got %v, %v, want %v, %v", name, tcp, data, tt.tcp, tt.data)
+		if s := segmentOf(tt.frame); s.tcp != tt.tcp || s.data != tt.data || s.tcp && (s.from != 40001 || s.to != 80) {
+			t.Errorf("%s: got %+v, want %v, %v, from port 40001 to 80", name, s, tt.tcp, tt.data)
 		}
 	}
 }

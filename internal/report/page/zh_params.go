@@ -36,6 +36,7 @@ var zhParams = []message{
 	{"segments that are lost, by number as they arrive, repeats included: 15, or 15,21, or last (of the burst), or none", "丢失的报文段，按到达的次序编号，重传也算：15，或 15,21，或 last（这一串的最后一个），或 none（没有）"},
 	{"the share of segments that the dice lose, repeats included, besides --lose", "骰子所丢报文段的比例，包括重传，在 --lose 之外"},
 	{"how much longer than half the RTT each TCP packet of both ends is under way at most, up to a quarter of --rtt; the dice say how much, of the first 200 packets each way, and the order is kept", "两端的每个 TCP 报文在途时间比半个 RTT 最多长多少，至多为 --rtt 的四分之一；长多少由骰子决定（每个方向的前 200 个报文），次序保持"},
+	{"how much longer than half the RTT each TCP packet of both ends is under way at most, up to a quarter of --rtt; the dice say how much, of the first 50 packets of each connection each way, and each connection keeps its order", "两端的每个 TCP 报文在途时间比半个 RTT 最多长多少，至多为 --rtt 的四分之一；长多少由骰子决定（每条连接每个方向的前 50 个报文），每条连接内次序保持"},
 	{"how much longer than half the RTT a segment is under way at most; the dice say how much, and the order is kept", "报文段在途时间比半个 RTT 最多长多少；长多少由骰子决定，次序保持"},
 	{"the share of segments that the dice hold back, so that those behind overtake them", "骰子所扣留报文段的比例，后面的会超过它们"}, {"how long those are held back; not given: 5ms", "扣留多久；未给出时为 5ms"},
 	{"what the link carries to the server in a second, as tc(8) writes it; not given: no limit", "链路每秒向服务器承载多少，写法同 tc(8)；未给出时没有限制"},

@@ -104,6 +104,7 @@ var zhStories = []message{
 	{"The link held some segments back, and others overtook them: segment %s.", "链路扣留了一些报文段，别的超过了它们：报文段 {1}。"},
 	{"The link held each segment back for another time, up to %s, and kept their order.", "链路把每个报文段扣留不同的时间，最长 {1}，并保持顺序。"},
 	{"The link held each packet back for another time, up to %s, and kept their order. How long was drawn before the run, and predicted with.", "链路把每个报文扣留不同的时间，最长 {1}，并保持顺序。各扣留多久在运行之前就已抽定，预测也用了它。"},
+	{"The link held each packet back for another time, up to %s, and kept the order of each connection. How long was drawn before the run, and predicted with.", "链路把每个报文扣留不同的时间，最长 {1}，并保持每条连接内的顺序。各扣留多久在运行之前就已抽定，预测也用了它。"},
 	{"Nothing told the client: no segment came behind the last hole, so the server had no reason to speak before its timer, or the client's.", "没有什么告诉客户端：最后的空洞后面再没有报文段，所以在服务器或客户端的定时器之前，服务器没有理由开口。"},
 	{"For each segment behind a hole the server repeated its last acknowledgement, %s, and said with SACK what it had.", "对空洞后面的每个报文段，服务器都重复上一个确认，{1}，并用 SACK 说明它收到了什么。"}, // of results that an earlier version wrote
 	{"For each segment behind a hole the server repeated its last acknowledgement, %s. Without SACK they are all the same: they say that something is missing, and not what else.", "对空洞后面的每个报文段，服务器都重复上一个确认，{1}。没有 SACK，它们全都一样：只说缺了东西，不说还有什么。"},
