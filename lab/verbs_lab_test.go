@@ -265,6 +265,7 @@ func TestServerOptions(t *testing.T) {
 			}) || got.Expires > tt.idle || got.Expires < tt.idle-15*time.Second && tt.idle > 0 {
 				t.Errorf("got timer %q in %v, want %q in %v", got.Timer, got.Expires, want, tt.idle)
 			}
+			eventually(func() bool { return len(seen.of("server", Accepted)) > 0 }) // the server tells on a goroutine of its own
 			if accepted := seen.of("server", Accepted); len(accepted) != 1 || accepted[0].KeepAlive != tt.listen.KeepAlive {
 				t.Errorf("accepted: got %+v, want keepalive %v", accepted, tt.listen.KeepAlive)
 			}
@@ -451,7 +452,8 @@ func TestSetLink(t *testing.T) {
 // where nobody does.
 func TestNoNeighbours(t *testing.T) {
 	labtest.Need(t, labtest.Command("ip"))
-	l := build(t, Topology{Baseline: sysctl.Baseline, NoNeighbours: true})
+	var seen log
+	l := build(t, Topology{Baseline: sysctl.Baseline, NoNeighbours: true, Observe: seen.observe})
 	if got := run(t, l.Client, "ip", "neighbour"); strings.Contains(got, "PERMANENT") {
 		t.Errorf("got %q, want no permanent entry", got)
 	}
@@ -459,6 +461,9 @@ func TestNoNeighbours(t *testing.T) {
 	talk(t, c, true)
 	if _, err := c.Hangup(t.Context(), 0); err != nil {
 		t.Fatal(err)
+	}
+	if !eventually(func() bool { return len(seen.of("server", Closed)) > 0 }) { // an acknowledgement of its FIN would ask for the peer too early
+		t.Fatal("the server did not close")
 	}
 	run(t, l.Server, "ip", "link", "set", "eth0", "arp", "off")
 	run(t, l.Client, "ip", "neighbour", "flush", "all")
