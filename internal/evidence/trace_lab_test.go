@@ -4,6 +4,7 @@ package evidence
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -69,29 +70,17 @@ func of(events []Event, k Kind) (out []Event) {
 // resolved, and an event of a namespace that nobody asked for.
 func TestTraceLost(t *testing.T) {
 	n, other := namespace(t), namespace(t)
-	here := Namespace{Host: "client", Path: n.Path(), Addr: netip.MustParseAddr("10.9.0.1")}
-	tr := trace(t, here)
+	tr := trace(t, Namespace{Host: "client", Path: n.Path(), Addr: netip.MustParseAddr("10.9.0.1")})
 	strange := trace(t, Namespace{Host: "stranger", Path: other.Path(), Addr: netip.MustParseAddr("10.9.0.9")})
-	to := netip.MustParseAddrPort("10.9.0.2:8080")
-	before := monotonic(t)
-	local, done := waiting(t, n, to)
-	defer done()
-	events := await(t, tr, func(e []Event) bool { return len(of(e, Retransmit)) > 0 && len(of(e, Drop)) > 1 })
-	states, repeats, drops := of(events, StateChange), of(events, Retransmit), of(events, Drop)
-	if len(states) != 1 || states[0].Was != Closed || states[0].State != "SYN-SENT" || states[0].Dst != to || states[0].Host != "client" {
-		t.Errorf("states: got %+v, want one from CLOSED to SYN-SENT", states)
+	var wrong []string
+	for port := range uint16(3) { // the tracepoints of a busy machine are silent now and then (connections), not three times in the same place
+		if wrong = lost(t, n, tr, netip.AddrPortFrom(netip.MustParseAddr("10.9.0.2"), 8080+port)); len(wrong) == 0 {
+			break
+		}
+		t.Logf("to port %d: %s", 8080+port, strings.Join(wrong, "; "))
 	}
-	r := repeats[0]
-	if r.Src != local || r.Dst != to || r.Cause != CauseRTO || r.State != "SYN-SENT" || r.Errno != 0 || r.EndSeq != r.Seq+1 {
-		t.Errorf("repeat: got %+v, want an RTO's of %v", r, local)
-	}
-	if gap := r.Mono - before; gap < 990*time.Millisecond || gap > 3*time.Second {
-		t.Errorf("repeat: got it %v after the call, want about 1 s", gap)
-	}
-	// v1 takes the SYN, though it is for the address of another machine.
-	d := drops[0]
-	if d.Src != local || d.Dst != to || !d.TCP || d.Flags != 2 || d.Seq != r.Seq || d.Reason != "OTHERHOST" || d.Where == "" {
-		t.Errorf("drop: got %+v, want OTHERHOST of the SYN", d)
+	if len(wrong) > 0 {
+		t.Errorf("three connections, and each time: %s", strings.Join(wrong, "; "))
 	}
 	if got, err := strange.Events(); err != nil || slices.ContainsFunc(got, func(e Event) bool { return e.Kind != Drop || e.TCP }) { // IPv6 greets there too
 		t.Errorf("another namespace: got %+v, %v, want no TCP", got, err)
@@ -101,9 +90,39 @@ func TestTraceLost(t *testing.T) {
 	}
 }
 
+// lost opens a connection to where every SYN is lost, waits for the first repeat, and says what is wrong with the events.
+func lost(t *testing.T, n *netns.Namespace, tr *Tracer, to netip.AddrPort) (wrong []string) {
+	t.Helper()
+	before := monotonic(t)
+	local, done := waiting(t, n, to)
+	defer done()
+	its := func(all []Event, k Kind) []Event {
+		return slices.DeleteFunc(of(all, k), func(e Event) bool { return e.Dst != to })
+	}
+	events := await(t, tr, func(e []Event) bool { return len(its(e, Retransmit)) > 0 && len(its(e, Drop)) > 1 })
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	if s := its(events, StateChange); len(s) != 1 || s[0].Was != Closed || s[0].State != "SYN-SENT" || s[0].Host != "client" {
+		complain("states: got %+v, want one from CLOSED to SYN-SENT", s)
+	}
+	r := its(events, Retransmit)[0]
+	if r.Src != local || r.Cause != CauseRTO || r.State != "SYN-SENT" || r.Errno != 0 || r.EndSeq != r.Seq+1 {
+		complain("repeat: got %+v, want an RTO's of %v", r, local)
+	}
+	if gap := r.Mono - before; gap < 990*time.Millisecond || gap > 3*time.Second {
+		complain("repeat: got it %v after the call, want about 1 s", gap)
+	}
+	// v1 takes the SYN, though it is for the address of another machine.
+	d := its(events, Drop)[0]
+	if d.Src != local || !d.TCP || d.Flags != 2 || d.Seq != r.Seq || d.Reason != "OTHERHOST" || d.Where == "" {
+		complain("drop: got %+v, want OTHERHOST of the SYN", d)
+	}
+	return wrong
+}
+
 // TestTraceConnection catches a state that is left out, or told twice.
 func TestTraceConnection(t *testing.T) {
 	n := namespace(t)
+	patient(t, n)
 	tr := trace(t, Namespace{Host: "both", Path: n.Path(), Addr: netip.MustParseAddr("127.0.0.1")})
 	const made = 3
 	connections(t, n, made)
@@ -123,6 +142,21 @@ func TestTraceConnection(t *testing.T) {
 	}
 	if r := of(events, Retransmit); len(r) != 0 {
 		t.Errorf("got repeats, want none: %+v", r)
+	}
+}
+
+// patient makes TCP wait for an acknowledgement that a busy machine holds up: nothing is sent again.
+func patient(t *testing.T, n *netns.Namespace) {
+	t.Helper()
+	if err := n.Do(func() error {
+		for name, value := range map[string]string{"tcp_early_retrans": "0", "tcp_rto_min_us": "1000000"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -167,6 +201,7 @@ func connection(t *testing.T, n *netns.Namespace) {
 // TestCountersOfNamespace catches counters of the caller's own namespace.
 func TestCountersOfNamespace(t *testing.T) {
 	n := namespace(t)
+	patient(t, n)
 	read := func() (c Counters) {
 		t.Helper()
 		if err := n.Do(func() (err error) { c, err = ReadCounters(); return err }); err != nil {
