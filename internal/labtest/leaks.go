@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	settleFor   = 5 * time.Second       // how long a closing lab may take: the kernel frees namespaces from a work queue (cleanup_net)
+	settleFor   = 20 * time.Second      // how long a closing lab may take on a busy machine: the kernel frees namespaces from a work queue (cleanup_net)
 	settleEvery = 20 * time.Millisecond // how often Leaks looks again while it waits
 )
 
@@ -22,7 +22,7 @@ const (
 //
 // It compares before with after: open descriptors, goroutines, child processes (orphans too), the network namespaces that this
 // process, its threads and its children hold, named namespaces (bind mounts of nsfs) and the links of the host's namespace. What
-// goes away within five seconds is no leak.
+// goes away within twenty seconds is no leak.
 //
 // The last two belong to the whole machine. Another program that adds a link or a named namespace, and keeps it, is reported too;
 // make lab therefore runs one package at a time.

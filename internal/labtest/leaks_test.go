@@ -89,7 +89,7 @@ func TestLeaksQuiet(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			got := leaks(func() int { return tt.run(t) }, 2*time.Second, &out)
+			got := leaks(func() int { return tt.run(t) }, time.Minute, &out)
 			if got != tt.want || out.Len() > 0 {
 				t.Errorf("got exit code %d and report %q, want %d and no report", got, out.String(), tt.want)
 			}

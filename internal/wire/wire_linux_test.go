@@ -45,7 +45,8 @@ func TestOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if sent, err := w.send(); sent || err != nil {
+	// A busy machine may take longer than that to get here.
+	if sent, err := w.send(); err != nil || sent && now()-began < delay {
 		t.Errorf("at once: got %v, %v, want nothing delivered yet", sent, err)
 	}
 	for w.stats.Frames < 2*n {
@@ -204,7 +205,7 @@ func TestSegmentOf(t *testing.T) {
 func TestPlan(t *testing.T) {
 	a, wa := pair(t)
 	b, wb := pair(t)
-	const delay, held = 5 * time.Millisecond, 20 * time.Millisecond
+	const delay, held = 5 * time.Millisecond, 500 * time.Millisecond // frames that a busy machine reads far apart overtake nobody
 	w := newWire(delay, link.Plan{Behind: []time.Duration{0, held, 0}}, int(wa.Fd()), int(wb.Fd()))
 	began := now()
 	for n, data := range []int{100, 100, 0, 100} { // the second segment with data is held
