@@ -11,8 +11,20 @@ const sweepWhole = 512
 
 // starts are the jiffies from which a start must be played to meet every behaviour. A timer of two hours lands on a multiple of 32768
 // jiffies (HZ=250), of 262144 (HZ=1000): all starts in between that lead to the same one go on alike, and only their distance from it
-// differs. So the ends of these stretches are enough, those of the timer before, and the starts at which a limit begins to hold.
+// differs. So the ends of these stretches are enough, those of the timer before, and the starts at which a limit begins to hold. They are not
+// looked for before they are wanted: where the start is known, nobody wants them.
 func (r keepaliveRule) starts() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for _, j := range r.different() {
+			if !yield(uint64(j)) {
+				return
+			}
+		}
+	}
+}
+
+// different are these starts, in order.
+func (r keepaliveRule) different() []int64 {
 	n := int64(period(r.facts, uint64(max(r.idleJ, r.intervJ))))
 	seen := map[int64]bool{}
 	around := func(j, by int64) {
@@ -27,7 +39,7 @@ func (r keepaliveRule) starts() iter.Seq[uint64] {
 		for j := range n {
 			seen[j] = true
 		}
-		return ordered(seen)
+		return slices.Sorted(maps.Keys(seen))
 	}
 	lands := func(j int64) int64 { // where the timer with the longest step lands
 		at := r.fires(j, 0)
@@ -46,7 +58,7 @@ func (r keepaliveRule) starts() iter.Seq[uint64] {
 	for _, j := range slices.Collect(maps.Keys(seen)) {
 		r.limits(j, n, around)
 	}
-	return ordered(seen)
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // fires is the jiffy in which the first timer, or one after it, fires.
@@ -78,17 +90,6 @@ func (r keepaliveRule) limits(j, n int64, around func(j, by int64)) {
 		for _, limit := range []int64{r.userJ, closeJ} {
 			if at := h.jiffy + j - limit; limit > 0 && at > j-n && at < j+n { // the start from which this fire comes at the limit
 				around(at, 4)
-			}
-		}
-	}
-}
-
-func ordered(seen map[int64]bool) iter.Seq[uint64] {
-	keys := slices.Sorted(maps.Keys(seen))
-	return func(yield func(uint64) bool) {
-		for _, j := range keys {
-			if !yield(uint64(j)) {
-				return
 			}
 		}
 	}

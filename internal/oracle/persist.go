@@ -143,6 +143,7 @@ type persistRule struct {
 	most   int64   // the largest RTO
 	limitJ int64   // InvalidRatelimit
 	most2  int     // probes without an answer that end it
+	atMost string  // what is said of a wait that is the largest RTO
 }
 
 func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
@@ -153,6 +154,7 @@ func newPersistRule(z ZeroWindow, f kernel.Facts) persistRule {
 	// The handshake and the first segment are what a BlackHole measures before its cut.
 	rules := newDataRule(BlackHole{Cut: CutMid, Exchange: z.Write, RTOMax: z.RTOMax, RTOMin: z.RTOMin, RTT: z.RTT, Link: z.Link}, f)
 	r.most = rules.most
+	r.atMost = fmt.Sprintf(", the largest RTO (%v)", time.Duration(r.most)*f.Jiffy())
 	for _, t := range rules.timers() {
 		if base := max(t.rto, rtoMin(f)); !slices.Contains(r.bases, base) {
 			r.bases = append(r.bases, base)
@@ -394,7 +396,7 @@ func (s *stuck) grow() {
 func (s *stuck) wait(at int64, nominal time.Duration) (wait int64, longer time.Duration, note string) {
 	note = s.note
 	if wait = s.when(s.backoff); wait == s.most {
-		note = fmt.Sprintf(", the largest RTO (%v)", s.w.fromJiffies(s.most))
+		note = s.atMost
 	}
 	longer = s.w.fromJiffies(wait)
 	if s.UserTimeout == 0 || !s.facts.Version.AtLeast(5, 11) { // 344db93ae3ee

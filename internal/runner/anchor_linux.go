@@ -8,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -56,6 +57,7 @@ type anchoring struct {
 	env     experiments.Env // with the calls that are more than a jiffy from their time
 	exact   experiments.Env // with each call where it was, to the nanosecond
 	planned int             // calls
+	moved   time.Duration   // the furthest of them from its time in env
 	called  bool            // each of them was made, within one jiffy
 	origin  time.Duration   // CLOCK_MONOTONIC of the first call
 	why     []string        // what is not as it was planned
@@ -114,7 +116,7 @@ func (a *anchoring) compare(host string, made []lab.Event) {
 			if n++; moved.Abs() > by.Abs() {
 				far, by = c, moved
 			}
-			a.env = a.env.Moved(c.Name, moved)
+			a.env, a.moved = a.env.Moved(c.Name, moved), max(a.moved, moved.Abs())
 		}
 	}
 	switch {
@@ -214,6 +216,7 @@ func (o *observer) reckon(a anchoring) error {
 		r.note(code, "%s", text)
 	}
 	t := r.foretold
+	r.near = nil
 	if len(a.why) > 0 || a.start != nil && a.start.Called {
 		var err error
 		if t, err = r.reckoned(a); err != nil { // calls so late that nothing is predicted for them, or for the order in which they came
@@ -221,13 +224,18 @@ func (o *observer) reckon(a anchoring) error {
 			return nil
 		}
 	}
-	if a.planned > 0 {
-		t = loosened(t, a.sooner, a.later)
-	}
-	r.judgeBy(t)
+	r.judgeBy(a.loosened(t))
 	r.start, r.known, r.unkept = a.start, a.exact, nil
 	o.expect()
 	return nil
+}
+
+// loosened leaves open what the time that the calls took leaves open.
+func (a *anchoring) loosened(t timeline.Timeline) timeline.Timeline {
+	if a.planned == 0 {
+		return t
+	}
+	return loosened(t, a.sooner, a.later)
 }
 
 // loosened is a timeline with wider windows. Ticks stay: they do not count from the first packet.
@@ -235,43 +243,116 @@ func loosened(t timeline.Timeline, sooner, later time.Duration) timeline.Timelin
 	if sooner == 0 && later == 0 {
 		return t
 	}
-	one := func(e *timeline.Event) {
-		if e.Latest > 0 { // not the first packet itself
-			e.Earliest, e.Latest = e.Earliest-sooner, e.Latest+later
+	return eachBound(t, func(b *timeline.Bound) {
+		if b.Latest > 0 { // not the first packet itself
+			b.Earliest, b.Latest = b.Earliest-sooner, b.Latest+later
 		}
-	}
+	})
+}
+
+// eachBound is a timeline whose bounds, in all its orders, are changed.
+func eachBound(t timeline.Timeline, change func(*timeline.Bound)) timeline.Timeline {
 	t.Events = slices.Clone(t.Events)
 	for i := range t.Events {
-		one(&t.Events[i])
+		change(&t.Events[i].Bound)
 	}
 	if t.Outcome != nil {
 		end := *t.Outcome
-		one(&end)
+		change(&end.Bound)
 		t.Outcome = &end
 	}
 	t.Alternatives = slices.Clone(t.Alternatives)
 	for i, alt := range t.Alternatives {
-		t.Alternatives[i] = loosened(alt, sooner, later)
+		t.Alternatives[i] = eachBound(alt, change)
 	}
 	t.Connections = slices.Clone(t.Connections)
 	for i, c := range t.Connections {
-		t.Connections[i].Timeline = loosened(c.Timeline, sooner, later)
+		t.Connections[i].Timeline = eachBound(c.Timeline, change)
 	}
 	return t
 }
 
-// reckoned predicts for the calls as they were made.
+// reckoned predicts for the calls as they were made. Where they were moved, the windows over every start would have to be worked out anew,
+// for minutes of a slow processor; where the start is known, those that it leaves open say the same of a run that keeps its ticks. A run that
+// does not is judged by all of them: see widen.
 func (r *run) reckoned(a anchoring) (timeline.Timeline, error) {
+	if a.start == nil || a.moved == 0 {
+		return r.overAll(a)
+	}
+	open := a.env
+	open.Start = &oracle.Start{Jiffies: a.start.Jiffies, Phase: a.start.Phase}
+	t, err := r.Experiment.Predict(open)
+	if err != nil {
+		return t, err
+	}
+	t = r.phased(t)
+	if a.start.Called {
+		ticks, err := r.ticks(a)
+		if err != nil {
+			return t, err
+		}
+		t = oracle.Merge(t, ticks)
+	}
+	r.near = &a
+	return t, nil
+}
+
+// overAll predicts for the calls as they were made with the windows of every start and, where theirs is known, its ticks.
+func (r *run) overAll(a anchoring) (timeline.Timeline, error) {
 	t, err := windows(r.Experiment, a.env)
 	if err != nil || a.start == nil {
 		return t, err
 	}
-	a.exact.Start = a.start
-	ticks, err := r.Experiment.Predict(a.exact)
+	ticks, err := r.ticks(a)
 	if err != nil {
 		return t, err
 	}
 	return oracle.Merge(t, ticks), nil
+}
+
+// ticks predicts for the start that is known, and the calls as they were made.
+func (r *run) ticks(a anchoring) (timeline.Timeline, error) {
+	a.exact.Start = a.start
+	return r.Experiment.Predict(a.exact)
+}
+
+// phased is a timeline that was predicted for one phase, to the nanosecond, where that of the first packet is known to a part of a jiffy: what a
+// timer sends is loosened by a jiffy. Its ticks decide.
+func (r *run) phased(t timeline.Timeline) timeline.Timeline {
+	return eachBound(t, func(b *timeline.Bound) {
+		if b.Tick > 0 {
+			r.loosen(b)
+		}
+	})
+}
+
+func (r *run) loosen(b *timeline.Bound) {
+	jiffy := r.facts.Jiffy()
+	if b.Latest > 0 {
+		b.Earliest, b.Latest = b.Earliest-jiffy, b.Latest+jiffy
+	}
+	if b.GapLatest > 0 {
+		b.GapEarliest, b.GapLatest = b.GapEarliest-jiffy, b.GapLatest+jiffy
+	}
+}
+
+// widen takes the windows of every start where a run does not keep those that were reckoned for its own: what is said of it, and whether a
+// stall explains it, hangs on them. It reports whether it did.
+func (r *run) widen(in judge.Input) (bool, error) {
+	if r.near == nil {
+		return false, nil
+	}
+	if _, _, checks, _ := judge.Schedule(in); judge.Passes(checks) {
+		return false, nil
+	}
+	a := *r.near
+	t, err := r.overAll(a)
+	if err != nil {
+		return false, err
+	}
+	r.near = nil
+	r.judgeBy(a.loosened(t))
+	return true, nil
 }
 
 // refreshClock reads the phase of jiffies again. A reading can only be stale: on a machine that stood still for more than a jiffy in the

@@ -1,22 +1,23 @@
 package runner
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 )
 
-// TestSlowCalls catches a run that is called a contradiction because a call took long on a busy machine: a process that lost its processor
-// between its look at the clock and the SYN, for a tick and some microseconds, made all that follows seem 25 µs too early. The controls are
-// packets as far from their time although the calls took none.
-func TestSlowCalls(t *testing.T) {
-	x, err := experiments.Find("exp6-fast-retransmit")
+// modelled is an experiment with its fast profile, on a kernel that is not running.
+func modelled(t *testing.T, name string) (*experiments.Experiment, experiments.Plan, kernel.Facts, experiments.Env) {
+	t.Helper()
+	x, err := experiments.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +37,14 @@ func TestSlowCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return x, plan, facts, env
+}
+
+// TestSlowCalls catches a run that is called a contradiction because a call took long on a busy machine: a process that lost its processor
+// between its look at the clock and the SYN, for a tick and some microseconds, made all that follows seem 25 µs too early. The controls are
+// packets as far from their time although the calls took none.
+func TestSlowCalls(t *testing.T) {
+	x, plan, facts, env := modelled(t, "exp6-fast-retransmit")
 	foretold, err := windows(x, env)
 	if err != nil {
 		t.Fatal(err)
@@ -76,17 +85,91 @@ func TestSlowCalls(t *testing.T) {
 			e.Bound = timeline.Bound{At: at}
 			in.Got.Events = append(in.Got.Events, e)
 		}
-		_, _, checks, _ := judge.Schedule(in)
-		got := result.Pass
-		for _, k := range checks {
-			got = result.Worse(got, k.Verdict)
+		judged(t, c.name, in, c.want)
+	}
+}
+
+// judged holds the verdict on a schedule against the one that is wanted.
+func judged(t *testing.T, name string, in judge.Input, want result.Verdict) {
+	t.Helper()
+	_, _, checks, _ := judge.Schedule(in)
+	got := result.Pass
+	for _, k := range checks {
+		got = result.Worse(got, k.Verdict)
+	}
+	if got == want {
+		return
+	}
+	t.Errorf("%s: got %s, want %s", name, got, want)
+	for _, k := range checks {
+		if k.Verdict != result.Pass {
+			t.Logf("%s: expected %s, seen %s: %s", k.ID, k.Expected, k.Observed, k.Detail)
 		}
-		if got != c.want {
-			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
-			for _, k := range checks {
-				if k.Verdict != result.Pass {
-					t.Logf("%s: expected %s, seen %s: %s", k.ID, k.Expected, k.Observed, k.Detail)
-				}
+	}
+}
+
+// TestNear has a call come twelve jiffies late where the phase is known. It catches windows that are not those of its start, a run on its ticks that
+// does not pass by them, and one off its ticks that is judged by them alone. A wrong kernel fails either way.
+func TestNear(t *testing.T) {
+	x, plan, facts, env := modelled(t, "exp3-ack-loss")
+	clock := kernel.Clock{Jiffy: facts.Jiffy(), Uncertainty: 1}
+	const start = 100_000
+	begin := clock.Start(start) + time.Millisecond
+	env.Start = &oracle.Start{Jiffies: start, Phase: time.Millisecond}
+	foretold, err := forecast(x, env, env.Start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := 12 * facts.Jiffy()
+	write := x.Calls(env)[0].At
+	for _, tt := range []struct {
+		off  time.Duration // of what a timer sends, from the last tick that is left open
+		want result.Verdict
+	}{{0, result.Pass}, {-4 * facts.Jiffy(), result.Fail}, {3 * facts.Jiffy(), result.Fail}} {
+		r := &run{Options: Options{Experiment: x, Plan: plan}, facts: facts, clock: &clock, env: env, foretold: foretold, want: foretold, res: &result.Result{Prediction: &result.Prediction{}}}
+		r.obs = newObserver(r)
+		r.obs.events = []lab.Event{{Event: lab.Connecting, Before: begin, After: begin + 30*time.Microsecond},
+			{Event: lab.Sent, Asked: begin + write, Before: begin + write + moved, After: begin + write + moved + 50*time.Microsecond}}
+		if err := r.obs.anchor(); err != nil {
+			t.Fatal(err)
+		}
+		if r.near == nil || r.near.moved != moved {
+			t.Fatal("want the windows of its start alone")
+		}
+		near := r.want
+		in := (&view{origin: begin, ended: time.Minute}).judgeInput(r)
+		timers := 0
+		seen := func(e timeline.Event) timeline.Event {
+			at := max(e.At, e.Earliest)
+			if e.Tick > 0 {
+				timers++
+				at = *in.JiffyStart + time.Duration(max(e.Tick, e.TickLast))*facts.Jiffy() + e.After + tt.off
+			}
+			e.Bound = timeline.Bound{At: at}
+			return e
+		}
+		for _, e := range near.Events {
+			if !e.Maybe {
+				in.Got.Events = append(in.Got.Events, seen(e))
+			}
+		}
+		died := seen(*near.Outcome)
+		in.Got.Outcome = &died
+		if timers == 0 {
+			t.Fatal("no timer sends anything")
+		}
+		wider, err := r.widen(in)
+		if err != nil || wider != (tt.want != result.Pass) {
+			t.Errorf("%v off: widened: %v, %v", tt.off, wider, err)
+		}
+		in.Want = r.want
+		judged(t, fmt.Sprintf("%v off", tt.off), in, tt.want)
+		if !wider {
+			continue
+		}
+		for i, e := range r.want.Events {
+			if n := near.Events[i]; e.Tick != n.Tick || e.Tick > 0 && (n.Earliest < e.Earliest-2*facts.Jiffy() || n.Latest > e.Latest+2*facts.Jiffy()) {
+				t.Errorf("%s %s: the windows of its start %v..%v, want them inside those of all, but for two jiffies, %v..%v", e.Host, e.What, n.Earliest, n.Latest, e.Earliest, e.Latest)
 			}
 		}
 	}

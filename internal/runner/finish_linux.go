@@ -49,12 +49,9 @@ func (r *run) finish(ctx context.Context) error {
 	o := r.obs
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.refreshClock(); err != nil {
+	v, err := o.finally()
+	if err != nil {
 		return err
-	}
-	v := o.view()
-	if v == nil {
-		return fmt.Errorf("%s: the client never called connect(2)", r.Experiment.Name)
 	}
 	r.judged = v
 	res := r.res
@@ -86,6 +83,21 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	o.write("end", map[string]any{"verdict": res.Verdict, "reason": res.Reason, "checks": res.Checks})
 	return nil
+}
+
+// finally is what was seen, with the prediction that it is judged by. The caller holds the lock.
+func (o *observer) finally() (*view, error) {
+	if err := o.refreshClock(); err != nil {
+		return nil, err
+	}
+	v := o.view()
+	if v == nil {
+		return nil, fmt.Errorf("%s: the client never called connect(2)", o.r.Experiment.Name)
+	}
+	if wider, err := o.r.widen(v.judgeInput(o.r)); err != nil || !wider {
+		return v, err
+	}
+	return o.view(), nil
 }
 
 // ownChecks are the experiment's own. They, too, are about the run that was planned.
@@ -300,22 +312,7 @@ func (r *run) rival(e experiments.Env) (timeline.Timeline, error) {
 	}
 	e.Start = r.start
 	t, err := r.Experiment.Predict(e)
-	// The windows are those of one phase, to the nanosecond; that of the first packet is known to a part of a jiffy. Its ticks decide.
-	loosen := func(b *timeline.Bound) {
-		if b.Latest > 0 {
-			b.Earliest, b.Latest = b.Earliest-r.facts.Jiffy(), b.Latest+r.facts.Jiffy()
-		}
-		if b.GapLatest > 0 {
-			b.GapEarliest, b.GapLatest = b.GapEarliest-r.facts.Jiffy(), b.GapLatest+r.facts.Jiffy()
-		}
-	}
-	for i := range t.Events {
-		loosen(&t.Events[i].Bound)
-	}
-	if t.Outcome != nil {
-		loosen(&t.Outcome.Bound)
-	}
-	return t, err
+	return eachBound(t, r.loosen), err // as phased
 }
 
 // show is the command that shows what a rival predicts: this run's own flags, and the rival's on top. A rival that no flag makes is

@@ -89,13 +89,19 @@ func (o *observer) note(l look) {
 	o.looks = append(o.looks, l)
 }
 
-// asideEvery is how often several connections side by side are looked at: each round asks twice for each of them.
-const asideEvery = 100 * time.Millisecond
+// asideEvery is how often several connections side by side are looked at: each round asks twice for each of them. Where time is virtual, a round
+// costs more than the kernel does for a whole second of their timers.
+func (o *observer) asideEvery() time.Duration {
+	if o.unwatched() {
+		return time.Second
+	}
+	return 100 * time.Millisecond
+}
 
 // lookAside looks at every connection of several, but for the one that is looked at anyway, and keeps what has changed. The caller holds the lock.
 func (o *observer) lookAside() error {
 	now, err := kernel.MonotonicNow()
-	if err != nil || now < o.asideAt+asideEvery {
+	if err != nil || now < o.asideAt+o.asideEvery() {
 		return err
 	}
 	o.asideAt = now
@@ -108,16 +114,17 @@ func (o *observer) lookAside() error {
 		if at != 0 {
 			port = e.Local.Port()
 		}
-		for host, pair := range map[string][2]netip.AddrPort{"client": {e.Local, e.Remote}, "server": {e.Remote, e.Local}} {
+		pairs := map[string]ends{"client": {e.Local, e.Remote}, "server": {e.Remote, e.Local}}
+		for host, pair := range pairs {
 			d := o.diag[host]
-			if d == nil {
+			if d == nil || o.isGone(pairs["client"]) && o.isGone(pair) {
 				continue
 			}
 			l, err := timed(func() (evidence.Socket, error) { return d.Look(pair[0], pair[1]) })
 			if err != nil {
 				return err
 			}
-			if l.host, l.port = host, int(port); o.changed(l) {
+			if l.host, l.port = host, int(port); o.changed(pair, l) {
 				o.aside = append(o.aside, l)
 			}
 		}
@@ -125,13 +132,23 @@ func (o *observer) lookAside() error {
 	return nil
 }
 
+// ends are one end of a connection and its other one.
+type ends [2]netip.AddrPort
+
+// isGone reports whether a socket is gone for good, as long as its peer's is: a client's does not come back, and a server's does only for a SYN that its
+// client repeats. One look may fall between a socket and the small one that takes its place (FIN-WAIT-2, TIME-WAIT).
+func (o *observer) isGone(of ends) bool { return o.absent[of] >= 2 }
+
 // changed reports whether a look at one of several connections shows something else than the one before, but for the time that runs down.
-func (o *observer) changed(l look) bool {
-	for _, was := range slices.Backward(o.aside) {
-		if was.host == l.host && was.port == l.port {
-			was.mono, was.took, was.Expires = l.mono, l.took, l.Expires
-			return was != l
-		}
+func (o *observer) changed(of ends, l look) bool {
+	was, ok := o.newest[of]
+	switch {
+	case !none(l.State):
+		o.absent[of] = -1
+	case o.absent[of] != 0: // it was there before
+		o.absent[of] = max(o.absent[of], 0) + 1
 	}
-	return true
+	was.mono, was.took, was.Expires = l.mono, l.took, l.Expires
+	o.newest[of] = l
+	return !ok || was != l
 }

@@ -100,3 +100,29 @@ func TestVanished(t *testing.T) {
 		}
 	}
 }
+
+// TestAbsent catches a socket of several that is given up while it may still come, or a small one while it takes another's place, and looks that go
+// on for ever at one that is gone.
+func TestAbsent(t *testing.T) {
+	for _, tt := range []struct {
+		name, looks string
+		want        bool
+	}{
+		{"not yet there", "CLOSED CLOSED CLOSED", false},
+		{"there", "CLOSED SYN-SENT ESTABLISHED", false},
+		{"between two sockets", "FIN-WAIT-1 CLOSED FIN-WAIT-2", false},
+		{"perhaps gone", "ESTABLISHED CLOSED", false},
+		{"gone", "CLOSED ESTABLISHED CLOSED CLOSED", true},
+		{"gone, and the port listens", "ESTABLISHED LISTEN LISTEN LISTEN", true},
+		{"a request that came again", "SYN-RECV LISTEN LISTEN SYN-RECV", false},
+	} {
+		o := newObserver(&run{})
+		var of ends
+		for state := range strings.FieldsSeq(tt.looks) {
+			o.changed(of, look{Socket: evidence.Socket{State: state}})
+		}
+		if got := o.isGone(of); got != tt.want {
+			t.Errorf("%s (%s): got %v, want %v", tt.name, tt.looks, got, tt.want)
+		}
+	}
+}

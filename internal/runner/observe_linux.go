@@ -34,6 +34,8 @@ type observer struct {
 	served     []lab.Event // of the server, from then on
 	looks      []look
 	aside      []look          // at several connections side by side, where something had changed
+	newest     map[ends]look   // of each, the newest one
+	absent     map[ends]int    // how many of its newest looks found none where one had been before; -1: the newest found it
 	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
 	told       map[string]bool // events that the Watcher was told of
 	orders     []following     // of each connection of the prediction
@@ -56,7 +58,8 @@ type look struct {
 }
 
 func newObserver(r *run) *observer {
-	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}}
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{},
+		newest: map[ends]look{}, absent: map[ends]int{}}
 }
 
 // open starts the captures and opens inet_diag at both ends.
@@ -428,15 +431,24 @@ func (o *observer) settle(ctx context.Context) {
 			_, _, checks, _ := judge.Schedule(v.judgeInput(o.r))
 			usual = judge.Passes(checks)
 		}
-		if usual {
-			until.Alternatives, until.Connections = nil, nil
+		last := latest(usually(until, usual))
+		if near := o.r.near; near != nil { // what is late for its start is seen, too
+			last = max(last, latest(usually(o.r.foretold, usual))+near.moved)
 		}
-		wait := latest(until) + judge.Allowance(o.r.facts.Jiffy()) + lookEvery - v.ended
+		wait := last + judge.Allowance(o.r.facts.Jiffy()) + lookEvery - v.ended
 		o.mu.Unlock()
 		o.wait(ctx, wait)
 	}
 	o.wait(ctx, 2*o.r.setup.OnLink()) // what is still on the link
 	o.look()
+}
+
+// usually is a timeline, without its other orders where it is to be the usual one.
+func usually(t timeline.Timeline, usual bool) timeline.Timeline {
+	if usual {
+		t.Alternatives, t.Connections = nil, nil
+	}
+	return t
 }
 
 // seen are the events that are not on the wire, of the kinds that are predicted. origin is the CLOCK_MONOTONIC time of the first packet.

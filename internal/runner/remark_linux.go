@@ -113,11 +113,20 @@ func (r *run) inChinese(m remark) (remark, bool) {
 	if r.Chinese == nil {
 		return nil, false
 	}
+	if r.chinese == nil {
+		r.chinese = map[string]string{}
+	}
 	zh := slices.Clone(m)
 	for i, s := range m {
-		if t, ok := r.Chinese(s); ok {
-			zh[i] = t
+		t, known := r.chinese[s]
+		if !known { // each packet stands in the files of both hosts
+			var ok bool
+			if t, ok = r.Chinese(s); !ok {
+				t = s
+			}
+			r.chinese[s] = t
 		}
+		zh[i] = t
 	}
 	return zh, true
 }

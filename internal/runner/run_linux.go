@@ -59,6 +59,7 @@ type run struct {
 	foretold timeline.Timeline
 	start    *oracle.Start
 	anchored int
+	near     *anchoring // want's windows are those of its start alone; nil: of every one
 
 	// expire gives the run up. It is set anew, to bound, when the client's first call is under way: its time counts from there.
 	expire *time.Timer
@@ -69,7 +70,8 @@ type run struct {
 
 	judged *view // what the captures showed when they were closed; nil: they are not yet
 
-	remarks map[int]remark // by Packet.ID: what the capture files say of it
+	remarks map[int]remark    // by Packet.ID: what the capture files say of it
+	chinese map[string]string // sentences of them that were translated
 }
 
 // Run carries the experiment out and returns its result. The lab is gone when it returns, also on an error, a panic and a cancelled
