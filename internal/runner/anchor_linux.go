@@ -22,6 +22,9 @@ func (o *observer) anchor() error {
 	r := o.r
 	made, served := calls(o.events, true), calls(o.served, false)
 	slices.SortStableFunc(made, func(a, b lab.Event) int { return cmp.Compare(a.Before, b.Before) }) // of several processes
+	if len(made) > 0 {
+		served = slices.DeleteFunc(served, func(e lab.Event) bool { return e.Before < made[0].Before }) // of no connection of this run
+	}
 	if len(made) == 0 || r.anchored == len(made)+len(served) {
 		return nil
 	}

@@ -174,3 +174,43 @@ func TestNear(t *testing.T) {
 		}
 	}
 }
+
+// TestServedFirst catches a call of the server's that is forgotten because it was told before the client's connect(2), which another goroutine tells:
+// the calls behind it would be taken for the ones before. Its control is a call of before that connect(2), which counts for nothing.
+func TestServedFirst(t *testing.T) {
+	const ms, begin = time.Millisecond, time.Hour
+	for _, first := range []bool{false, true} {
+		var at time.Duration
+		x := &experiments.Experiment{
+			Name: "served",
+			Calls: func(experiments.Env) []experiments.Call {
+				return []experiments.Call{{Name: "answer", At: 100 * ms, Host: "server"}}
+			},
+			Predict: func(e experiments.Env) (timeline.Timeline, error) {
+				at = e.Call("answer", 100*ms)
+				return timeline.Timeline{Events: []timeline.Event{{Host: "client", What: timeline.SYN}}}, nil
+			},
+		}
+		r := &run{Options: Options{Experiment: x}, res: &result.Result{Prediction: &result.Prediction{}}, expire: time.NewTimer(time.Hour), bound: time.Hour}
+		defer r.expire.Stop()
+		r.facts.HZ = 250
+		r.obs = newObserver(r)
+		answer := func(before time.Duration) lab.Event {
+			return lab.Event{Event: lab.Sent, Before: before, After: before + 1}
+		}
+		r.obs.client("server", answer(begin-time.Second))
+		if first {
+			r.obs.client("server", answer(begin+300*ms))
+		}
+		r.obs.client("client", lab.Event{Event: lab.Connecting, Before: begin, After: begin + 1})
+		if !first {
+			r.obs.client("server", answer(begin+300*ms))
+		}
+		if err := r.obs.anchor(); err != nil {
+			t.Fatal(err)
+		}
+		if at != 300*ms {
+			t.Errorf("told first: %t: got the answer at %v, want 300 ms", first, at)
+		}
+	}
+}
