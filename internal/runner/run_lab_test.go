@@ -58,8 +58,8 @@ func disturbed(r *result.Result) bool {
 // attempts is how often a run is made that the machine disturbed, and alone how many of these, the last, are made with none of perform's beside them. Each one is
 // logged; a verdict is never made again.
 const (
-	attempts = 8
-	alone    = 3
+	attempts = 12
+	alone    = 5
 )
 
 // crowd is held for reading by each run of perform, and for writing by one that the others beside it would disturb.
