@@ -23,6 +23,7 @@
 package labtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -158,6 +159,7 @@ func (l *Lab) packets() (out []Packet, origin time.Time) {
 	}
 	var all []seen
 	for host, src := range l.captures {
+		l.catchUp(host, src)
 		var segments []pcapout.Segment
 		for _, p := range src.Packets() {
 			if s, err := pcapout.Decode(pcapout.LinkEthernet, p); err == nil {
@@ -183,6 +185,20 @@ func (l *Lab) packets() (out []Packet, origin time.Time) {
 	return out, origin
 }
 
+// catchUp waits until what the kernel has captured so far has been read, which a goroutine of its own does a moment later.
+func (l *Lab) catchUp(host string, src *pcapout.Source) {
+	l.t.Helper()
+	st, err := src.Stats()
+	if n := int(st.Received - st.Dropped); err == nil && n > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err = src.From(ctx, n-1)
+	}
+	if err != nil {
+		l.t.Errorf("%s: capture: %v", host, err)
+	}
+}
+
 // Expect holds the packets that were seen so far against a prediction: each in its window, none missing that was due, none that nobody
 // predicted, in the numbers that the prediction says. What contradicts it fails the test, with the packets. What cannot be told, because the
 // machine stalled, or is not due yet, is logged. It reports whether everything that was expected was seen.
@@ -191,12 +207,13 @@ func (l *Lab) packets() (out []Packet, origin time.Time) {
 func (l *Lab) Expect(want predict.Timeline) bool {
 	l.t.Helper()
 	raw, jiffy := want.Raw()
+	asked := time.Now() // what is due by now has been captured by now
 	packets, origin := l.packets()
 	if len(packets) == 0 {
 		l.t.Error("no packet was seen")
 		return false
 	}
-	in := judge.Input{Want: onWire(raw), Jiffy: jiffy, Ended: time.Since(origin)}
+	in := judge.Input{Want: onWire(raw), Jiffy: jiffy, Ended: asked.Sub(origin)}
 	for _, p := range packets {
 		in.Got.Events = append(in.Got.Events, timeline.Event{Bound: timeline.Bound{At: p.At}, Host: p.From, What: timeline.What(p.What), N: p.N,
 			RelSeq: p.RelSeq, RelAck: p.RelAck, Len: p.Len})
