@@ -27,7 +27,7 @@ func init() {
 		Summary: "requests that travel in the SYN, and what it takes until they may",
 		Question: "A request costs two round trips: one for the handshake, one for itself. TCP Fast Open puts it into the SYN. Which end must allow it, " +
 			"what does the first connection have to fetch, how does the server acknowledge data that come with a SYN, and what happens if that SYN is lost?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "client-fastopen", Doc: "tcp_fastopen of the client, a sum of bits: 1 allows it, 4 sends without a cookie", Host: "client", Sysctl: "net.ipv4.tcp_fastopen",
 				Textbook: "1", Fast: "1", Code: explain.FastOpenBits},
 			{Flag: "server-fastopen", Doc: "tcp_fastopen of the server, a sum of bits: 2 allows it, 0x200 takes data without a cookie, 0x400 all listeners", Host: "server",
@@ -38,7 +38,7 @@ func init() {
 			{Flag: "rtt", Doc: "round-trip time of the link, 0 to 200ms", Kind: Time, Min: 0, Max: int64(200 * time.Millisecond), Default: "0s", Textbook: "20ms"},
 			{Flag: "lose", Doc: "what is lost of the second request: none, syn-data (its SYN) or syn-ack", Kind: Choice, Choices: []string{"none", "syn-data", "syn-ack"},
 				Default: "none"},
-		},
+		}, jitterParams()...),
 		Setup:   setupFastOpen,
 		Calls:   callsOfFastOpen,
 		Predict: predictFastOpen,
@@ -91,7 +91,7 @@ func fastOpenInput(e Env) (oracle.FastOpen, error) {
 	x := oracle.FastOpen{
 		Connect: c, Bits: int(bits), Request: int(e.Options.Number("bytes")), Answer: int(e.Options.Number("bytes")), IPv6: e.Options.IPv6(),
 		Server: oracle.FastOpenListener{Host: "server", Bits: int(server), Queue: e.Options["listener"] == "on", RTOMin: time.Duration(least) * time.Microsecond},
-		Calls:  make([]oracle.FastOpenCall, e.Options.Number("requests")), OneWay: e.Options.Duration("rtt") / 2,
+		Calls:  make([]oracle.FastOpenCall, e.Options.Number("requests")), OneWay: e.Options.Duration("rtt") / 2, Link: e.Options.jittered(),
 	}
 	if x.Lose = oracle.FastOpenLoss(e.Options["lose"]); x.Lose != oracle.LoseNothing {
 		x.LoseAt = fastOpenLost
@@ -115,7 +115,7 @@ func fastOpenInput(e Env) (oracle.FastOpen, error) {
 	for i := range x.Calls {
 		x.Calls[i].Open, x.Calls[i].Try = at, at-refusedBefore
 		x.Calls[i].Close = e.Whole(at + oracle.FastOpenTakes(e.Facts, x, i) + betweenCalls)
-		at = e.Whole(x.Calls[i].Close + 2*x.OneWay + betweenCalls)
+		at = e.Whole(x.Calls[i].Close + 2*(x.OneWay+x.Link.Longest(0, 0)) + betweenCalls)
 	}
 	return x, nil
 }

@@ -91,7 +91,6 @@ func (o Options) soundJitter() error {
 // withoutJitter says why an experiment has no jitter, by its name.
 var withoutJitter = map[string]string{
 	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
-	"exp5-fastopen":      "not modelled: whether the server's delayed ACK comes before its FIN hangs on its program, and moves the draws of all packets behind it",
 	"exp11-timeouts":     "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 }
 

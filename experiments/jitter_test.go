@@ -25,6 +25,8 @@ func TestJitter(t *testing.T) {
 		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
 		{"exp3", map[string]string{"rtt": "20ms", "jitter": "5ms", "cut": "mid"}, ""},
 		{"exp3", map[string]string{"rtt": "200ms", "jitter": "50ms", "cut": "mid", "idle": "900ms"}, "take until 950ms"},
+		{"exp5", map[string]string{"rtt": "20ms", "jitter": "5ms", "requests": "5", "lose": "syn-data"}, ""},
+		{"exp5", map[string]string{"rtt": "20ms", "jitter": "5ms", "lose": "syn-ack"}, "want another loss"},
 		{"exp7", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
 		{"exp7", map[string]string{"rtt": "200ms", "jitter": "50ms", "drain-at": "2s"}, "or later, 1.39"},
 		{"exp8", map[string]string{"rtt": "20ms", "jitter": "5ms"}, ""},
@@ -40,6 +42,7 @@ func TestJitter(t *testing.T) {
 		p, err := x.Plan(Fast, tt.flags, nil)
 		if err == nil {
 			e := env(t)
+			e.Sysctls["client.net.ipv4.tcp_fastopen"], e.Sysctls["server.net.ipv4.tcp_fastopen"] = "1", "2"
 			e.Options = p.Options
 			_, err = x.Predict(e)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -53,6 +54,7 @@ type FastOpen struct {
 	Request, Answer int            // bytes; 1 to 1420 (the most that fits into a SYN), and 1 to 1420; to 1400 with IPv6
 	IPv6            bool
 	OneWay          time.Duration // what the link adds to each packet; 0 to 1 s
+	Link            link.Plan     // what the link does besides: it holds each packet back for a time of its own; without a SYN-ACK that is lost
 	Lose            FastOpenLoss  // "" is LoseNothing
 	LoseAt          int           // which request's packet is lost, from 1
 	// ServerFirst is for Openings: a lost SYN-ACK came again by the server's timer before the client repeated its SYN. Both timers fire in
@@ -145,15 +147,27 @@ func (x FastOpen) Predict(f kernel.Facts, start *Start) (timeline.Timeline, erro
 	opens := x.Openings()
 	longest := ceilJiffies(f, max(f.InitialRTO, rtoFrom(2*x.OneWay+2*time.Millisecond, x.Server.RTOMin)))
 	met := false
-	play := func(order meeting) func(*world) []happening {
-		return func(w *world) []happening {
-			p := &fastOpen{FastOpen: x, w: w, order: order}
-			for i, o := range opens {
-				p.request(i, o)
-			}
-			met = met || p.met
-			return p.out
+	all := func(w *world, order meeting, ways *choices) *fastOpen {
+		p := &fastOpen{FastOpen: x, w: w, order: order, ways: ways, line: newLine(2*x.OneWay, x.Link)}
+		for i, o := range opens {
+			p.request(i, o)
 		}
+		met = met || p.met
+		return p
+	}
+	if !x.Link.Zero() {
+		out := sweepOrders(f, start, longest, func(w *world, ways *choices) ([]happening, string) {
+			p := all(w, bothRepeat, ways)
+			return p.out, p.named()
+		})
+		out = timersOnly(out)
+		for i, alt := range out.Alternatives {
+			out.Alternatives[i] = timersOnly(alt)
+		}
+		return out, nil
+	}
+	play := func(order meeting) func(*world) []happening {
+		return func(w *world) []happening { return all(w, order, nil).out }
 	}
 	out := timersOnly(sweep(f, start, longest, play(bothRepeat)))
 	if met {
@@ -199,6 +213,8 @@ func (x FastOpen) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("fast open: lose %q: want none, syn-data or syn-ack", x.Lose)
 	case x.Lose != "" && x.Lose != LoseNothing && (x.LoseAt < 1 || x.LoseAt > len(x.Calls)):
 		return fmt.Errorf("fast open: lose the %s of request %d: there are %d", x.Lose, x.LoseAt, len(x.Calls))
+	case x.Lose == LoseSYNACK && !x.Link.Zero():
+		return fmt.Errorf("fast open: a SYN-ACK that is lost on a link that holds each packet back for a time of its own: the timers of both ends meet, and both SYN-ACKs meet the client's request, which is not modelled: want another loss, or a link that does not")
 	case x.Lose != "" && x.Lose != LoseNothing && 4*x.OneWay >= f.InitialRTO:
 		return fmt.Errorf("fast open: %v on the link and a lost packet: the timers of both ends overlap, which is not modelled from %v on", x.OneWay, f.InitialRTO/4)
 	case x.OneWay*2 >= f.InitialRTO:
@@ -211,25 +227,29 @@ func (x FastOpen) validate(f kernel.Facts, start *Start) error {
 
 // validateCalls checks that each request ends before the next begins: the openings follow from each other.
 func (x FastOpen) validateCalls(f kernel.Facts) error {
+	most := x.mostOneWay()
 	for i, o := range x.Openings() {
 		c := x.Calls[i]
-		need := c.Open + time.Duration(2*o.RoundTrips)*x.OneWay
+		need := c.Open + time.Duration(2*o.RoundTrips)*most
 		if o.Lost != LoseNothing {
 			need += f.InitialRTO
 		}
 		if c.Close < need {
 			return fmt.Errorf("fast open: request %d is closed at %v: its answer comes at %v or later", i+1, c.Close, need)
 		}
-		if i+1 < len(x.Calls) && x.Calls[i+1].Open < c.Close+2*x.OneWay {
+		if i+1 < len(x.Calls) && x.Calls[i+1].Open < c.Close+2*most {
 			return fmt.Errorf("fast open: request %d begins at %v: the one before is closed at %v, which takes a round trip", i+2, x.Calls[i+1].Open, c.Close)
 		}
 	}
 	return nil
 }
 
+// mostOneWay is how long a packet is under way at most.
+func (x FastOpen) mostOneWay() time.Duration { return x.OneWay + x.Link.Longest(0, 0) }
+
 // FastOpenTakes is how long after its call the answer of request i, from 0, has come for sure, on a machine that is not too busy.
 func FastOpenTakes(f kernel.Facts, x FastOpen, i int) time.Duration {
-	takes := 4*x.OneWay + 50*time.Millisecond
+	takes := 4*x.mostOneWay() + 50*time.Millisecond
 	if x.LoseAt != i+1 || x.Lose == "" || x.Lose == LoseNothing {
 		return takes
 	}

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/timeline"
@@ -31,9 +32,12 @@ func (m meeting) String() string {
 type fastOpen struct {
 	FastOpen
 	w     *world
+	line  *line
 	order meeting
-	now   int  // the request that is played, from 1
-	met   bool // the two timers fired in one tick on a link without delay
+	ways  *choices // with a Link: whether the server's program closes before its delayed ACK, for each request
+	after []string // the requests in which it does not
+	now   int      // the request that is played, from 1
+	met   bool     // the two timers fired in one tick on a link without delay
 	out   []happening
 }
 
@@ -43,15 +47,6 @@ type moment struct {
 	late               time.Duration // for all that follows a call at once: judge.Allowance is for programs that wake up late
 	jiffy              int64         // of the timer that began it; 0: a call did
 	program            bool          // a program made a call between that timer and this
-}
-
-// cross is the arrival at the other end.
-func (x *fastOpen) cross(m moment) moment {
-	m.at, m.nominal = m.at+x.OneWay, m.nominal+x.OneWay
-	if m.jiffy != 0 {
-		m.after += x.OneWay
-	}
-	return m
 }
 
 // timer is the moment at which a timer of d fires that was armed at a moment.
@@ -70,10 +65,21 @@ func (x *fastOpen) timer(m moment, d time.Duration, crossed bool) moment {
 // numbers are a packet's: relative sequence number, relative acknowledgement, bytes of data.
 type numbers struct{ seq, ack, data int }
 
-func (x *fastOpen) send(m moment, host string, what timeline.What, n int, p numbers, why func() string) {
+// send puts a packet on the link, and returns its arrival at the other end.
+func (x *fastOpen) send(m moment, host string, what timeline.What, n int, p numbers, why func() string) moment {
 	e := timeline.Event{Host: host, What: what, N: n, RelSeq: uint32(p.seq), RelAck: uint32(p.ack), Len: p.data, Exact: true}
 	e.At, e.After, e.Chain, e.ByProgram = m.nominal, m.after, x.chain(what), m.program
 	x.out = append(x.out, happening{Event: e, at: m.at, jiffy: m.jiffy, late: m.late, why: why})
+	way := x.line.toServer
+	if host == x.Server.Host {
+		way = x.line.toClient
+	}
+	by := way(m.at)
+	m.at, m.nominal = m.at+by, m.nominal+by
+	if m.jiffy != 0 {
+		m.after += by
+	}
+	return m
 }
 
 // see adds what the client does that carries no numbers, or that its program sees.
@@ -109,38 +115,33 @@ func (x *fastOpen) request(i int, o Opening) {
 	if o.Data {
 		first.data = x.Request
 	}
-	x.send(call, x.Host, timeline.SYN, 0, first, say("%s", o.why(i, x.Request)))
-	if i == 0 {
-		call.late = answerWithin
-	}
+	came := x.send(call, x.Host, timeline.SYN, 0, first, say("%s", o.why(i, x.Request)))
+	came.late, call.late = answerWithin, answerWithin
 	switch o.Lost {
 	case LoseSYNData:
 		again := x.timer(call, x.w.facts.InitialRTO, false)
-		x.synAgain(again, call)
-		x.open(again, o)
+		x.open(x.synAgain(again, call), o)
 	case LoseSYNACK:
-		x.loseSYNACK(call, o)
+		x.loseSYNACK(call, came, o)
 	default:
-		x.open(call, o)
+		x.open(came, o)
 	}
 	x.close(i, o)
 }
 
-func (x *fastOpen) synAgain(m, since moment) {
-	x.send(m, x.Host, timeline.SYNRetransmission, 1, numbers{},
+func (x *fastOpen) synAgain(m, since moment) moment {
+	return x.send(m, x.Host, timeline.SYNRetransmission, 1, numbers{},
 		say("%v + %v, the initial RTO: the repeated SYN is a plain one, without option and without data", since.nominal, x.w.facts.InitialRTO))
 }
 
-// open plays the handshake from a SYN that arrives up to the acknowledged answer.
-func (x *fastOpen) open(syn moment, o Opening) {
-	at := x.cross(syn)
-	x.synack(at, o, timeline.SYNACK, 0)
-	x.early(at, o)
-	x.established(x.cross(at), o, nil)
+// open plays the handshake from a SYN's arrival up to the acknowledged answer.
+func (x *fastOpen) open(at moment, o Opening) {
+	came := x.synack(at, o, timeline.SYNACK, 0)
+	x.established(came, x.early(at, o), o, nil)
 }
 
 // synack is a SYN-ACK: it acknowledges what the server took.
-func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) {
+func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) moment {
 	p := numbers{ack: 1}
 	if o.Accepted {
 		p.ack += x.Request
@@ -160,48 +161,51 @@ func (x *fastOpen) synack(m moment, o Opening, what timeline.What, n int) {
 	case o.Data:
 		why = say("answers the SYN but not its data: ack = 1, so the client must send them again")
 	}
-	x.send(m, x.Server.Host, what, n, p, why)
+	return x.send(m, x.Server.Host, what, n, p, why)
 }
 
-// early is the answer to a request that came with the SYN: the server need not wait for the third packet.
-func (x *fastOpen) early(at moment, o Opening) {
-	if o.Accepted {
-		at.program = true
-		x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
-			say("the answer: the server had the request with the SYN"))
+// early is the answer to a request that came with the SYN: the server need not wait for the third packet. It returns its arrival.
+func (x *fastOpen) early(at moment, o Opening) moment {
+	if !o.Accepted {
+		return moment{}
 	}
+	at.program = true
+	came := x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer},
+		say("the answer: the server had the request with the SYN"))
+	came.program = false
+	return came
 }
 
-// established plays the client from the SYN-ACK on, up to the answer, but for an answer that has gone already. second is when another SYN-ACK
-// arrives; nil: none does.
-func (x *fastOpen) established(at moment, o Opening, second *moment) {
+// established plays the client from the SYN-ACK on, up to the answer, which is sent here or comes at a moment; one that has gone already is thrown away.
+// second is when another SYN-ACK arrives; nil: none does. It returns the third packet's arrival.
+func (x *fastOpen) established(at, answer moment, o Opening, second *moment) (third moment) {
 	x.see(at, timeline.Connected, "", say("the SYN-ACK has come: the socket is writable"))
 	switch {
 	case o.Accepted:
-		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1}, say("completes the handshake: the third packet"))
+		third = x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1 + x.Request, ack: 1}, say("completes the handshake: the third packet"))
 		x.challenge(second)
 		if o.Lost != LoseSYNACK {
-			x.ackAnswer(at, "")
+			x.ackAnswer(answer, "")
 		}
-		return
+		return third
 	case o.Data:
-		x.send(at, x.Host, timeline.DataAgain, 1, numbers{1, 1, x.Request},
+		third = x.send(at, x.Host, timeline.DataAgain, 1, numbers{1, 1, x.Request},
 			say("completes the handshake and carries the request again, at once: the SYN-ACK did not acknowledge it"))
 		x.challenge(second)
+		at = third
 	default:
-		x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1}, say("completes the handshake: the third packet"))
+		third = x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1}, say("completes the handshake: the third packet"))
 		x.challenge(second)
 		at.program = true
 		if o.Refused { // two calls, and the program thinks between them
 			at.late += tellsWithin
 		}
-		x.send(at, x.Host, timeline.Data, 0, numbers{1, 1, x.Request}, say("the request, once connect is through: a round trip after the SYN"))
+		at = x.send(at, x.Host, timeline.Data, 0, numbers{1, 1, x.Request}, say("the request, once connect is through: a round trip after the SYN"))
 	}
-	at = x.cross(at)
 	x.send(at, x.Server.Host, timeline.ACK, 0, numbers{seq: 1, ack: 1 + x.Request}, say("acknowledges the request at once: quick ACK mode at the beginning"))
 	at.program = true
-	x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer}, say("the answer"))
-	x.ackAnswer(x.cross(at), "")
+	x.ackAnswer(x.send(at, x.Server.Host, timeline.Data, 0, numbers{1, 1 + x.Request, x.Answer}, say("the answer")), "")
+	return third
 }
 
 func (x *fastOpen) ackAnswer(at moment, why string) {
@@ -209,8 +213,7 @@ func (x *fastOpen) ackAnswer(at moment, why string) {
 }
 
 // loseSYNACK plays a SYN that arrives and a SYN-ACK that does not. Both ends have a timer of the same length, armed one link apart.
-func (x *fastOpen) loseSYNACK(call moment, o Opening) {
-	at := x.cross(call)
+func (x *fastOpen) loseSYNACK(call, at moment, o Opening) {
 	x.synack(at, o, timeline.SYNACK, 0)
 	x.early(at, o)
 	client := x.timer(call, x.w.facts.InitialRTO, false)
@@ -220,25 +223,20 @@ func (x *fastOpen) loseSYNACK(call moment, o Opening) {
 		x.met, order = true, x.order
 	}
 	if order == serverFirst {
-		x.synack(server, o, timeline.SYNACKAgain, 1)
-		x.afterLoss(x.cross(server), server, o, nil)
+		x.afterLoss(x.synack(server, o, timeline.SYNACKAgain, 1), server, o, nil)
 		return
 	}
-	x.synAgain(client, call)
-	asked := x.cross(client)
+	asked := x.synAgain(client, call)
 	if order != bothRepeat || !x.fires(server, asked, o) {
-		x.synack(asked, o, timeline.SYNACKAnswer, 1)
-		x.afterLoss(x.cross(asked), asked, o, nil)
+		x.afterLoss(x.synack(asked, o, timeline.SYNACKAnswer, 1), asked, o, nil)
 		return
 	}
-	first, second := asked, server
+	again := x.synack(server, o, timeline.SYNACKAgain, 1)
+	first, came := asked, x.synack(asked, o, timeline.SYNACKAnswer, 1)
 	if x.OneWay > 0 && server.at < asked.at+x.late() {
-		first, second = server, asked
+		first, came, again = server, again, came
 	}
-	x.synack(server, o, timeline.SYNACKAgain, 1)
-	x.synack(asked, o, timeline.SYNACKAnswer, 1)
-	again := x.cross(second)
-	x.afterLoss(x.cross(first), first, o, &again)
+	x.afterLoss(came, first, o, &again)
 }
 
 // challenge is the answer to a SYN-ACK that finds the connection open. It comes before or after the client's data, so that its numbers are
@@ -277,38 +275,51 @@ const linkLate = 2 * time.Millisecond // how much longer than it should a delay 
 // afterLoss plays what follows the first SYN-ACK that arrives, at a moment. A server that has answered already sends its answer again by its
 // retransmission timer: the client, in SYN-SENT, threw the first one away.
 func (x *fastOpen) afterLoss(at, sent moment, o Opening, second *moment) {
-	x.established(at, o, second)
+	ack := x.established(at, moment{}, o, second)
 	if !o.Accepted {
 		return
 	}
-	ack := x.cross(at)
 	// The SYN-ACK was sent more than once, so that the sample comes from the timestamps, in whole milliseconds (tcp_synack_rtt_meas,
 	// tcp_rtt_tsopt_us).
 	sample := max(x.w.ms(ack.at+x.late())-x.w.ms(sent.at), 1)
 	rto := rtoFrom(time.Duration(sample)*time.Millisecond, x.Server.RTOMin)
 	again := x.timer(ack, rto, true)
-	x.send(again, x.Server.Host, timeline.RTORetransmission, 1, numbers{1, 1 + x.Request, x.Answer},
+	came := x.send(again, x.Server.Host, timeline.RTORetransmission, 1, numbers{1, 1 + x.Request, x.Answer},
 		say("the third packet arrived at %v and armed the timer: %v after a round trip of %d ms", ack.nominal, rto, sample))
-	x.ackAnswer(x.cross(again), ": the client threw the first one away, it had no SYN-ACK then")
+	x.ackAnswer(came, ": the client threw the first one away, it had no SYN-ACK then")
 }
 
 // close plays the client's close(2), and the server's after it.
 func (x *fastOpen) close(i int, o Opening) {
 	at := moment{at: x.w.call(x.Calls[i].Close), nominal: x.Calls[i].Close, late: answerWithin}
-	x.send(at, x.Host, timeline.FIN, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("the client closes"))
-	at = x.cross(at)
+	at = x.send(at, x.Host, timeline.FIN, 0, numbers{seq: 1 + x.Request, ack: 1 + x.Answer}, say("the client closes"))
 	// A program that takes its time lets the delayed ACK go first (tcp_fin ends quick ACK mode). How long it waits is set by the first data
 	// (tcp_event_data_recv), which those of a SYN do not do: icsk_ack.ato is 0, and the ACK goes in the next jiffy.
 	ato := min(ackTimeout, x.Server.RTOMin-x.w.facts.Jiffy()) // tcp_delack_max
 	if o.Accepted {
 		ato = 0
 	}
-	x.send(x.timer(at, ato, true), x.Server.Host, timeline.ACK, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request},
-		say("acknowledges the client's FIN by itself, if the server's program has not closed within %v", ato))
-	x.out[len(x.out)-1].Maybe = true
-	x.send(at, x.Server.Host, timeline.FIN, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request}, say("the server reads the end and closes: its FIN acknowledges the client's"))
-	at = x.cross(at)
+	delayed := x.ways != nil && x.ways.pick(2) == 1
+	if x.ways == nil || delayed {
+		due := x.timer(at, ato, true)
+		x.send(due, x.Server.Host, timeline.ACK, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request},
+			say("acknowledges the client's FIN by itself, if the server's program has not closed within %v", ato))
+		x.out[len(x.out)-1].Maybe = !delayed
+		if delayed { // the FIN is the packet behind it
+			x.after = append(x.after, fmt.Sprint(i+1))
+			at = moment{at: max(at.at, due.at), nominal: max(at.nominal, due.nominal), late: answerWithin, program: true}
+		}
+	}
+	at = x.send(at, x.Server.Host, timeline.FIN, 0, numbers{seq: 1 + x.Answer, ack: 2 + x.Request}, say("the server reads the end and closes: its FIN acknowledges the client's"))
 	x.send(at, x.Host, timeline.ACK, 0, numbers{seq: 2 + x.Request, ack: 2 + x.Answer}, say("acknowledges the server's FIN"))
+}
+
+// named is what decides which packet has which number.
+func (x *fastOpen) named() string {
+	if len(x.after) == 0 {
+		return "the server's program closes before its delayed ACK each time"
+	}
+	return "the server's program closes after its delayed ACK in request " + strings.Join(x.after, ", ")
 }
 
 // why says what the first SYN is, and why.

@@ -20,6 +20,7 @@ var jittered = []struct {
 	{"exp2-synack-loss", nil},
 	{"exp3-ack-loss", map[string]string{"cut": "mid", "idle": "1s", "retries2": "0"}},
 	{"exp4-keepalive", map[string]string{"peer": "alive", "watch": "2s"}},
+	{"exp5-fastopen", map[string]string{"requests": "2"}},
 	{"exp7-zero-window", nil},
 	{"exp8-fin-loss", nil},
 	{delayedACK, map[string]string{"rounds": "2"}},
