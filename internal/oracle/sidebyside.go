@@ -58,7 +58,7 @@ func ofPort(port uint16, t timeline.Timeline) timeline.Timeline {
 			e := &t.Events[i]
 			e.Port, e.Chain = port, strings.TrimSpace(e.Chain+" "+name)
 		}
-		slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+		slices.SortStableFunc(t.Events, func(a, b timeline.Event) int { return cmp.Compare(a.Earliest, b.Earliest) })
 		if t.Why != "" {
 			t.Why = fmt.Sprintf("port %d: %s", port, t.Why)
 		}

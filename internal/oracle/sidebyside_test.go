@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,47 @@ func TestSideBySide(t *testing.T) {
 		}
 	}
 }
+
+// TestSideBySideOrder has repeated SYNs that the link holds back, so that they and the server's timer are near to each other: where the timer wheel has the
+// timer behind one that the formula has behind it, a connection's events come as its mechanism has them. It catches an order that the formula makes.
+func TestSideBySideOrder(t *testing.T) {
+	f := linux618(t)
+	open := SYNACKLoss{Connect: Connect{SYNRetries: 1}, Server: Server{SYNACKRetries: 1}, RTT: 100 * ms, Link: held([]int{10, 6}, nil)}
+	crossed := 0
+	for phase := range uint64(64) {
+		start := &Start{Jiffies: 1<<40 + phase, Phase: ms}
+		all, err := SideBySide{Connections: []Connection{{Port: 1, Mechanism: open}, {Port: 2, Mechanism: open}}}.Predict(f, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := open.Predict(f, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone = withoutLooks(alone)
+		for i, c := range all.Connections {
+			for j, order := range append([]timeline.Timeline{c.Timeline}, c.Alternatives...) {
+				want := append([]timeline.Timeline{alone}, alone.Alternatives...)[j].Events
+				got := slices.DeleteFunc(slices.Clone(order.Events), func(e timeline.Event) bool { return e.What == timeline.ConnectError })
+				if !slices.EqualFunc(got, want, sameEvent) {
+					t.Errorf("%d jiffies: connection %d, order %d: got %v, want %v", start.Jiffies, i+1, j, got, want)
+				}
+				if !slices.IsSortedFunc(want, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) }) {
+					crossed++
+				}
+			}
+			got := slices.DeleteFunc(slices.Clone(all.Events), func(e timeline.Event) bool { return e.Port != c.Port })
+			if !slices.EqualFunc(got, c.Events, sameEvent) {
+				t.Errorf("%d jiffies: all of connection %d: got %v, want %v", start.Jiffies, i+1, got, c.Events)
+			}
+		}
+	}
+	if crossed == 0 {
+		t.Error("got no order that is not the formula's, want some")
+	}
+}
+
+func sameEvent(a, b timeline.Event) bool { return a.Host == b.Host && a.What == b.What && a.N == b.N }
 
 // TestSideBySideErrors catches connections that cannot be told apart.
 func TestSideBySideErrors(t *testing.T) {

@@ -102,11 +102,23 @@ type Connection struct {
 
 // SideBySide is the timeline of connections that have nothing to do with each other.
 func SideBySide(connections []Connection) Timeline {
-	out := Timeline{Connections: connections}
-	for _, c := range connections {
-		out.Events = append(out.Events, c.Events...)
+	type placed struct {
+		Event
+		at time.Duration // not before what comes before it in its own connection, whatever the formula says: a timer may be late
 	}
-	slices.SortStableFunc(out.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	var all []placed
+	for _, c := range connections {
+		var at time.Duration
+		for _, e := range c.Events {
+			at = max(at, e.At)
+			all = append(all, placed{e, at})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+	out := Timeline{Connections: connections}
+	for _, p := range all {
+		out.Events = append(out.Events, p.Event)
+	}
 	return out
 }
 
