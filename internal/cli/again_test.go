@@ -2,29 +2,36 @@ package cli
 
 import "testing"
 
-// Catches a value that means something else than it says: a run that would be made again for ever, or a verdict that is not inconclusive being
+// TestRemakes catches a value that means something else than it says: a run that would be made again for ever, or a verdict that is not inconclusive being
 // tried until it pleases.
-func TestRetries(t *testing.T) {
-	for value, want := range map[string]int{"keep": 0, "retry:1": 1, "retry:100": 100, "retry:0": -1, "retry:101": -1, "retry:-1": -1, "retry:+1": -1,
-		"retry:": -1, "retry": -1, "": -1, "retry:1x": -1, "fail": -1, "retry:99999999999999999999": -1} {
-		n, err := retries(value)
+func TestRemakes(t *testing.T) {
+	refused := remake{times: -1}
+	for value, want := range map[string]remake{"keep": {}, "": {}, "alone": {alone: true}, "retry:1": {times: 1}, "retry:100": {times: 100}, "retry:0": refused, "retry:101": refused,
+		"retry:-1": refused, "retry:+1": refused, "retry:": refused, "retry": refused, "retry:1x": refused, "fail": refused, "alone:1": refused, "retry:99999999999999999999": refused} {
+		got, err := remakes(value, false)
 		if err != nil {
-			n = -1
+			got = refused
 		}
-		if n != want {
-			t.Errorf("%q: got %d, %v, want %d (-1: refused)", value, n, err, want)
+		if got != want {
+			t.Errorf("%q: got %+v, %v, want %+v (-1: refused)", value, got, err, want)
+		}
+	}
+	for value, want := range map[string]remake{"keep": {}, "": {alone: true}, "retry:2": {times: 2}} {
+		if got, err := remakes(value, true); err != nil || got != want {
+			t.Errorf("%q, of several experiments at once: got %+v, %v, want %+v", value, got, err, want)
 		}
 	}
 }
 
-// FuzzRetries catches a value that is accepted and is out of range.
-func FuzzRetries(f *testing.F) {
-	for _, v := range []string{"keep", "retry:3", "retry:-1", "retry:"} {
+// FuzzRemakes catches a value that is accepted and is out of range.
+func FuzzRemakes(f *testing.F) {
+	for _, v := range []string{"keep", "alone", "retry:3", "retry:-1", "retry:"} {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, v string) {
-		if n, err := retries(v); err == nil && (n < 0 || n > mostRetries || n == 0 && v != "keep") {
-			t.Errorf("%q: got %d", v, n)
+		got, err := remakes(v, false)
+		if err == nil && (got.times < 0 || got.times > mostRetries || got.times == 0 && v != "keep" && v != "" && v != "alone" || got.alone != (v == "alone")) {
+			t.Errorf("%q: got %+v", v, got)
 		}
 	})
 }

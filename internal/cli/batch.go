@@ -97,10 +97,10 @@ func (b *batch) do(ctx context.Context) (err error) {
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
+	if err := context.Cause(ctx); err != nil || !b.flags.remake.alone {
 		return err
 	}
-	return nil
+	return b.makeAlone(ctx)
 }
 
 func (b *batch) folder(j job) (*folder, error) {

@@ -157,3 +157,44 @@ func broken(dir string) (wrong []string) {
 	}
 	return wrong
 }
+
+// TestRemadeAlone catches runs that decided nothing beside each other and are not made again, or not alone. Runs that are given up early decide nothing.
+func TestRemadeAlone(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables)
+	t.Parallel()
+	for _, tt := range []struct {
+		flags    []string
+		attempts int // of each
+	}{{nil, 2}, {[]string{"--on-inconclusive=keep"}, 1}} {
+		dir := openFolder(t)
+		_, stderr, code := runCommand(t, in(dir, append([]string{"run", "exp1", "exp3", "--profile=fast", "--timeout=1200ms", "--parallel=2"}, tt.flags...)...))
+		if code != explain.ExitInconclusive {
+			t.Errorf("%v: exit code: got %d, want %d\n%s", tt.flags, code, explain.ExitInconclusive, stderr)
+		}
+		paths, err := filepath.Glob(filepath.Join(dir, "tcplab-runs", "2*", "result.json"))
+		if err != nil || len(paths) != 2*tt.attempts {
+			t.Fatalf("%v: results: got %q, %v, want %d of each experiment", tt.flags, paths, err, tt.attempts)
+		}
+		var over time.Time // the last of those that ran beside another, then each that ran alone
+		var later []*result.Result
+		for _, p := range paths {
+			r := readResult(t, readFile(t, p))
+			if end := r.Started.Add(r.Wall.Duration()); len(r.Earlier) == 0 && end.After(over) {
+				over = end
+			} else if len(r.Earlier) > 0 {
+				later = append(later, r)
+			}
+		}
+		if len(later) != 2*(tt.attempts-1) {
+			t.Errorf("%v: got %d runs that name an earlier attempt, want %d", tt.flags, len(later), 2*(tt.attempts-1))
+		}
+		slices.SortFunc(later, func(a, b *result.Result) int { return a.Started.Compare(b.Started) })
+		for _, r := range later {
+			if r.Started.Before(over) {
+				t.Errorf("%s: began at %v, before another was over (%v)", r.Experiment.Name, r.Started, over)
+			}
+			over = r.Started.Add(r.Wall.Duration())
+			wantParts(t, "stderr", stderr, r.Experiment.Name+" decided nothing: again, alone")
+		}
+	}
+}

@@ -127,9 +127,9 @@ type runFlags struct {
 	keep     bool
 	repeat   int
 	parallel int
-	// inconclusive is what --on-inconclusive says, retries what it comes to.
+	// inconclusive is what --on-inconclusive says, remake what it comes to.
 	inconclusive string
-	retries      int
+	remake       remake
 
 	timeout  time.Duration
 	absolute bool
@@ -148,8 +148,8 @@ func (a *app) runCmd() *cobra.Command {
 		Short: "run experiments in a lab of their own (root)",
 		Long: `Run builds a client and a server in network namespaces, breaks what the experiment breaks, captures at both ends, and compares
 what the kernel does with what was predicted beforehand. A unique prefix of a name will do: exp1. The name all stands for the whole
-catalogue, a lab for each experiment and all of them at once: it takes little longer than the longest one. A parameter that only some of
-several experiments have is for those.
+catalogue, a lab for each experiment and all of them at once: it takes little longer than the longest one. What decides nothing beside the
+others is made once more, alone. A parameter that only some of several experiments have is for those.
 
 Each run leaves a folder with result.json, events.ndjson, client.pcapng, server.pcapng, junit.xml, ladder.txt, ladder.svg and
 report.html, which opens in any browser.`,
@@ -171,7 +171,7 @@ report.html, which opens in any browser.`,
 	fl.BoolVar(&f.keep, "keep", false, "keep the lab after the run, until Enter or a signal, and say how to enter it")
 	fl.IntVar(&f.repeat, "repeat", 1, "run each experiment this many times, 1 to 100000")
 	fl.IntVar(&f.parallel, "parallel", 1, "how many labs at once, 1 to 1000 (default 1; for all: one for each experiment; with --kernel: machines, of several experiments one for each processor)")
-	fl.StringVar(&f.inconclusive, "on-inconclusive", "keep", "what to do with a run that decided nothing: keep it, or retry:N, make it again up to N times; every attempt is kept")
+	fl.StringVar(&f.inconclusive, "on-inconclusive", "", "what to do with a run that decided nothing: keep it; retry:N, make it again up to N times; or alone, make it once more when the others are over; every attempt is kept (default keep; of several experiments at once, alone)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give a run up this long after its first packet (default: a little longer than predicted)")
 	fl.StringVar(&f.kernel, "kernel", "", "boot this kernel in a virtual machine and run there, in virtual time (no root): 6.1, a release, or a path")
 	fl.BoolVar(&f.realTime, "real-time", false, "with --kernel: let the machine's clock run with this one's")
@@ -195,7 +195,7 @@ func (f *runFlags) check(timeoutGiven bool, experiments int) error {
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--evidence=%s: want auto or off", f.evidence))
 	case f.timeout < 0 || timeoutGiven && f.timeout == 0:
 		return usage(explain.ValueOutOfRange, fmt.Errorf("--timeout=%v: want a positive time, such as 30s", f.timeout))
-	case f.inconclusive != "keep" && (f.keep || f.kernel != ""):
+	case f.inconclusive != "" && f.inconclusive != keepOpen && (f.keep || f.kernel != ""):
 		return usage(explain.ValueOutOfRange, errors.New("--on-inconclusive is for runs on this machine whose lab goes at once: leave --keep and --kernel away"))
 	case f.json && f.events == "-":
 		return usage(explain.ValueOutOfRange, errors.New("--json and --events=- both want standard output; give --events a file"))
@@ -230,9 +230,6 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	if err != nil {
 		return err
 	}
-	if f.retries, err = retries(f.inconclusive); err != nil {
-		return err
-	}
 	if f.page, err = language(f.lang); err != nil {
 		return err
 	}
@@ -241,6 +238,9 @@ func (a *app) run(cmd *cobra.Command, f *runFlags, names []string) error {
 	}
 	if !cmd.Flags().Changed("parallel") {
 		f.parallel = f.atOnce(names, len(xs))
+	}
+	if f.remake, err = remakes(f.inconclusive, f.kernel == "" && f.parallel > 1 && len(xs) > 1); err != nil {
+		return err
 	}
 	s, err := findShard(f.shard, cmd.Flags().Changed("shard"), os.Getenv)
 	if err != nil {

@@ -95,7 +95,7 @@ type Result struct {
 	Evidence   *Evidence   `json:"evidence,omitempty"` // what the kernel's tracepoints and counters told; absent: nobody asked
 	Stalls     []Stall     `json:"stalls,omitempty"`
 	Load       *Load       `json:"load,omitempty"`    // how short of processors the machine was meanwhile; absent: it does not say
-	Earlier    []Attempt   `json:"earlier,omitempty"` // attempts before this one, which were inconclusive (--on-inconclusive=retry:N)
+	Earlier    []Attempt   `json:"earlier,omitempty"` // attempts before this one, which were inconclusive (--on-inconclusive)
 	Checks     []Check     `json:"checks"`
 	Hypothesis *Hypothesis `json:"hypothesis,omitempty"` // on a failure: the model that fits what was seen
 	Notes      []Note      `json:"notes,omitempty"`
