@@ -30,7 +30,7 @@ func init() {
 		Summary: "the same drop at ten places, and what a capture at each end sees of it",
 		Question: "A packet is dropped by an iptables rule on its way. Does a capture at its sender show it? One at its receiver? Does the rule's counter? " +
 			"And what does the other end's TCP do?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "at", Doc: "one place only, such as client-input or server-raw-prerouting; all: each of them, with a connection of its own", Kind: Choice,
 				Choices: append([]string{"all"}, placeNames()...), Default: "all", Code: explain.CapturePoint},
 			{Flag: "syn-retries", Doc: "SYN retransmissions of the client, 1 to 127", Host: "client", Sysctl: "net.ipv4.tcp_syn_retries",
@@ -40,7 +40,8 @@ func init() {
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
 				Sysctl: "net.ipv4.tcp_syn_linear_timeouts", Textbook: "0", Fast: "0", Absent: "0", Code: explain.LinearSYNTimeouts},
 			rttParam(),
-		},
+		}, flowJitterParams()...),
+		Flows:   flowsOfCapturePoint,
 		Setup:   setupCapturePoint,
 		Calls:   callsOfCapturePoint,
 		Predict: predictCapturePoint,
@@ -106,7 +107,7 @@ func (p place) input(e Env) (oracle.CapturePoint, error) {
 		return oracle.CapturePoint{}, err
 	}
 	s, err := serverInput(e)
-	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain, RTT: e.Options.rtt(), Memory: e.Memory}, err
+	return oracle.CapturePoint{Connect: c, Server: s, At: p.host, Table: p.table, Chain: p.chain, RTT: e.Options.rtt(), Link: e.Options.jitteredFlow(p.port), Memory: e.Memory}, err
 }
 
 func (p place) rule() lab.Rule {
@@ -116,6 +117,15 @@ func (p place) rule() lab.Rule {
 	}
 	r.Table, r.Chain = p.table, p.chain
 	return r
+}
+
+// flowsOfCapturePoint are the connections by the server's ports.
+func flowsOfCapturePoint(o Options) []uint16 {
+	var out []uint16
+	for _, p := range chosen(o) {
+		out = append(out, p.port)
+	}
+	return out
 }
 
 func setupCapturePoint(o Options) Setup {
@@ -149,6 +159,9 @@ func predictCapturePoint(e Env) (timeline.Timeline, error) {
 		c, err := p.input(e)
 		if err != nil {
 			return timeline.Timeline{}, err
+		}
+		if c.NeverLeaves() && len(chosen(e.Options)) == 1 && e.Options.jitter() > 0 {
+			return timeline.Timeline{}, fmt.Errorf("--%s with --at=%s: no SYN gets as far as the link: want another place", jitterFlag, p.name())
 		}
 		if rows := chosen(e.Options); len(rows) > 1 {
 			c.Port, c.Offset = p.port, max(e.Call(p.name(), e.Whole(p.after())), 0)

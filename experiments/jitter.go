@@ -90,8 +90,7 @@ func (o Options) soundJitter() error {
 
 // withoutJitter says why an experiment has no jitter, by its name.
 var withoutJitter = map[string]string{
-	"exp2-capture-point": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
-	"exp11-timeouts":     "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
+	"exp11-timeouts": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
 }
 
 // Lacks is the error of a parameter that the experiment does not have, with the reason where somebody may ask for one.

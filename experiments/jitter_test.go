@@ -33,6 +33,8 @@ func TestJitter(t *testing.T) {
 		{"exp8", map[string]string{"rtt": "200ms", "jitter": "50ms", "lose": "none", "linger2": "1"}, "3.5 RTOs"},
 		{"exp10", map[string]string{"rtt": "30ms", "jitter": "7ms", "seed": "2"}, "icsk_ack.ato"},
 		{"exp9", map[string]string{"rtt": "100ms", "jitter": "20ms", "seed": "7"}, ""},
+		{"exp2-cap", map[string]string{"rtt": "100ms", "jitter": "20ms", "seed": "7"}, ""},
+		{"exp2-cap", map[string]string{"rtt": "100ms", "jitter": "20ms", "at": "client-output"}, "no SYN gets as far as the link"},
 		{"exp9", map[string]string{"rtt": "200ms", "jitter": "50ms"}, "--jitter=50ms: the last client"},
 	} {
 		x, err := Find(tt.name)

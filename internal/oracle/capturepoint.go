@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
 
@@ -26,6 +27,7 @@ type CapturePoint struct {
 	At           string        // the host with the rule: "client" or "server"
 	Table, Chain string        // "filter", "mangle" or "raw"; "INPUT", "OUTPUT", "PREROUTING" or "POSTROUTING"
 	RTT          time.Duration // the link's, both ways together, up to 500 ms; 0: a veth
+	Link         link.Plan     // what the link does besides, to its connection alone: it holds each packet back for a time of its own
 	// Memory has answers to the same question of SYN-ACKs that are lost: many places come to it. Nil: it is worked out.
 	Memory *Memory
 }
@@ -54,6 +56,9 @@ func (c CapturePoint) Drops() timeline.What {
 	}
 	return timeline.SYNACK
 }
+
+// NeverLeaves reports whether no packet of the open gets as far as the link.
+func (c CapturePoint) NeverLeaves() bool { return c.Drops() == timeline.SYN && c.out() }
 
 // chains are the places where a table has a chain (xt_table.valid_hooks).
 var chains = map[string]string{
@@ -99,7 +104,7 @@ func (c CapturePoint) Predict(f kernel.Facts, start *Start) (timeline.Timeline, 
 func (c CapturePoint) orders(f kernel.Facts, start *Start) (timeline.Timeline, error) {
 	s := c.Server
 	s.Silent = c.out()
-	return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s, RTT: c.RTT}, f, start)
+	return c.Memory.Predict(SYNACKLoss{Connect: c.Connect, Server: s, RTT: c.RTT, Link: c.Link}, f, start)
 }
 
 // anyOrder joins a timeline with its alternatives, where no capture can tell one from the other: in each, only some starts come to that order.
@@ -194,7 +199,7 @@ func (c CapturePoints) Predict(f kernel.Facts, start *Start) (timeline.Timeline,
 	}
 	known := map[string]timeline.Timeline{} // many places come to the same
 	ask := func(one CapturePoint, start *Start) (timeline.Timeline, error) {
-		key := fmt.Sprintf("%+v %+v %v %s %v", one.Connect, one.Server, one.RTT, one.Drops(), one.out())
+		key := fmt.Sprintf("%+v %+v %v %+v %s %v", one.Connect, one.Server, one.RTT, one.Link, one.Drops(), one.out())
 		if start != nil {
 			key += fmt.Sprintf(" %+v", *start)
 		}

@@ -322,3 +322,24 @@ func TestClosingHeld(t *testing.T) {
 		}
 	}
 }
+
+// TestCapturePointsHeld has two opens on one link, each with draws of its own. It catches one that is predicted with the other's, and an answer that was
+// worked out for the other one and is taken for its own.
+func TestCapturePointsHeld(t *testing.T) {
+	point := func(port uint16, hold int) CapturePoint {
+		return CapturePoint{Connect: Connect{SYNRetries: 1}, Server: Server{SYNACKRetries: 1}, Port: port, At: "client", Table: "filter", Chain: "INPUT", RTT: 20 * ms, Link: held([]int{hold, 0}, nil)}
+	}
+	tl, err := CapturePoints{point(8001, 2), point(8002, 7)}.Predict(linux618(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint16]time.Duration{}
+	for _, e := range tl.Events {
+		if e.What == timeline.SYNACK {
+			got[e.Port] = e.At
+		}
+	}
+	if want := map[uint16]time.Duration{8001: 12 * ms, 8002: 17 * ms}; !cmp.Equal(got, want) {
+		t.Errorf("SYN-ACKs: got %v, want %v", got, want)
+	}
+}
