@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,8 +15,26 @@ import (
 	"github.com/tcplab/tcplab/internal/labtest"
 )
 
+// floor is shared by the commands of all tests, and held by one that must be alone.
+var floor sync.RWMutex
+
 // runCommand runs a command to its end. A program that was killed fails the test.
 func runCommand(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	floor.RLock()
+	defer floor.RUnlock()
+	return runHere(t, cmd)
+}
+
+// runAlone is runCommand while no other command runs.
+func runAlone(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	floor.Lock()
+	defer floor.Unlock()
+	return runHere(t, cmd)
+}
+
+func runHere(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

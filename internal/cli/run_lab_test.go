@@ -25,13 +25,20 @@ import (
 // attempts is how often a run is made that the machine disturbed. Each one is logged; a verdict is never made again.
 const attempts = 8
 
+// aloneFrom is the attempt from which on nothing else of these tests runs beside.
+const aloneFrom = 4
+
 // settled starts the command that make makes, in a folder of its own, until its run was not disturbed by the machine (exit code 5).
 func settled(t *testing.T, make func(dir string) *exec.Cmd) (dir, stdout, stderr string, code int) {
 	t.Helper()
 	labtest.Need(t, labtest.Root, labtest.IPTables)
-	for range attempts {
+	for i := range attempts {
 		dir = openFolder(t)
-		stdout, stderr, code = runCommand(t, make(dir))
+		if i < aloneFrom {
+			stdout, stderr, code = runCommand(t, make(dir))
+		} else {
+			stdout, stderr, code = runAlone(t, make(dir))
+		}
 		if code != explain.ExitInconclusive {
 			return dir, stdout, stderr, code
 		}
