@@ -26,14 +26,6 @@ func runCommand(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	return runHere(t, cmd)
 }
 
-// runAlone is runCommand while no other command runs.
-func runAlone(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
-	t.Helper()
-	floor.Lock()
-	defer floor.Unlock()
-	return runHere(t, cmd)
-}
-
 func runHere(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer

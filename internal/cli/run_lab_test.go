@@ -25,6 +25,14 @@ import (
 // attempts is how often a run is made that the machine disturbed. Each one is logged; a verdict is never made again.
 const attempts = 8
 
+// runAlone is runCommand while no other command runs.
+func runAlone(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	floor.Lock()
+	defer floor.Unlock()
+	return runHere(t, cmd)
+}
+
 // aloneFrom is the attempt from which on nothing else of these tests runs beside.
 const aloneFrom = 4
 

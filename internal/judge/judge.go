@@ -337,6 +337,9 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("the gap is %s too short, because the event before was late", short(lo-gap))
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
+	case gap > hi && gap-hi <= b.GapLatest/wheelShare && j.handledLate(want, before):
+		c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		c.Detail = fmt.Sprintf("%s late, by no more than a step of the timer wheel, and the machine had stalled when the timer before it was due", short(gap-hi))
 	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && byProgram(want)): // as for its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi:

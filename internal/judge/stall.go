@@ -40,6 +40,21 @@ func (j *judgement) behind(b timeline.Bound) (behind time.Duration) {
 	return behind
 }
 
+// handledLate reports whether a processor stood still until a timer's packet was sent, for as long as moves what the next timer of its chain counts
+// from: that one then misses its bucket and fires with the one behind, though the packet itself was in its window.
+func (j *judgement) handledLate(want *timeline.Event, before *pair) bool {
+	if byProgram(want) || byProgram(before.want) || want.Chain == "" || want.Chain != before.want.Chain {
+		return false
+	}
+	seen := before.got.At
+	for _, s := range j.byStart {
+		if s.At.Duration()-stallLook <= seen && s.At.Duration()+s.For.Duration() >= seen-Allowance(j.Jiffy) {
+			return true
+		}
+	}
+	return false
+}
+
 // heldUp reports whether processors stood still without a break from when something was due until it was seen.
 func (j *judgement) heldUp(due, seen time.Duration) bool {
 	until := due + Allowance(j.Jiffy)

@@ -48,6 +48,7 @@ var zhChecks = []message{
 	{"the machine was busy: the look took %s", "本机繁忙：这次查看花了 {1}"}, {"the probe did not wait for an acknowledgement that a busy machine held up", "探测没有等那个被繁忙的本机耽搁的确认"}, {"it never came", "它没有来"},
 	{"the machine was so busy that the run was not as planned: the peer was to be dead %v before its rule stood", "本机太忙，运行没有按计划进行：对端本应在规则生效前 {1} 就已死"},
 	{"off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain", "不在预测的节拍上，而发第一个报文时本机停顿了：定时器从哪个 jiffy 算起不确定"},
+	{"%s late, by no more than a step of the timer wheel, and the machine had stalled when the timer before it was due", "迟了 {1}，不超过定时器轮的一格，而前一个定时器到期时本机曾停顿"},
 	{"%s too early: a kernel timer never fires before its time", "早了 {1}：内核定时器从不提前触发"}, {"%s late, and the machine had stalled or was busy", "迟了 {1}，而本机曾停顿或很忙"}, {"%s later than the timer wheel allows", "比定时器轮所容许的晚 {1}"},
 	{"the machine stood still for %s in this run, which proves nothing", "本机在这次运行中停顿了 {1}，什么也证明不了"}, {"%s; the machine stood still for %s in this run, which proves nothing", "{1}；本机在这次运行中停顿了 {2}，什么也证明不了"},
 	{"CLOCK_REALTIME moved by %s in this run, which proves nothing", "CLOCK_REALTIME 在这次运行中移动了 {1}，什么也证明不了"}, {"%s; CLOCK_REALTIME moved by %s in this run, which proves nothing", "{1}；CLOCK_REALTIME 在这次运行中移动了 {2}，什么也证明不了"},
