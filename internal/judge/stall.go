@@ -41,7 +41,8 @@ func (j *judgement) behind(b timeline.Bound) (behind time.Duration) {
 }
 
 // handledLate reports whether a processor stood still until a timer's packet was sent, for as long as moves what the next timer of its chain counts
-// from: that one then misses its bucket and fires with the one behind, though the packet itself was in its window.
+// from: that one then misses its bucket and fires with the one behind, or comes at its own time, so much sooner after the packet. The packet itself was in
+// its window, or at one of several ticks that were left open.
 func (j *judgement) handledLate(want *timeline.Event, before *pair) bool {
 	if byProgram(want) || byProgram(before.want) || want.Chain == "" || want.Chain != before.want.Chain {
 		return false
