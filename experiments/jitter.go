@@ -90,7 +90,7 @@ func (o Options) soundJitter() error {
 
 // withoutJitter says why an experiment has no jitter, by its name.
 var withoutJitter = map[string]string{
-	"exp11-timeouts": "its connections share the link, and each is predicted by itself: which packet of all is the k-th on the link is not known then",
+	"exp11-timeouts": "not modelled: each of its connections would have draws of its own, as in exp9-backlog, and what becomes of each under them is not predicted yet",
 }
 
 // Lacks is the error of a parameter that the experiment does not have, with the reason where somebody may ask for one.

@@ -58,7 +58,7 @@ func TestJitter(t *testing.T) {
 			t.Errorf("%s: got --%s: %v, and the reason %q, want one of the two", x.Name, jitterFlag, has, why)
 		}
 	}
-	if err := find(t, "exp11-timeouts").Lacks(jitterFlag); !strings.Contains(err.Error(), "share the link") {
+	if err := find(t, "exp11-timeouts").Lacks(jitterFlag); !strings.Contains(err.Error(), "not predicted yet") {
 		t.Errorf("got %v, want the reason", err)
 	}
 }

@@ -276,7 +276,7 @@ func eachBound(t timeline.Timeline, change func(*timeline.Bound)) timeline.Timel
 }
 
 // reckoned predicts for the calls as they were made. Where they were moved, the windows over every start would have to be worked out anew,
-// for minutes of a slow processor; where the start is known, those that it leaves open say the same of a run that keeps its ticks. A run that
+// which takes seconds, and in a guest half a minute; where the start is known, those that it leaves open say the same of a run that keeps its ticks. A run that
 // does not is judged by all of them: see widen.
 func (r *run) reckoned(a anchoring) (timeline.Timeline, error) {
 	if a.start == nil || a.moved == 0 {

@@ -14,37 +14,11 @@ import (
 	"github.com/tcplab/tcplab/lab"
 )
 
-// modelled is an experiment with its fast profile, on a kernel that is not running.
-func modelled(t *testing.T, name string) (*experiments.Experiment, experiments.Plan, kernel.Facts, experiments.Env) {
-	t.Helper()
-	x, err := experiments.Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan, err := x.Plan(experiments.Fast, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := kernel.ParseVersion("6.18")
-	if err != nil {
-		t.Fatal(err)
-	}
-	facts, err := kernel.Model(v, 250)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env, err := Env(x, plan, facts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x, plan, facts, env
-}
-
 // TestSlowCalls catches a run that is called a contradiction because a call took long on a busy machine: a process that lost its processor
 // between its look at the clock and the SYN, for a tick and some microseconds, made all that follows seem 25 µs too early. The controls are
 // packets as far from their time although the calls took none.
 func TestSlowCalls(t *testing.T) {
-	x, plan, facts, env := modelled(t, "exp6-fast-retransmit")
+	x, plan, facts, env := modelled(t, "exp6-fast-retransmit", experiments.Fast, v618)
 	foretold, err := windows(x, env)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +85,7 @@ func judged(t *testing.T, name string, in judge.Input, want result.Verdict) {
 // TestNear has a call come twelve jiffies late where the phase is known. It catches windows that are not those of its start, a run on its ticks that
 // does not pass by them, and one off its ticks that is judged by them alone. A wrong kernel fails either way.
 func TestNear(t *testing.T) {
-	x, plan, facts, env := modelled(t, "exp3-ack-loss")
+	x, plan, facts, env := modelled(t, "exp3-ack-loss", experiments.Fast, v618)
 	clock := kernel.Clock{Jiffy: facts.Jiffy(), Uncertainty: 1}
 	const start = 100_000
 	begin := clock.Start(start) + time.Millisecond

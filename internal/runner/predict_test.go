@@ -10,14 +10,16 @@ import (
 	"github.com/tcplab/tcplab/internal/result"
 )
 
-// toldOf reports whether a prediction of exp1 for a kernel, with what --set gives, has a note with a code.
-func toldOf(t *testing.T, version kernel.Version, code string, set ...string) bool {
+var v618 = kernel.Version{Major: 6, Minor: 18}
+
+// modelled is an experiment with a profile, and what --set gives, on a kernel that is not running.
+func modelled(t *testing.T, name string, profile experiments.Profile, version kernel.Version, set ...string) (*experiments.Experiment, experiments.Plan, kernel.Facts, experiments.Env) {
 	t.Helper()
-	x, err := experiments.Find("exp1-syn-loss")
+	x, err := experiments.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := x.Plan(experiments.Textbook, nil, set)
+	plan, err := x.Plan(profile, nil, set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,10 +27,17 @@ func toldOf(t *testing.T, version kernel.Version, code string, set ...string) bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := Env(x, plan, facts)
+	env, err := Env(x, plan, facts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return x, plan, facts, env
+}
+
+// toldOf reports whether a prediction of exp1 for a kernel, with what --set gives, has a note with a code.
+func toldOf(t *testing.T, version kernel.Version, code string, set ...string) bool {
+	t.Helper()
+	x, plan, _, e := modelled(t, "exp1-syn-loss", experiments.Textbook, version, set...)
 	p, err := Predict(x, plan, e)
 	if err != nil {
 		t.Fatal(err)
