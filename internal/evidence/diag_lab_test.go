@@ -137,6 +137,29 @@ func TestLook(t *testing.T) {
 	if s := look(client, server); s.Timer != "keepalive" || s.Expires < time.Second {
 		t.Errorf("with keepalive: got %+v, want that timer", s)
 	}
+	for _, remote := range []netip.AddrPort{server, netip.MustParseAddrPort("127.0.0.1:9")} { // in a guest the memory is not collected
+		if n := testing.AllocsPerRun(100, func() { look(client, remote) }); n > 0 {
+			t.Errorf("a look at %s takes memory %v times, want none", remote, n)
+		}
+	}
+}
+
+// TestLate catches an answer to an earlier question, which was given up, that is taken for the answer to the next.
+func TestLate(t *testing.T) {
+	n := namespace(t)
+	d := open(t, n)
+	to := netip.MustParseAddrPort("10.9.0.2:8080")
+	local, done := waiting(t, n, to)
+	defer done()
+	if _, err := d.Look(local, netip.MustParseAddrPort("10.9.0.2:8081")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(d.fd, d.asked[:]); err != nil { // the same once more, and nobody reads that there is no such socket
+		t.Fatal(err)
+	}
+	if s, err := d.Look(local, to); err != nil || s.State != "SYN-SENT" {
+		t.Errorf("got %+v, %v, want SYN-SENT", s, err)
+	}
 }
 
 // TestRetransmitted waits for the first retransmission. It catches counters that are swapped: the retransmission is 1, and the backoff

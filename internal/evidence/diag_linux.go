@@ -37,54 +37,125 @@ type Socket struct {
 const Closed = "CLOSED"
 
 // states by number (include/net/tcp_states.h), in the words of RFC 9293 and ss(8).
-var states = map[uint8]string{
+var states = [...]string{
 	1: "ESTABLISHED", 2: "SYN-SENT", 3: "SYN-RECV", 4: "FIN-WAIT-1", 5: "FIN-WAIT-2", 6: "TIME-WAIT", 7: Closed, 8: "CLOSE-WAIT",
 	9: "LAST-ACK", 10: "LISTEN", 11: "CLOSING", 12: "SYN-RECV", // TCP_NEW_SYN_RECV
 }
 
 // timers by number (inet_diag(7), idiag_timer).
-var timers = map[uint8]string{1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "probe"}
+var timers = [...]string{1: "retransmit", 2: "keepalive", 3: "time-wait", 4: "probe"}
+
+// named is the name of a number; "" where it has none.
+func named(names []string, n uint8) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return ""
+}
 
 // Diag is an inet_diag socket of one namespace. It is for one goroutine at a time.
-type Diag struct{ sock *nl.NetlinkSocket }
+//
+// It asks by itself and not by way of package netlink, which takes and clears 64 KB for each answer: in a guest, whose code is translated and whose
+// memory is not collected, that was most of what a look cost.
+type Diag struct {
+	fd     int
+	seq    uint32
+	asked  [headLen + requestLen]byte
+	answer [8192]byte // the kernel gives one socket in some 500 bytes
+}
+
+const (
+	headLen    = unix.SizeofNlMsghdr
+	requestLen = 56 // struct inet_diag_req_v2
+	patience   = 5  // seconds; the kernel answers before the system call that asks returns
+)
 
 // ErrNone is wrapped where the kernel has no inet_diag for TCP.
 var ErrNone = errors.New("this kernel has no inet_diag for TCP")
 
 // Open opens an inet_diag socket in the calling thread's namespace; use it anywhere. The error wraps ErrNone where there is no such thing.
 func Open() (*Diag, error) {
-	s, err := nl.Subscribe(unix.NETLINK_INET_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("inet_diag: %w: %w", ErrNone, err)
 	}
-	tv := unix.Timeval{Sec: 5}
-	if err := errors.Join(s.SetReceiveTimeout(&tv), s.SetSendTimeout(&tv)); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("inet_diag: set timeout: %w", err)
+	// Connected to the kernel, it takes nothing from anybody else (netlink_getsockbyportid).
+	tv := unix.Timeval{Sec: patience}
+	if err := errors.Join(unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}), unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("inet_diag: connect to the kernel: %w", err)
 	}
-	return &Diag{sock: s}, nil
+	return &Diag{fd: fd}, nil
 }
 
 // Close closes the socket.
-func (d *Diag) Close() error { d.sock.Close(); return nil }
+func (d *Diag) Close() error { return unix.Close(d.fd) }
 
 // Look asks for the socket local -> remote by an exact look-up, which costs no walk over the kernel's socket table. A socket that does
 // not exist is Closed. A listener on local answers for connections that do not exist: its State is LISTEN.
 func (d *Diag) Look(local, remote netip.AddrPort) (Socket, error) {
-	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, 0)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: {Socket: d.sock, Seq: req.Seq}}
-	req.AddRawData(request(local, remote))
-	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	msg, err := d.ask(local, remote)
 	if errors.Is(err, unix.ENOENT) {
 		return Socket{State: Closed}, nil
 	}
 	if err != nil {
 		return Socket{}, fmt.Errorf("inet_diag: %s to %s: %w", local, remote, err)
 	}
-	if len(msgs) != 1 {
-		return Socket{}, fmt.Errorf("inet_diag: %s to %s: %d answers, want 1", local, remote, len(msgs))
+	return parse(msg)
+}
+
+// ask sends one question, and returns the one answer, which is valid until the next. Its error is the kernel's, where that has none.
+func (d *Diag) ask(local, remote netip.AddrPort) ([]byte, error) {
+	d.seq++
+	q := d.asked[:]
+	clear(q)
+	binary.NativeEndian.PutUint32(q, uint32(len(q)))
+	binary.NativeEndian.PutUint16(q[4:], nl.SOCK_DIAG_BY_FAMILY)
+	binary.NativeEndian.PutUint16(q[6:], unix.NLM_F_REQUEST)
+	binary.NativeEndian.PutUint32(q[8:], d.seq)
+	request(q[headLen:], local, remote)
+	if _, err := again(func() (int, error) { return unix.Write(d.fd, q) }); err != nil {
+		return nil, err
 	}
-	return parse(msgs[0])
+	for {
+		n, err := again(func() (int, error) { return unix.Read(d.fd, d.answer[:]) })
+		if err != nil {
+			return nil, err
+		}
+		seq, msg, err := unwrap(d.answer[:n])
+		if seq == d.seq || err != nil && seq == 0 { // else the answer to a question that was given up
+			return msg, err
+		}
+	}
+}
+
+// again makes a system call until no signal interrupts it.
+func again(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// unwrap takes an answer out of its struct nlmsghdr, and tells which question it is for; 0: it is none.
+func unwrap(b []byte) (seq uint32, msg []byte, err error) {
+	if len(b) < headLen {
+		return 0, nil, fmt.Errorf("an answer of %d bytes, want at least %d", len(b), headLen)
+	}
+	n := binary.NativeEndian.Uint32(b)
+	if n < headLen || uint64(n) > uint64(len(b)) {
+		return 0, nil, fmt.Errorf("an answer of %d bytes that says it has %d", len(b), n)
+	}
+	kind, seq, msg := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[headLen:n]
+	switch {
+	case kind == nl.SOCK_DIAG_BY_FAMILY:
+		return seq, msg, nil
+	case kind == unix.NLMSG_ERROR && len(msg) >= 4:
+		return seq, nil, unix.Errno(-int32(binary.NativeEndian.Uint32(msg)))
+	}
+	return seq, nil, fmt.Errorf("an answer of type %d, want %d", kind, nl.SOCK_DIAG_BY_FAMILY)
 }
 
 // Try looks for a listener that is known to be there. A kernel without inet_diag for TCP says of everything that it does not exist, just
@@ -100,9 +171,8 @@ func (d *Diag) Try(listener, anyone netip.AddrPort) error {
 	return nil
 }
 
-// request is struct inet_diag_req_v2 with an exact inet_diag_sockid: 8 + 48 bytes.
-func request(local, remote netip.AddrPort) []byte {
-	b := make([]byte, 56)
+// request fills in struct inet_diag_req_v2 with an exact inet_diag_sockid: 8 + 48 bytes, which are 0.
+func request(b []byte, local, remote netip.AddrPort) {
 	b[0] = unix.AF_INET6
 	if local.Addr().Is4() {
 		b[0] = unix.AF_INET
@@ -112,11 +182,21 @@ func request(local, remote netip.AddrPort) []byte {
 	binary.NativeEndian.PutUint32(b[4:], 0xffffffff) // all states
 	binary.BigEndian.PutUint16(b[8:], local.Port())
 	binary.BigEndian.PutUint16(b[10:], remote.Port())
-	copy(b[12:28], local.Addr().AsSlice())
-	copy(b[28:44], remote.Addr().AsSlice())
+	put(b[12:28], local.Addr())
+	put(b[28:44], remote.Addr())
 	binary.NativeEndian.PutUint32(b[48:], nl.TCPDIAG_NOCOOKIE)
 	binary.NativeEndian.PutUint32(b[52:], nl.TCPDIAG_NOCOOKIE)
-	return b
+}
+
+// put writes an address in its own length.
+func put(b []byte, a netip.Addr) {
+	if a.Is4() {
+		v := a.As4()
+		copy(b, v[:])
+		return
+	}
+	v := a.As16()
+	copy(b, v[:])
 }
 
 // parse reads struct inet_diag_msg (72 bytes) and, of its attributes, the head of struct tcp_info.
@@ -125,7 +205,7 @@ func parse(b []byte) (Socket, error) {
 	if len(b) < msgLen {
 		return Socket{}, fmt.Errorf("inet_diag: answer of %d bytes, want at least %d", len(b), msgLen)
 	}
-	s := Socket{State: states[b[1]], Timer: timers[b[2]], Retrans: int(b[3])}
+	s := Socket{State: named(states[:], b[1]), Timer: named(timers[:], b[2]), Retrans: int(b[3])}
 	if s.State == "" {
 		s.State = fmt.Sprintf("state %d", b[1])
 	}

@@ -1,13 +1,16 @@
 package evidence
 
 import (
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // recorded are answers of inet_diag as a Linux 6.18 gave them: struct inet_diag_msg and its attributes, in hexadecimal.
@@ -104,13 +107,50 @@ func TestParseHostile(t *testing.T) {
 
 // TestRequest catches a port or an address in the wrong byte order or place.
 func TestRequest(t *testing.T) {
-	v4 := request(netip.MustParseAddrPort("10.99.0.1:513"), netip.MustParseAddrPort("10.99.0.2:8080"))
+	v4, v6 := make([]byte, requestLen), make([]byte, requestLen)
+	request(v4, netip.MustParseAddrPort("10.99.0.1:513"), netip.MustParseAddrPort("10.99.0.2:8080"))
 	if got, want := hex.EncodeToString(v4), "02060200"+"ffffffff"+"02011f90"+"0a630001000000000000000000000000"+"0a630002000000000000000000000000"+"00000000"+"ffffffffffffffff"; got != want {
 		t.Errorf("IPv4: got %s, want %s", got, want)
 	}
-	v6 := request(netip.MustParseAddrPort("[fd00::1]:1"), netip.MustParseAddrPort("[fd00::2]:2"))
+	request(v6, netip.MustParseAddrPort("[fd00::1]:1"), netip.MustParseAddrPort("[fd00::2]:2"))
 	if got, want := hex.EncodeToString(v6), "0a060200"+"ffffffff"+"00010002"+"fd000000000000000000000000000001"+"fd000000000000000000000000000002"+"00000000"+"ffffffffffffffff"; got != want {
 		t.Errorf("IPv6: got %s, want %s", got, want)
+	}
+}
+
+// TestUnwrap catches an answer to another question that is taken for this one's, the kernel's error that is lost, and a guess at what was cut short.
+func TestUnwrap(t *testing.T) {
+	answer := func(size, kind, seq int, data ...byte) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, uint32(size))
+		b = binary.NativeEndian.AppendUint16(b, uint16(kind))
+		b = binary.NativeEndian.AppendUint16(b, 0)
+		b = binary.NativeEndian.AppendUint32(b, uint32(seq))
+		return append(append(b, 0, 0, 0, 0), data...)
+	}
+	enoent := binary.NativeEndian.AppendUint32(nil, uint32(1<<32-int64(unix.ENOENT)))
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		seq  uint32
+		msg  string
+		err  string
+	}{
+		{"a socket", answer(19, 20, 7, 1, 2, 3), 7, "\x01\x02\x03", ""},
+		{"followed by padding", answer(19, 20, 7, 1, 2, 3, 0), 7, "\x01\x02\x03", ""},
+		{"none", answer(20, unix.NLMSG_ERROR, 8, enoent...), 8, "", "no such file"},
+		{"an error without its number", answer(18, unix.NLMSG_ERROR, 8, 1, 2), 8, "", "type 2, want 20"},
+		{"the end of a dump", answer(20, unix.NLMSG_DONE, 8, 0, 0, 0, 0), 8, "", "type 3, want 20"},
+		{"empty", nil, 0, "", "answer of 0 bytes"},
+		{"cut short", answer(20, 20, 9, 1, 2, 3), 0, "", "19 bytes that says it has 20"},
+		{"shorter than its head", answer(15, 20, 9), 0, "", "says it has 15"},
+	} {
+		seq, msg, err := unwrap(tt.in)
+		if seq != tt.seq || string(msg) != tt.msg || tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%s: got question %d, %q, %v, want %d, %q, an error with %q", tt.name, seq, msg, err, tt.seq, tt.msg, tt.err)
+		}
+	}
+	if _, _, err := unwrap(answer(20, unix.NLMSG_ERROR, 8, enoent...)); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("none: got %v, want ENOENT", err)
 	}
 }
 

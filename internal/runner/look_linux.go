@@ -105,50 +105,82 @@ func (o *observer) lookAside() error {
 		return err
 	}
 	o.asideAt = now
-	for _, e := range o.events {
-		at := o.r.setup.LookAt
-		if e.Event != lab.Connecting || at != 0 && e.Local.Port() == at {
-			continue
-		}
-		port := e.Remote.Port()
-		if at != 0 {
-			port = e.Local.Port()
-		}
-		pairs := map[string]ends{"client": {e.Local, e.Remote}, "server": {e.Remote, e.Local}}
-		for host, pair := range pairs {
-			d := o.diag[host]
-			if d == nil || o.isGone(pairs["client"]) && o.isGone(pair) {
-				continue
-			}
-			l, err := timed(func() (evidence.Socket, error) { return d.Look(pair[0], pair[1]) })
-			if err != nil {
-				return err
-			}
-			if l.host, l.port = host, int(port); o.changed(pair, l) {
-				o.aside = append(o.aside, l)
-			}
+	o.list()
+	for _, c := range o.neighbours {
+		if err := o.lookAt(c); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// ends are one end of a connection and its other one.
-type ends [2]netip.AddrPort
+// neighbour is one of several connections: its client's end, and its server's.
+type neighbour struct {
+	port           int // of its looks
+	client, server neighbourEnd
+}
+
+// neighbourEnd is one end, and what the looks at it showed.
+type neighbourEnd struct {
+	local, remote netip.AddrPort
+	newest        look
+	asked         bool
+	absent        int // how many of its newest looks found none where one had been before; -1: the newest found it
+}
+
+// list lists the connections that have been begun since it last did.
+func (o *observer) list() {
+	at := o.r.setup.LookAt
+	for _, e := range o.events[o.listed:] {
+		if e.Event != lab.Connecting || at != 0 && e.Local.Port() == at {
+			continue
+		}
+		c := &neighbour{port: int(e.Remote.Port()), client: neighbourEnd{local: e.Local, remote: e.Remote}, server: neighbourEnd{local: e.Remote, remote: e.Local}}
+		if at != 0 {
+			c.port = int(e.Local.Port())
+		}
+		if !slices.ContainsFunc(o.neighbours, func(b *neighbour) bool { return b.client.local == e.Local && b.client.remote == e.Remote }) {
+			o.neighbours = append(o.neighbours, c)
+		}
+	}
+	o.listed = len(o.events)
+}
+
+// lookAt looks at both ends of a connection that may still be there.
+func (o *observer) lookAt(c *neighbour) error {
+	for _, of := range [...]struct {
+		host string
+		*neighbourEnd
+	}{{"client", &c.client}, {"server", &c.server}} {
+		d := o.diag[of.host]
+		if d == nil || c.client.isGone() && of.isGone() {
+			continue
+		}
+		l, err := timed(func() (evidence.Socket, error) { return d.Look(of.local, of.remote) })
+		if err != nil {
+			return err
+		}
+		if l.host, l.port = of.host, c.port; of.changed(l) {
+			o.aside = append(o.aside, l)
+		}
+	}
+	return nil
+}
 
 // isGone reports whether a socket is gone for good, as long as its peer's is: a client's does not come back, and a server's does only for a SYN that its
 // client repeats. One look may fall between a socket and the small one that takes its place (FIN-WAIT-2, TIME-WAIT).
-func (o *observer) isGone(of ends) bool { return o.absent[of] >= 2 }
+func (e *neighbourEnd) isGone() bool { return e.absent >= 2 }
 
 // changed reports whether a look at one of several connections shows something else than the one before, but for the time that runs down.
-func (o *observer) changed(of ends, l look) bool {
-	was, ok := o.newest[of]
+func (e *neighbourEnd) changed(l look) bool {
+	was, asked := e.newest, e.asked
 	switch {
 	case !none(l.State):
-		o.absent[of] = -1
-	case o.absent[of] != 0: // it was there before
-		o.absent[of] = max(o.absent[of], 0) + 1
+		e.absent = -1
+	case e.absent != 0: // it was there before
+		e.absent = max(e.absent, 0) + 1
 	}
 	was.mono, was.took, was.Expires = l.mono, l.took, l.Expires
-	o.newest[of] = l
-	return !ok || was != l
+	e.newest, e.asked = l, true
+	return !asked || was != l
 }

@@ -116,12 +116,11 @@ func TestAbsent(t *testing.T) {
 		{"gone, and the port listens", "ESTABLISHED LISTEN LISTEN LISTEN", true},
 		{"a request that came again", "SYN-RECV LISTEN LISTEN SYN-RECV", false},
 	} {
-		o := newObserver(&run{})
-		var of ends
+		var of neighbourEnd
 		for state := range strings.FieldsSeq(tt.looks) {
-			o.changed(of, look{Socket: evidence.Socket{State: state}})
+			of.changed(look{Socket: evidence.Socket{State: state}})
 		}
-		if got := o.isGone(of); got != tt.want {
+		if got := of.isGone(); got != tt.want {
 			t.Errorf("%s (%s): got %v, want %v", tt.name, tt.looks, got, tt.want)
 		}
 	}

@@ -34,8 +34,8 @@ type observer struct {
 	served     []lab.Event // of the server
 	looks      []look
 	aside      []look          // at several connections side by side, where something had changed
-	newest     map[ends]look   // of each, the newest one
-	absent     map[ends]int    // how many of its newest looks found none where one had been before; -1: the newest found it
+	neighbours []*neighbour    // those connections
+	listed     int             // how many of the events they were taken from
 	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
 	told       map[string]bool // events that the Watcher was told of
 	orders     []following     // of each connection of the prediction
@@ -58,8 +58,7 @@ type look struct {
 }
 
 func newObserver(r *run) *observer {
-	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{},
-		newest: map[ends]look{}, absent: map[ends]int{}}
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}}
 }
 
 // open starts the captures and opens inet_diag at both ends.
