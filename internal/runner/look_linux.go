@@ -1,14 +1,18 @@
 package runner
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/internal/evidence"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/pcapout"
 )
 
 // sockets is what a look asks: evidence.Diag.
@@ -105,8 +109,12 @@ func (o *observer) lookAside() error {
 		return err
 	}
 	o.asideAt = now
-	o.list()
+	o.list(now)
 	for _, c := range o.neighbours {
+		if o.unwatched() && now < c.due() {
+			continue
+		}
+		c.looked = now
 		if err := o.lookAt(c); err != nil {
 			return err
 		}
@@ -118,6 +126,8 @@ func (o *observer) lookAside() error {
 type neighbour struct {
 	port           int // of its looks
 	client, server neighbourEnd
+	looked         time.Duration // CLOCK_MONOTONIC of the newest look
+	stirred        time.Duration // and of what was last seen or told of it
 }
 
 // neighbourEnd is one end, and what the looks at it showed.
@@ -128,20 +138,92 @@ type neighbourEnd struct {
 	absent        int // how many of its newest looks found none where one had been before; -1: the newest found it
 }
 
+// due is when a connection is to be looked at again where nobody looks on: in the next round after something was seen or told of it, and ever rarer while
+// nothing is. What changes then is that a socket ends in silence, and that is known to an eighth of the silence before.
+func (c *neighbour) due() time.Duration {
+	const part = 8
+	return c.looked + max(c.looked-c.stirred, 0)/part
+}
+
+// everybody makes every connection due, for the last word on each.
+func (o *observer) everybody() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asideAt = 0
+	for _, c := range o.neighbours {
+		c.looked, c.stirred = 0, 0
+	}
+}
+
+// stir notes that something was seen or told of the connections with one of two ports; of all, where neither is known. The caller holds the lock.
+func (o *observer) stir(now time.Duration, a, b uint16) {
+	if a == 0 && b == 0 {
+		for _, c := range o.neighbours {
+			c.stirred = now
+		}
+	}
+	for _, port := range [...]uint16{a, b} {
+		for _, c := range o.ofPort[port] {
+			c.stirred = now
+		}
+	}
+}
+
+// captured stirs the connections that packets are of.
+func (o *observer) captured(batch []pcapout.Packet) {
+	if !o.unwatched() {
+		return
+	}
+	now, err := kernel.MonotonicNow()
+	if err != nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range batch {
+		a, b := portsOf(p.Data)
+		o.stir(now, a, b)
+	}
+}
+
+// portsOf are both ports of an Ethernet frame with TCP in it; 0 where they are not at once to be seen: in an ICMP error, say.
+func portsOf(frame []byte) (from, to uint16) {
+	const ether = 14
+	if len(frame) < ether+20 {
+		return 0, 0
+	}
+	ip, head := frame[ether:], 0
+	switch kind := binary.BigEndian.Uint16(frame[12:]); {
+	case kind == unix.ETH_P_IP && ip[9] == unix.IPPROTO_TCP:
+		head = int(ip[0]&0xf) * 4
+	case kind == unix.ETH_P_IPV6 && ip[6] == unix.IPPROTO_TCP:
+		head = 40
+	default:
+		return 0, 0
+	}
+	if len(ip) < head+4 {
+		return 0, 0
+	}
+	return binary.BigEndian.Uint16(ip[head:]), binary.BigEndian.Uint16(ip[head+2:])
+}
+
 // list lists the connections that have been begun since it last did.
-func (o *observer) list() {
+func (o *observer) list(now time.Duration) {
 	at := o.r.setup.LookAt
 	for _, e := range o.events[o.listed:] {
 		if e.Event != lab.Connecting || at != 0 && e.Local.Port() == at {
 			continue
 		}
-		c := &neighbour{port: int(e.Remote.Port()), client: neighbourEnd{local: e.Local, remote: e.Remote}, server: neighbourEnd{local: e.Remote, remote: e.Local}}
+		port := e.Remote.Port()
 		if at != 0 {
-			c.port = int(e.Local.Port())
+			port = e.Local.Port()
 		}
-		if !slices.ContainsFunc(o.neighbours, func(b *neighbour) bool { return b.client.local == e.Local && b.client.remote == e.Remote }) {
-			o.neighbours = append(o.neighbours, c)
+		if slices.ContainsFunc(o.ofPort[port], func(c *neighbour) bool { return c.client.local == e.Local && c.client.remote == e.Remote }) {
+			continue
 		}
+		c := &neighbour{port: int(port), stirred: now, client: neighbourEnd{local: e.Local, remote: e.Remote}, server: neighbourEnd{local: e.Remote, remote: e.Local}}
+		o.neighbours = append(o.neighbours, c)
+		o.ofPort[port] = append(o.ofPort[port], c)
 	}
 	o.listed = len(o.events)
 }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/evidence"
+	"github.com/tcplab/tcplab/lab"
 )
 
 // answers are what a kernel says, one after the other.
@@ -122,6 +124,89 @@ func TestAbsent(t *testing.T) {
 		}
 		if got := of.isGone(); got != tt.want {
 			t.Errorf("%s (%s): got %v, want %v", tt.name, tt.looks, got, tt.want)
+		}
+	}
+}
+
+// TestDueAside catches a connection that is looked at again and again in silence, one whose packet is not followed by a look, and an end in silence that is
+// known much later than it was.
+func TestDueAside(t *testing.T) {
+	o := newObserver(&run{setup: experiments.Setup{}})
+	const s = time.Second
+	began := lab.Event{Event: lab.Connecting, Local: netip.MustParseAddrPort("10.99.0.1:40000"), Remote: netip.MustParseAddrPort("10.99.0.2:8101")}
+	other := began
+	other.Local, other.Remote = netip.MustParseAddrPort("10.99.0.1:40001"), netip.MustParseAddrPort("10.99.0.2:8102")
+	o.events = []lab.Event{began, other, began} // the last one for a second call from the same port
+	o.list(100 * s)
+	if len(o.neighbours) != 2 || o.neighbours[0].port != 8101 || o.neighbours[1].port != 8102 {
+		t.Fatalf("got %d connections, want 2, by the server's ports", len(o.neighbours))
+	}
+	c := o.neighbours[0]
+	if now := c.due(); now > 100*s {
+		t.Errorf("a new connection: due at %v, want at once", now)
+	}
+	var looks []time.Duration
+	for now := 100 * s; now < 1100*s; now += s { // a round each second
+		if now >= c.due() {
+			c.looked = now
+			looks = append(looks, now)
+		}
+	}
+	if len(looks) < 15 || len(looks) > 80 {
+		t.Errorf("in 1000 s of silence: got %d looks, want some dozens", len(looks))
+	}
+	for i, at := range looks[1:] {
+		if gap, silence := at-looks[i], at-100*s; gap > silence/8+s {
+			t.Errorf("%v after the last packet: got %v between two looks, want an eighth and a round", silence, gap)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		a, b uint16
+		want bool
+	}{{"a packet to it", 40000, 8101, true}, {"one from it", 8101, 40000, true}, {"another's", 40001, 8102, false}, {"nobody knows whose", 0, 0, true}} {
+		c.looked, c.stirred = 1100*s, 100*s
+		o.stir(1101*s, tt.a, tt.b)
+		if got := c.due() <= 1101*s; got != tt.want {
+			t.Errorf("%s: due at %v, want at once: %v", tt.name, c.due(), tt.want)
+		}
+	}
+	c.looked, c.stirred = 1100*s, 100*s
+	if o.everybody(); c.due() > 0 || o.asideAt != 0 {
+		t.Errorf("at the end: due at %v, want at once", c.due())
+	}
+}
+
+// TestPortsOf catches a connection that is not recognised by its packet, and ports that are read from where none are.
+func TestPortsOf(t *testing.T) {
+	frame := func(kind uint16, ip ...byte) []byte {
+		return append(binary.BigEndian.AppendUint16(make([]byte, 12), kind), ip...)
+	}
+	ports := []byte{0x1f, 0xa5, 0x9c, 0x40} // 8101 and 40000
+	v4 := func(head, proto byte) []byte {
+		ip := make([]byte, 4*int(head))
+		ip[0], ip[9] = 0x40|head, proto
+		return append(ip, ports...)
+	}
+	v6 := make([]byte, 40)
+	v6[0], v6[6] = 0x60, 6
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  [2]uint16
+	}{
+		{"IPv4", frame(0x0800, v4(5, 6)...), [2]uint16{8101, 40000}},
+		{"IPv4 with options", frame(0x0800, v4(15, 6)...), [2]uint16{8101, 40000}},
+		{"IPv6", frame(0x86dd, append(v6, ports...)...), [2]uint16{8101, 40000}},
+		{"ICMP", frame(0x0800, v4(5, 1)...), [2]uint16{}},
+		{"ARP", frame(0x0806, v4(5, 6)...), [2]uint16{}},
+		{"cut short", frame(0x0800, v4(5, 6)[:23]...), [2]uint16{}},
+		{"a head that is longer than the frame", frame(0x0800, append([]byte{0x4f}, v4(5, 6)[1:]...)...), [2]uint16{}},
+		{"no IP in it", frame(0x0800, 0x45), [2]uint16{}},
+		{"nothing", nil, [2]uint16{}},
+	} {
+		if from, to := portsOf(tt.frame); [2]uint16{from, to} != tt.want {
+			t.Errorf("%s: got ports %d and %d, want %v", tt.name, from, to, tt.want)
 		}
 	}
 }

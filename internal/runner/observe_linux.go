@@ -33,19 +33,20 @@ type observer struct {
 	events     []lab.Event // of the client, from then on
 	served     []lab.Event // of the server
 	looks      []look
-	aside      []look          // at several connections side by side, where something had changed
-	neighbours []*neighbour    // those connections
-	listed     int             // how many of the events they were taken from
-	asideAt    time.Duration   // CLOCK_MONOTONIC of the newest round of them
-	told       map[string]bool // events that the Watcher was told of
-	orders     []following     // of each connection of the prediction
-	state      string          // client state that the Watcher was told last
-	woken      time.Duration   // CLOCK_MONOTONIC when something was last new
-	ended      bool            // nothing more is observed
-	gaveUp     bool            // the run's time is up: what the client tells from now on does not count
-	failed     error           // of inet_diag; looking stops
-	origin     *time.Duration  // CLOCK_MONOTONIC time of the first packet that was captured
-	unwritten  error           // the first event that could not be written
+	aside      []look                  // at several connections side by side, where something had changed
+	neighbours []*neighbour            // those connections
+	ofPort     map[uint16][]*neighbour // the same, by the port of their looks
+	listed     int                     // how many of the events they were taken from
+	asideAt    time.Duration           // CLOCK_MONOTONIC of the newest round of them
+	told       map[string]bool         // events that the Watcher was told of
+	orders     []following             // of each connection of the prediction
+	state      string                  // client state that the Watcher was told last
+	woken      time.Duration           // CLOCK_MONOTONIC when something was last new
+	ended      bool                    // nothing more is observed
+	gaveUp     bool                    // the run's time is up: what the client tells from now on does not count
+	failed     error                   // of inet_diag; looking stops
+	origin     *time.Duration          // CLOCK_MONOTONIC time of the first packet that was captured
+	unwritten  error                   // the first event that could not be written
 }
 
 // look is one sample, with its CLOCK_MONOTONIC time.
@@ -58,7 +59,7 @@ type look struct {
 }
 
 func newObserver(r *run) *observer {
-	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}}
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}, ofPort: map[uint16][]*neighbour{}}
 }
 
 // open starts the captures and opens inet_diag at both ends.
@@ -102,6 +103,9 @@ func (o *observer) server() netip.AddrPort { return o.r.lab.Server.Port(o.r.setu
 // client is told every event of a lab's process, on the lab's goroutine. What the server's side tells goes into the event stream only.
 func (o *observer) client(host string, e lab.Event) {
 	o.mu.Lock()
+	if now, err := kernel.MonotonicNow(); err == nil {
+		o.stir(now, e.Local.Port(), e.Remote.Port())
+	}
 	if !o.gaveUp && host == "server" { // on a busy machine it may be told before the client's connect(2) that it follows
 		o.served = append(o.served, e)
 	}
@@ -170,6 +174,7 @@ func (o *observer) watch(end context.CancelCauseFunc) (stop func()) {
 					return
 				}
 				n += len(batch)
+				o.captured(batch)
 				o.poke()
 			}
 		})
@@ -196,14 +201,14 @@ func (o *observer) loop(ctx context.Context) {
 		case <-o.wake:
 			o.woke()
 			o.look()
-			pair.Reset(pairWithin + o.r.setup.OnLink())
+			if !o.unwatched() {
+				pair.Reset(pairWithin + o.r.setup.OnLink())
+			}
 			o.mu.Lock()
 			pace.Reset(o.pause()) // what only looks can show may be due right behind a packet
 			o.mu.Unlock()
 		case <-pair.C:
-			if !o.unwatched() {
-				o.refresh()
-			}
+			o.refresh()
 		case <-pace.C:
 			o.look()
 			o.mu.Lock()
@@ -439,6 +444,7 @@ func (o *observer) settle(ctx context.Context) {
 		o.wait(ctx, wait)
 	}
 	o.wait(ctx, 2*o.r.setup.OnLink()) // what is still on the link
+	o.everybody()
 	o.look()
 }
 

@@ -59,6 +59,9 @@ func (o *observer) pause() time.Duration {
 	wait := lookEvery
 	if o.r.Virtual {
 		wait = max((now-o.woken)/part, lookEvery)
+		if len(o.r.setup.Listen) > 1 { // there are looks aside only
+			wait = max(wait, o.asideAt+o.asideEvery()-now)
+		}
 	}
 	return o.closer(now-o.connecting.Before, wait)
 }
