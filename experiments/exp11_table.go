@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 )
@@ -30,55 +31,61 @@ func casesOfTimeouts(e Env) ([]result.Case, error) {
 }
 
 // since is what the time of a row counts from, and when that is, from connect(2).
-func (s standing) since(e Env) (string, time.Duration) {
-	for _, c := range s.later(e) {
+func (one entry) since(e Env) (string, time.Duration) {
+	for _, c := range one.later(e) {
 		switch c.Name {
 		case burstCall:
 			return "write()", c.At
 		case callClose:
-			if s.is == plightShutdown {
+			if one.is == plightShutdown {
 				return "shutdown()", c.At
 			}
 			return "close()", c.At
 		}
 	}
-	switch s.is {
+	switch one.is {
 	case plightConnect:
 		return "connect()", 0
 	case plightHalfOpen:
 		return "the SYN", 0
 	}
-	return "the last packet heard", e.Options.rtt()
+	return "the last packet heard", oracle.RoundTrip(e.Options.rtt(), e.Options.jitteredFlow(one.port))
 }
 
-// row says how a connection ends, or that it does not.
+// row says how a connection ends, or that it does not. Where a link that is a little late makes another timer, the window is that of all of them.
 func (one entry) row(e Env, t timeline.Timeline) result.Case {
-	c := result.Case{N: one.n, Name: one.name, Port: int(one.port), Rule: one.rule(e), Never: true}
+	c := result.Case{N: one.n, Name: one.name, Port: int(one.port), Rule: one.rule(e), Never: true, Told: "nothing"}
 	from, at := one.since(e)
 	c.From = from
-	end := func(ev timeline.Event) {
-		c.Never = false
-		c.At, c.Earliest, c.Latest = result.Seconds(ev.At-at), result.Seconds(ev.Earliest-at), result.Seconds(ev.Latest-at)
+	for order := range t.All() { // the usual one first
+		ev, told := endOf(order)
+		if ev == nil {
+			continue
+		}
+		earliest, latest := result.Seconds(ev.Earliest-at), result.Seconds(ev.Latest-at)
+		if c.Never {
+			c.Never, c.Told, c.At, c.Earliest, c.Latest = false, told, result.Seconds(ev.At-at), earliest, latest
+		}
+		c.Earliest, c.Latest = min(c.Earliest, earliest), max(c.Latest, latest)
 	}
+	return c
+}
+
+// endOf is the end of a connection, and what its program is told. Nil: there is none.
+func endOf(t timeline.Timeline) (end *timeline.Event, told string) {
 	if o := t.Outcome; o != nil && (o.What == timeline.SocketError || o.What == timeline.ConnectError) {
-		end(*o)
 		call := "read()"
 		if o.What == timeline.ConnectError {
 			call = "connect()"
 		}
-		c.Told = call + " = " + o.Errno
-		return c
+		return o, call + " = " + o.Errno
 	}
-	for _, ev := range t.Events { // nobody is told, but the kernel gives up
+	for i, ev := range t.Events { // nobody is told, but the kernel gives up
 		if ev.What == timeline.RequestGone || ev.What == timeline.SocketGone && ev.Host == "client" {
-			end(ev)
+			end, told = &t.Events[i], "nothing: the kernel forgets the connection"
 		}
 	}
-	c.Told = "nothing"
-	if !c.Never {
-		c.Told = "nothing: the kernel forgets the connection"
-	}
-	return c
+	return end, told
 }
 
 // rule names what decides, with its value.

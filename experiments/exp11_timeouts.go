@@ -27,7 +27,7 @@ func init() {
 		Summary: "one table of timeouts: in each state of a connection, when a program learns that its peer is dead",
 		Question: "A peer dies without a word. How long until the program at the other end is told: while it connects, while the connection is idle, while data is in flight, " +
 			"while the window is closed, while it closes? Which sysctl or socket option decides, and in which state does nothing ever tell it?",
-		Params: []Param{
+		Params: append([]Param{
 			{Flag: "cases", Doc: "which rows of the table, by number, two or more: 1,2,7, or all", Kind: List, Min: 1, Max: int64(len(standings)), Choices: []string{"all"}, Default: "all"},
 			{Flag: "syn-retries", Doc: "SYN retransmissions of the client, 1 to 127", Host: "client", Sysctl: "net.ipv4.tcp_syn_retries", Textbook: "6", Fast: "1", Code: explain.CountAndTime},
 			{Flag: "syn-linear-timeouts", Doc: "first retransmissions at a constant 1 s, 0 to 127 (Linux 6.5 and later)", Host: "client",
@@ -51,17 +51,19 @@ func init() {
 			{Flag: "user-timeout", Doc: "TCP_USER_TIMEOUT of the sockets that have it, 1 to 86400000 ms", SocketOption: "TCP_USER_TIMEOUT", Min: 1, Max: 86400000,
 				Default: "30000", Fast: "2500"},
 			rttParam(),
-		},
-		Setup:      setupTimeouts,
-		Calls:      callsOfTimeouts,
-		Predict:    predictTimeouts,
-		Cases:      casesOfTimeouts,
-		Run:        runTimeouts,
-		Checks:     checksOfTimeouts,
-		Rivals:     rivalsOfTimeouts,
-		Story:      storyOfTimeouts,
-		HandServer: serverOfTimeouts,
-		ByHand:     handOfTimeouts,
+		}, flowJitterParams()...),
+		UnderJitter: closesUnderJitter,
+		Flows:       flowsOfTimeouts,
+		Setup:       setupTimeouts,
+		Calls:       callsOfTimeouts,
+		Predict:     predictTimeouts,
+		Cases:       casesOfTimeouts,
+		Run:         runTimeouts,
+		Checks:      checksOfTimeouts,
+		Rivals:      rivalsOfTimeouts,
+		Story:       storyOfTimeouts,
+		HandServer:  serverOfTimeouts,
+		ByHand:      handOfTimeouts,
 	})
 }
 
@@ -112,7 +114,9 @@ const (
 
 // silenceFrom is when a program writes to a peer that has died by then, from its connect(2): the rule is made after the last exchange, and a busy machine
 // takes its time.
-func silenceFrom(o Options) time.Duration { return 1500*time.Millisecond + 3*o.rtt() }
+func silenceFrom(o Options) time.Duration {
+	return 1500*time.Millisecond + 3*o.rtt() + 2*o.jitter()
+}
 
 // entry is a standing that is in the table.
 type entry struct {
@@ -136,6 +140,15 @@ func entries(o Options) []entry {
 
 // cut reports whether the rule that is made on the way is what kills its peer; the others are there from the start.
 func (s standing) cut() bool { return s.is == plightIdle || s.is == plightBusy }
+
+// flowsOfTimeouts are the connections by the server's ports.
+func flowsOfTimeouts(o Options) []uint16 {
+	var out []uint16
+	for _, one := range entries(o) {
+		out = append(out, one.port)
+	}
+	return out
+}
 
 // died is the range of the ports of which the peer dies on the way; 0 to 0: there is none.
 func died(o Options) (first, last uint16) {
@@ -221,7 +234,7 @@ func (s standing) later(e Env) []Call {
 			return []Call{{Name: callRead, At: watch}}
 		}
 	case plightBusy:
-		return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.rtt())}, {Name: "write", At: e.Whole(silenceFrom(e.Options))}}
+		return []Call{{Name: "request", At: e.Whole(ackLossExchange + e.Options.longestTrip())}, {Name: "write", At: e.Whole(silenceFrom(e.Options))}}
 	case plightShutdown, plightClose:
 		return []Call{{Name: callClose, At: e.Whole(finCloseAt(e.Options))}}
 	case plightGone:
@@ -264,15 +277,15 @@ func (one entry) mechanism(e Env) (oracle.Mechanism, error) {
 	for _, c := range s.later(e) {
 		when[c.Name] = e.Call(s.call(c.Name), e.Whole(one.offset)+c.At) - one.opened(e)
 	}
-	o := s.options(e.Options)
+	o, held := s.options(e.Options), e.Options.jitteredFlow(one.port)
 	switch s.is {
 	case plightConnect:
 		c, err := connectInput(e.as(o))
-		return oracle.LateOpen{Connect: c, Lost: 1 << 20}, err // all are lost
+		return oracle.LateOpen{Connect: c, Lost: 1 << 20}, err // all are lost, however long they were under way
 	case plightHalfOpen:
 		o["cut"] = "start"
 		b, err := ackLossInput(e.as(o))
-		b.Retries2, b.UserTimeout, b.Write = 0, 0, when[callRead]
+		b.Retries2, b.UserTimeout, b.Write, b.Link = 0, 0, when[callRead], held
 		return unwritten{b}, err
 	case plightIdle:
 		o["peer"] = "gone"
@@ -280,12 +293,12 @@ func (one entry) mechanism(e Env) (oracle.Mechanism, error) {
 			o["no-keepalive"], o["watch"] = "yes", "1s" // whatever: the call says when
 		}
 		k, err := keepaliveInput(e.as(o))
-		k.Until = when[callRead]
+		k.Until, k.Link = when[callRead], held
 		return k, err
 	case plightBusy:
 		o["cut"], o["idle"] = "mid", silenceFrom(e.Options).String()
 		b, err := ackLossInput(e.as(o))
-		b.Exchange, b.Write = when["request"], when["write"]
+		b.Exchange, b.Write, b.Link = when["request"], when["write"], held
 		return inWords{b}, err
 	case plightShutdown, plightClose:
 		o["lose"] = "fin"
@@ -293,14 +306,14 @@ func (one entry) mechanism(e Env) (oracle.Mechanism, error) {
 			o["call"] = "shutdown"
 		}
 		c, err := finLossRules(e.as(o))
-		c.ClientClose = when[callClose]
+		c.ClientClose, c.Link = when[callClose], held
 		return c, err
 	case plightGone:
 		o["peer"] = "gone"
 	}
 	o["drain-at"] = never
 	z, err := zeroWindowInput(e.as(o))
-	z.Write, z.Until = when[burstCall], when[callRead]
+	z.Write, z.Until, z.Link = when[burstCall], when[callRead], held
 	return z, err
 }
 

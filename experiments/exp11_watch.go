@@ -18,7 +18,7 @@ func watchTimeouts(e Env) (time.Duration, error) {
 		}
 		watch = max(watch, d)
 	}
-	return e.Whole(watch + 10*e.Options.rtt()), nil // an RTO is up to 3 RTTs, and the first repeats wait for it twice or three times
+	return e.Whole(watch + 10*e.Options.longestTrip()), nil // an RTO is up to 3 RTTs, and the first repeats wait for it twice or three times
 }
 
 // lasts is a time from connect(2) by which a connection has ended, or would have in the state next to its own.

@@ -155,6 +155,8 @@ type Experiment struct {
 	// Flows are the ports by which its connections are known to the link where several share it: one that has --jitter throws dice for each. Nil:
 	// there is one connection. It must be pure.
 	Flows func(Options) []uint16
+	// UnderJitter are Settings that hold only with a jitter.
+	UnderJitter []Setting
 	// Setup says what is built and broken for these options. It must be pure.
 	Setup func(Options) Setup
 	// Calls lists the calls of the programs after the client's first, each host's in order of time. Nil: there are none. It must be pure.
@@ -265,12 +267,25 @@ func (x *Experiment) Plan(p Profile, flags map[string]string, set []string) (Pla
 			Host: q.Host, Name: q.Sysctl, Value: value, Origin: origin, Code: q.Code, Optional: q.Absent != "" && value == q.Absent,
 		})
 	}
+	if x.jitters() { // before the lab builds the link, which would refuse some of it in other words
+		if err := plan.Options.soundJitter(); err != nil {
+			return Plan{}, err
+		}
+		if plan.Options.jitter() > 0 {
+			plan.Settings = append(plan.Settings, x.UnderJitter...)
+		}
+	}
 	for _, s := range set {
 		if err := plan.assign(s); err != nil {
 			return Plan{}, err
 		}
 	}
 	return plan, nil
+}
+
+// Lacks is the error of a parameter that the experiment does not have.
+func (x *Experiment) Lacks(flag string) error {
+	return fmt.Errorf("%s has no parameter --%s", x.Name, flag)
 }
 
 // assign adds one --set assignment; it wins over what was decided before.

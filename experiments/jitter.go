@@ -7,7 +7,6 @@ import (
 
 	"github.com/tcplab/tcplab/internal/link"
 	"github.com/tcplab/tcplab/internal/result"
-	"github.com/tcplab/tcplab/internal/timeline"
 )
 
 const (
@@ -88,26 +87,19 @@ func (o Options) soundJitter() error {
 	return nil
 }
 
-// withoutJitter says why an experiment has no jitter, by its name.
-var withoutJitter = map[string]string{
-	"exp11-timeouts": "not modelled: each of its connections would have draws of its own, as in exp9-backlog, and what becomes of each under them is not predicted yet",
-}
-
-// Lacks is the error of a parameter that the experiment does not have, with the reason where somebody may ask for one.
-func (x *Experiment) Lacks(flag string) error {
-	if why := withoutJitter[x.Name]; flag == jitterFlag && why != "" {
-		return fmt.Errorf("%s has no parameter --%s: %s", x.Name, flag, why)
-	}
-	return fmt.Errorf("%s has no parameter --%s", x.Name, flag)
-}
-
-// overJitter gives an experiment that has the parameter its link and its refusals. One with the other impairments has a link of its own.
-func (x *Experiment) overJitter() {
+// jitters reports whether an experiment has the parameter as it is here. One with the other impairments has a link of its own.
+func (x *Experiment) jitters() bool {
 	_, has := x.param(jitterFlag)
-	if _, own := x.param("loss"); own || !has {
+	_, own := x.param("loss")
+	return has && !own
+}
+
+// overJitter gives an experiment that has the parameter its link. What the link cannot have is refused by Plan.
+func (x *Experiment) overJitter() {
+	if !x.jitters() {
 		return
 	}
-	setup, predict, story := x.Setup, x.Predict, x.Story
+	setup, story := x.Setup, x.Story
 	x.Setup = func(o Options) Setup {
 		s := setup(o)
 		if x.Flows != nil {
@@ -116,12 +108,6 @@ func (x *Experiment) overJitter() {
 			s.Link = o.jittered()
 		}
 		return s
-	}
-	x.Predict = func(e Env) (timeline.Timeline, error) {
-		if err := e.Options.soundJitter(); err != nil {
-			return timeline.Timeline{}, err
-		}
-		return predict(e)
 	}
 	x.Story = func(r *result.Result) []result.Sentence {
 		told := story(r)
@@ -143,3 +129,8 @@ func jitterTold(l result.Link) string {
 	}
 	return fmt.Sprintf("The link held each packet back for another time, up to %s, and kept %s. How long was drawn before the run, and predicted with.", ms(slices.Max(draws).Duration()), how)
 }
+
+// closesUnderJitter keeps a window of one segment closed by one segment, before Linux 6.6. What tcplab's own link delivers, the link that holds packets
+// back, takes less of the receive buffer than what comes straight from the other TCP, and there half of what is left was a segment again; of
+// a quarter none is. Since 6.6 the kernel measures how much a segment takes, and does not read this.
+var closesUnderJitter = []Setting{{Host: "server", Name: "net.ipv4.tcp_adv_win_scale", Value: "-2", Origin: "--" + jitterFlag, Optional: true}}

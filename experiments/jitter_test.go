@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestJitter catches a jitter that is taken where it says nothing or is not modelled, and an experiment without it that does not say why.
+// TestJitter catches a jitter that is taken where it says nothing or is not modelled, and an experiment without it.
 func TestJitter(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -53,13 +53,55 @@ func TestJitter(t *testing.T) {
 		}
 	}
 	for _, x := range All() {
-		_, has := x.param(jitterFlag)
-		if why := withoutJitter[x.Name]; has == (why != "") {
-			t.Errorf("%s: got --%s: %v, and the reason %q, want one of the two", x.Name, jitterFlag, has, why)
+		if _, has := x.param(jitterFlag); !has {
+			t.Errorf("%s: got no --%s, want it", x.Name, jitterFlag)
 		}
 	}
-	if err := find(t, "exp11-timeouts").Lacks(jitterFlag); !strings.Contains(err.Error(), "not predicted yet") {
-		t.Errorf("got %v, want the reason", err)
+}
+
+// TestJitterRefused catches a jitter that the link cannot have and that the plan takes: the lab would refuse some of it first, in words that name no flag.
+func TestJitterRefused(t *testing.T) {
+	for _, x := range All() {
+		if !x.jitters() {
+			continue
+		}
+		for want, flags := range map[string]map[string]string{
+			"want --rtt with it":         {"jitter": "5ms"},
+			"a quarter of the RTT":       {"jitter": "6ms", "rtt": "20ms"},
+			"there are no dice to throw": {"seed": "7", "rtt": "20ms"},
+			"":                           {"jitter": "5ms", "rtt": "20ms", "seed": "7"},
+		} {
+			if _, err := x.Plan(Fast, flags, nil); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s %v: got %v, want %q", x.Name, flags, err, want)
+			}
+		}
+	}
+}
+
+// TestUnderJitter catches a setting for the link of a jitter that is made without one, or that --set does not go on top of.
+func TestUnderJitter(t *testing.T) {
+	const knob = "net.ipv4.tcp_adv_win_scale"
+	for _, name := range []string{"exp7-zero-window", "exp11-timeouts"} {
+		for _, tt := range []struct {
+			flags map[string]string
+			set   []string
+			want  string
+		}{{map[string]string{"rtt": "20ms"}, nil, ""}, {map[string]string{"rtt": "20ms", "jitter": "5ms"}, nil, "-2"},
+			{map[string]string{"rtt": "20ms", "jitter": "5ms"}, []string{"server." + knob + "=1"}, "1"}} {
+			p, err := find(t, name).Plan(Fast, tt.flags, tt.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, s := range p.Settings {
+				if s.Name == knob && s.Host == "server" {
+					got += s.Value
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%s %v %v: got %s=%q, want %q", name, tt.flags, tt.set, knob, got, tt.want)
+			}
+		}
 	}
 }
 

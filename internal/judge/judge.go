@@ -35,7 +35,8 @@ type Input struct {
 	// Ended is when observation ended. An event that was due later was not given its time.
 	Ended  time.Duration
 	Stalls []result.Stall
-	Lost   int // packets that the captures could not hold
+	Load   *result.Load // how short of processors the machine was meanwhile; nil: it is not known
+	Lost   int          // packets that the captures could not hold
 	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
 	Broken error
 	// Disorder says that the programs' calls came in another order than planned: the prediction is of another run. Nil: they did not.
@@ -342,6 +343,8 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Detail = fmt.Sprintf("%s late, by no more than a step of the timer wheel, and the machine had stalled when the timer before it was due", short(gap-hi))
 	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && byProgram(want)): // as for its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
+	case gap > hi && told(want) && j.starved(gap-hi) != "":
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, hadToWait(gap-hi, j.starved(gap-hi))
 	case gap > hi:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too long", short(gap-hi))
 	}

@@ -116,7 +116,8 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 // moment judges when an event was seen, and returns the time that counts. A program on a busy machine learns late what a timer did, by a stall or by
 // as much as any program may be late without one, and its time then says little; where the kernel recorded when it ended the connection, that is
 // judged instead, by the same rules. Where there is no such record, what a program says so late decides nothing; nor does it where it is later than
-// a busy machine makes a program and the record is in its time, because what is late then is no timer.
+// a busy machine makes a program and the record is in its time, because what is late then is no timer. How late that may be hangs on whether programs had
+// to wait for processors all the time (starved).
 func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
 	at, ended := p.got.At, p.got.Ended
 	before, inChain := j.slip, j.slips[j.chain]
@@ -126,8 +127,17 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 		c.Verdict, c.Code = result.Inconclusive, explain.Stall
 		c.Detail = fmt.Sprintf("%s late, as a program on a busy machine may be, and the kernel's own record of it is missing", short(off(e)))
 	}
+	reach, starved := programLate, ""
+	if late && told(p.want) {
+		if starved = j.starved(behind(p, e)); starved != "" {
+			reach = starvedLate
+		}
+	}
+	if c.Verdict == result.Fail && starved != "" && ended == 0 {
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, hadToWait(behind(p, e), starved)
+	}
 	far := late && at-ended > programLag
-	late = late && at-ended <= programLate
+	late = late && at-ended <= reach
 	if c.Code != explain.Stall && !late || ended == 0 || ended > at || p.want.Tick == 0 {
 		return at
 	}
@@ -148,6 +158,9 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 		}
 		if far {
 			c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		}
+		if far && at-ended > programLate {
+			c.Detail += ": " + starved
 		}
 	}
 	return ended

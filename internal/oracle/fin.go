@@ -138,10 +138,9 @@ func (c Closing) handshakes(f kernel.Facts) [][2]time.Duration {
 func (c Closing) differ(f kernel.Facts, e ClosingEnd, rtt time.Duration) []time.Duration {
 	var out []time.Duration
 	var timers []dataTimers
-	b := e.hole(c, 0)
+	rules := newDataRule(e.hole(c, 0), f)
 	for most := rtt + lateness(c.RTT, 2); rtt <= most; rtt += time.Microsecond {
-		b.FirstRTT = rtt
-		if t := newDataRule(b, f).dataTimers; !slices.Contains(timers, t) {
+		if t := rules.after([]time.Duration{rtt}); !slices.Contains(timers, t) {
 			out, timers = append(out, rtt), append(timers, t)
 		}
 	}

@@ -169,8 +169,8 @@ func (k Keepalive) validate(f kernel.Facts, start *Start) error {
 		return fmt.Errorf("keepalive: the peer answers, so this never ends: want the time of close")
 	case k.RTT < 0 || k.RTT > exchangeRTT:
 		return fmt.Errorf("keepalive: RTT of %v: want 0 to %v", k.RTT, exchangeRTT)
-	case k.Close > 0 && k.Close < 2*roundTrip(k.RTT, k.Link):
-		return fmt.Errorf("keepalive: close after %v: want it well after the handshake, which takes %v", k.Close, roundTrip(k.RTT, k.Link))
+	case k.Close > 0 && k.Close < 2*RoundTrip(k.RTT, k.Link):
+		return fmt.Errorf("keepalive: close after %v: want it well after the handshake, which takes %v", k.Close, RoundTrip(k.RTT, k.Link))
 	case f.HZ < 24 || f.HZ > 10000:
 		return fmt.Errorf("keepalive: HZ=%d: want the kernel's CONFIG_HZ, 24..10000", f.HZ)
 	case start != nil && (start.Phase < 0 || start.Phase >= f.Jiffy()):

@@ -67,7 +67,7 @@ func (r keepaliveRule) fires(j int64, nth int) int64 {
 	if nth > 0 {
 		d = r.intervJ
 	} else {
-		j += int64(roundTrip(r.k.RTT, r.k.Link) / r.facts.Jiffy()) // it is armed when the SYN-ACK is there
+		j += int64(RoundTrip(r.k.RTT, r.k.Link) / r.facts.Jiffy()) // it is armed when the SYN-ACK is there
 	}
 	_, at := Fire(r.facts, uint64(j)+1<<40, uint64(d))
 	return int64(at - 1<<40)

@@ -35,8 +35,8 @@ func Accepted(rtt time.Duration, plan link.Plan) time.Duration {
 	return at + l.toServer(at)
 }
 
-// roundTrip is how long the first packet of each end takes, there and back.
-func roundTrip(rtt time.Duration, plan link.Plan) time.Duration {
+// RoundTrip is how long the first packet of each end takes, there and back.
+func RoundTrip(rtt time.Duration, plan link.Plan) time.Duration {
 	l := newLine(rtt, plan)
 	there := l.toServer(0)
 	return there + l.toClient(there)

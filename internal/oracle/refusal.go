@@ -115,7 +115,7 @@ func (p *refused) run(timer int64, hard bool) {
 	p.add(timeline.Event{Host: p.Host, What: timeline.SYN, Exact: true}, 0, 0, 0, say("first SYN: time starts here"))
 	if errno == "" {
 		p.add(timeline.Event{Host: p.Server, What: timeline.RST, RelAck: 1, Exact: true}, there, 0, 1, p.whyReset())
-		p.end("ECONNREFUSED", roundTrip(p.RTT, p.Link), 0, 2, say("a RST that acknowledges the SYN ends connect(2)"))
+		p.end("ECONNREFUSED", RoundTrip(p.RTT, p.Link), 0, 2, say("a RST that acknowledges the SYN ends connect(2)"))
 		return
 	}
 	p.add(timeline.Event{Host: p.Server, What: timeline.ICMP}, there, 0, 1, say("the rule answers the SYN with an ICMP error"))

@@ -61,7 +61,7 @@ func (r *run) finish(ctx context.Context) error {
 	r.fillClock(v, wall)
 	r.fillLoad()
 	in := v.judgeInput(r)
-	in.Lost, in.Step, in.Broken = lost, wall.offset-r.wall.offset, r.broken
+	in.Lost, in.Step, in.Broken, in.Load = lost, wall.offset-r.wall.offset, r.broken, res.Load
 	var other string
 	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, res.Link); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)

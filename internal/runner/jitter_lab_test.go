@@ -26,16 +26,18 @@ var jittered = []struct {
 	{delayedACK, map[string]string{"rounds": "2"}},
 	{backlog, nil},
 	{"exp2-capture-point", nil},
+	{timeouts, map[string]string{"cases": "9,12,14"}},
 }
 
 // lies are the flags of a control, and the seed of its prediction, of an experiment that throws dice for each connection. exp9 has no room for the longest
-// link; of exp2-capture-point it is one place, since ten clients at once disturb each other on a busy machine.
+// link; of exp2-capture-point it is one place, and of exp11 two rows, since many clients at once disturb each other on a busy machine.
 var lies = map[string]struct {
 	flags map[string]string
 	other string
 }{
 	backlog:              {withJitter(nil, "100ms", "25ms", "216"), "87"},
 	"exp2-capture-point": {withJitter(map[string]string{"at": "client-input"}, "200ms", "50ms", "21"), "239"},
+	timeouts:             {withJitter(map[string]string{"cases": "4,9"}, "200ms", "50ms", "1486"), "2599"},
 }
 
 // withJitter are the flags of a row over such a link.

@@ -1,0 +1,47 @@
+package judge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+const (
+	// starvedOf: where in three quarters of a run or more some task waited for a processor (the kernel's own count, "some" of /proc/pressure/cpu), any
+	// program may have been the one that did. One run beside nothing is below a quarter.
+	starvedOf = 4
+	// starvedLate is how late a program may be on such a machine: 1.2 s were seen where something waited in 11.2 s of 11.7. What is later is not explained
+	// by it: of an end, it would be the next step of its timer.
+	starvedLate = 2 * time.Second
+)
+
+// starved says how short of processors the machine was, where that explains that a program was so late: it cannot have waited longer than all together
+// did. Empty: it does not, or nobody knows. What a hypervisor took (steal) is not asked: the watchers stood still with it, so it is a stall on record.
+func (j *judgement) starved(late time.Duration) string {
+	l := j.Load
+	if l == nil || l.Waited == nil {
+		return ""
+	}
+	waited, over := l.Waited.Duration(), l.Over.Duration()
+	if waited < over-over/starvedOf || late > min(waited, starvedLate) {
+		return ""
+	}
+	return fmt.Sprintf("in %s of %s something waited for a processor", seconds(waited), seconds(over))
+}
+
+// told reports whether it is a program that an event comes from or that learns of it, also of what a timer did.
+func told(want *timeline.Event) bool { return byProgram(want) || !want.What.OnWire() }
+
+// behind is how late an event was seen.
+func behind(p *pair, e *result.Event) time.Duration {
+	if e.OffTick != nil {
+		return off(e)
+	}
+	return p.got.At - p.want.Latest
+}
+
+func hadToWait(late time.Duration, starved string) string {
+	return fmt.Sprintf("%s late, as a program may be that has to wait: %s", short(late), starved)
+}

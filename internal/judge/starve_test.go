@@ -1,0 +1,106 @@
+package judge
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/timeline"
+)
+
+// load is a machine on which something waited for a processor in so much of a run of 11.7 s.
+func load(waited time.Duration) *result.Load {
+	w := result.Seconds(waited)
+	return &result.Load{Over: result.Seconds(11700 * time.Millisecond), Waited: &w}
+}
+
+// TestStarved is a program that a read(2) told late of an end which a timer made. Seen in exp11: 0.2 to 1.2 s late, the kernel's own record of the end missing, in
+// a run in 11.2 s of whose 11.7 s something waited for a processor. It catches such a run that is called a contradiction, and one that is forgiven: on a machine
+// that was idle, or half busy, or does not say; by more than a starved program takes, or more than all of them waited together; of a packet that the kernel sends; before
+// its time; or where the kernel's own record says that it was the kernel.
+func TestStarved(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name        string
+		what        timeline.What
+		late, ended time.Duration // after its tick
+		load        *result.Load
+		want        result.Verdict
+	}{
+		{"starved", timeline.SocketError, 1200 * ms, 0, load(11200 * ms), result.Inconclusive},
+		{"starved, less late", timeline.SocketError, 200 * ms, 0, load(11200 * ms), result.Inconclusive},
+		{"idle", timeline.SocketError, 1200 * ms, 0, load(300 * ms), result.Fail},
+		{"idle, less late", timeline.SocketError, 200 * ms, 0, load(300 * ms), result.Fail},
+		{"half busy", timeline.SocketError, 1200 * ms, 0, load(6 * time.Second), result.Fail},
+		{"a machine that does not say", timeline.SocketError, 1200 * ms, 0, &result.Load{Over: result.Seconds(11700 * ms)}, result.Fail},
+		{"nobody asked", timeline.SocketError, 1200 * ms, 0, nil, result.Fail},
+		{"later than starving explains", timeline.SocketError, 2100 * ms, 0, load(11200 * ms), result.Fail},
+		{"a packet of the kernel's", timeline.RTORetransmission, 200 * ms, 0, load(11200 * ms), result.Fail},
+		{"too early", timeline.SocketError, -20 * ms, 0, load(11200 * ms), result.Fail},
+		{"the kernel had it on its tick", timeline.SocketError, 1200 * ms, 60 * time.Microsecond, load(11200 * ms), result.Inconclusive},
+		{"the same, idle", timeline.SocketError, 1200 * ms, 60 * time.Microsecond, load(300 * ms), result.Fail},
+		{"the kernel was late", timeline.SocketError, 1200 * ms, 1100 * ms, load(11200 * ms), result.Fail},
+		{"the kernel was early", timeline.SocketError, 1200 * ms, -20 * ms, load(11200 * ms), result.Fail},
+		{"in its time", timeline.SocketError, ms, 0, load(11200 * ms), result.Pass},
+		{"another program waits in vain", timeline.Quiet, 1200 * ms, 0, load(11200 * ms), result.Inconclusive},
+	} {
+		in := answered(0)
+		tick := *in.JiffyStart + 101*in.Jiffy
+		e := timeline.Event{Host: "client", What: tt.what, Chain: "end", Bound: timeline.Bound{At: 400 * ms, Earliest: 400 * ms, Latest: 432 * ms, Tick: 101}}
+		if tt.what == timeline.Quiet {
+			e.Tick, e.Earliest, e.Latest = 0, tick, tick
+		}
+		in.Want.Events = append(in.Want.Events, e)
+		got := timeline.Event{Host: "client", What: tt.what, Bound: timeline.Bound{At: tick + tt.late}}
+		if tt.ended != 0 {
+			got.Ended = tick + tt.ended
+		}
+		in.Got.Events, in.Ended, in.Load = append(in.Got.Events, got), time.Minute, tt.load
+		_, _, checks, _ := Schedule(in)
+		last := checks[len(checks)-1]
+		if last.Verdict != tt.want {
+			t.Errorf("%s: got %s (%s), want %s", tt.name, last.Verdict, last.Detail, tt.want)
+		}
+		if tt.want == result.Inconclusive && !strings.Contains(last.Detail, "in 11.200 s of 11.700 s something waited for a processor") {
+			t.Errorf("%s: got %q, want that it names how short of processors the machine was", tt.name, last.Detail)
+		}
+	}
+}
+
+// TestStarvedShort catches a machine that is said to have starved a program for longer than anything waited there.
+func TestStarvedShort(t *testing.T) {
+	l := load(900 * time.Millisecond)
+	l.Over = result.Seconds(time.Second)
+	j := &judgement{Input: Input{Load: l}}
+	for late, want := range map[time.Duration]bool{800 * time.Millisecond: true, time.Second: false} {
+		if got := j.starved(late) != ""; got != want {
+			t.Errorf("%v late where something waited for 0.9 s of 1 s: got %v, want %v", late, got, want)
+		}
+	}
+}
+
+// TestGapOfStarved is TestGapOfProgram where the gap alone tells.
+func TestGapOfStarved(t *testing.T) {
+	const ms = time.Millisecond
+	for waited, want := range map[time.Duration]result.Verdict{11200 * ms: result.Inconclusive, 300 * ms: result.Fail} {
+		bound := func(at, gap time.Duration) timeline.Bound {
+			return timeline.Bound{At: at, Earliest: at, Latest: at + 900*ms, GapEarliest: gap, GapLatest: gap + 10*ms}
+		}
+		in := Input{Jiffy: 4 * ms, Ended: time.Minute, Load: load(waited)}
+		for i, what := range []timeline.What{timeline.SYN, timeline.WindowProbe, timeline.SocketError} {
+			e := timeline.Event{Host: "client", What: what, Chain: "probe"}
+			seen := e
+			if i > 0 {
+				e.Bound = bound(time.Duration(i)*time.Second, time.Duration(i-1)*time.Second)
+				seen.At = e.At + time.Duration(i-1)*500*ms
+			}
+			seen.Chain = ""
+			in.Want.Events, in.Got.Events = append(in.Want.Events, e), append(in.Got.Events, seen)
+		}
+		_, _, checks, _ := Schedule(in)
+		if last := checks[len(checks)-1]; last.Verdict != want {
+			t.Errorf("something waited for %v: got %s (%s), want %s", waited, last.Verdict, last.Detail, want)
+		}
+	}
+}
