@@ -85,6 +85,13 @@ type gather struct {
 	order  []key
 	seen   map[key]*joint
 	before []*joint // those of the world before, in its order: most worlds have the same events
+	chains []newest // of the world that is added: there are few
+}
+
+// newest is the newest event of a chain.
+type newest struct {
+	host, chain string
+	at          time.Duration
 }
 
 // key tells the events of a timeline apart.
@@ -150,7 +157,7 @@ func (w world) variants(called bool, play func(*world)) {
 // not made as planned.
 func (g *gather) add(world []happening, shift int64, slipped bool) {
 	g.worlds++
-	last := map[string]time.Duration{}
+	g.chains = g.chains[:0]
 	same := true // as in the world before, so far
 	var nth map[key]int
 	for i := range world {
@@ -179,13 +186,23 @@ func (g *gather) add(world []happening, shift int64, slipped bool) {
 			g.before = append(g.before[:i], j)
 		}
 		j.add(h, shift, slipped)
-		chain := h.Host + " " + h.Chain
-		if before, ok := last[chain]; ok && h.jiffy != 0 {
+		if before, ok := g.chained(h); ok && h.jiffy != 0 {
 			j.addGap(h.at - before)
 		}
-		last[chain] = h.at
 	}
 	g.before = g.before[:len(world)]
+}
+
+// chained makes an event the newest of its chain, and returns when the one before it came.
+func (g *gather) chained(h *happening) (before time.Duration, ok bool) {
+	for i := range g.chains {
+		if l := &g.chains[i]; l.host == h.Host && l.chain == h.Chain {
+			before, l.at = l.at, h.at
+			return before, true
+		}
+	}
+	g.chains = append(g.chains, newest{h.Host, h.Chain, h.at})
+	return 0, false
 }
 
 // occurrences counts the events that are the same but for their place.

@@ -26,6 +26,7 @@ type observer struct {
 	r       *run
 	capture map[string]*pcapout.Source
 	diag    map[string]*evidence.Diag
+	decoded map[string]*captured
 	wake    chan struct{} // something new: packets, or a client's event
 
 	mu         sync.Mutex
@@ -59,7 +60,7 @@ type look struct {
 }
 
 func newObserver(r *run) *observer {
-	return &observer{r: r, capture: map[string]*pcapout.Source{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}, ofPort: map[uint16][]*neighbour{}}
+	return &observer{r: r, capture: map[string]*pcapout.Source{}, decoded: map[string]*captured{}, diag: map[string]*evidence.Diag{}, wake: make(chan struct{}, 1), told: map[string]bool{}, ofPort: map[uint16][]*neighbour{}}
 }
 
 // open starts the captures and opens inet_diag at both ends.
@@ -408,52 +409,6 @@ func (o *observer) write(kind string, v any) {
 	if _, err := o.r.Events.Write(append(b, '\n')); err != nil && o.unwritten == nil {
 		o.unwritten = fmt.Errorf("write events: %w", err)
 	}
-}
-
-// settleFor is how long the captures stay open after the experiment: whatever was still on its way arrives, and a segment that nobody
-// predicted has the time to show. It is part of the experiment, not a wait for something.
-const settleFor = 100 * time.Millisecond
-
-// settle waits until Run is over and the last thing that is predicted had its time: a server may go on long after its client. Where what
-// was seen by then is not the usual, it waits as long as the alternatives take.
-func (o *observer) settle(ctx context.Context) {
-	o.look()
-	o.wait(ctx, settleFor)
-	for _, alternatives := range []bool{false, true} {
-		o.mu.Lock()
-		v := o.view()
-		if v == nil {
-			o.mu.Unlock()
-			break
-		}
-		if err := o.anchor(); err != nil {
-			o.failed = err
-		}
-		until := o.r.want
-		usual := !alternatives
-		if alternatives {
-			_, _, checks, _ := judge.Schedule(v.judgeInput(o.r))
-			usual = judge.Passes(checks)
-		}
-		last := latest(usually(until, usual))
-		if near := o.r.near; near != nil { // what is late for its start is seen, too
-			last = max(last, latest(usually(o.r.foretold, usual))+near.moved)
-		}
-		wait := last + judge.Allowance(o.r.facts.Jiffy()) + lookEvery - v.ended
-		o.mu.Unlock()
-		o.wait(ctx, wait)
-	}
-	o.wait(ctx, 2*o.r.setup.OnLink()) // what is still on the link
-	o.everybody()
-	o.look()
-}
-
-// usually is a timeline, without its other orders where it is to be the usual one.
-func usually(t timeline.Timeline, usual bool) timeline.Timeline {
-	if usual {
-		t.Alternatives, t.Connections = nil, nil
-	}
-	return t
 }
 
 // seen are the events that are not on the wire, of the kinds that are predicted. origin is the CLOCK_MONOTONIC time of the first packet.

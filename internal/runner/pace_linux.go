@@ -8,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/kernel"
+	"github.com/tcplab/tcplab/internal/oracle"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 )
@@ -33,6 +34,36 @@ func (r *run) soonest(now time.Duration) time.Duration {
 
 // choosing is how long the start is looked for.
 func (r *run) choosing() time.Duration { return min(r.startIn()/2, 300*time.Millisecond) }
+
+// choose picks the start: of those in the next two buckets of the wheel's first level, the one that leaves the least open, as far as
+// there is time to look.
+func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
+	const tries = 16
+	soonest, _ := r.clock.At(r.soonest(now))
+	phase := r.clock.Jiffy * 2 / 5
+	var best timeline.Timeline
+	least := -1
+	for i := range uint64(tries) {
+		start := &oracle.Start{Jiffies: soonest + i, Phase: phase}
+		begun, err := kernel.MonotonicNow()
+		if err != nil {
+			return best, err
+		}
+		t, err := forecast(r.Experiment, r.env, start)
+		if err != nil {
+			return t, err
+		}
+		if n := openness(t); least < 0 || n < least {
+			least, best = n, t
+			r.env.Start, r.env.StartAt = start, r.clock.Start(start.Jiffies)+phase
+		}
+		// Another try would take as long as this one.
+		if done, err := kernel.MonotonicNow(); err != nil || least == 0 || done+(done-begun) > now+r.choosing() {
+			return best, err
+		}
+	}
+	return best, nil
+}
 
 // lookEvery is the pace of inet_diag and of the Watcher's Status.
 const lookEvery = 250 * time.Millisecond

@@ -289,31 +289,6 @@ func (r *run) predict() error {
 	return nil
 }
 
-// choose picks the start: of those in the next two buckets of the wheel's first level, the one that leaves the least open, as far as
-// there is time to look.
-func (r *run) choose(now time.Duration) (timeline.Timeline, error) {
-	const tries = 16
-	soonest, _ := r.clock.At(r.soonest(now))
-	phase := r.clock.Jiffy * 2 / 5
-	var best timeline.Timeline
-	least := -1
-	for i := range uint64(tries) {
-		start := &oracle.Start{Jiffies: soonest + i, Phase: phase}
-		t, err := forecast(r.Experiment, r.env, start)
-		if err != nil {
-			return t, err
-		}
-		if n := openness(t); least < 0 || n < least {
-			least, best = n, t
-			r.env.Start, r.env.StartAt = start, r.clock.Start(start.Jiffies)+phase
-		}
-		if spent, err := kernel.MonotonicNow(); err != nil || least == 0 || spent > now+r.choosing() {
-			return best, err
-		}
-	}
-	return best, nil
-}
-
 // head is the result as far as it is known before the first packet.
 func (r *run) head(p *result.Prediction) *result.Result {
 	x := r.Experiment

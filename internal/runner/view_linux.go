@@ -39,7 +39,7 @@ type sight struct {
 	segment        pcapout.Segment
 }
 
-// captured is one capture, decoded.
+// captured is one capture, decoded. Several views share it, and change nothing in it.
 type captured struct {
 	host     string
 	packets  []pcapout.Packet
@@ -51,9 +51,11 @@ type captured struct {
 
 // view builds the picture from all packets so far; nil before the first. The caller holds the observer's lock.
 func (o *observer) view() *view {
-	both := map[string]*captured{}
+	both := o.decoded
 	for host, src := range o.capture {
-		both[host] = decode(host, src.Packets())
+		if p := src.Packets(); both[host] == nil || len(p) != len(both[host].packets) { // a capture only grows
+			both[host] = decode(host, p)
+		}
 	}
 	v := &view{several: len(o.r.setup.Listen) > 1 || o.r.setup.LookAt != 0, byClient: o.r.setup.LookAt != 0}
 	for _, c := range both {
