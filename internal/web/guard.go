@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // cookieName is the session's cookie. Its path is that of this process, so that another server on 127.0.0.1 is never sent it: browsers do
@@ -115,16 +116,18 @@ func (s *Server) posted(r *http.Request) error {
 	return nil
 }
 
-var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>tcplab</title>
+var welcomePage = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("welcome").Parse(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>tcplab</title>
 <meta http-equiv="refresh" content="0;url={{.}}"></head><body><p><a href="{{.}}">tcplab</a></p></body></html>
 `))
+})
 
 // welcome gives the cookie to a browser that has the token, and leads on. It is a page and no redirect: after a redirect that began at a link
 // in another site (a terminal in a browser) the strict cookie would not be sent.
 func (s *Server) welcome(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: s.keys.session, Path: s.path("/"), HttpOnly: true, SameSite: http.SameSiteStrictMode})
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = welcomePage.Execute(w, s.path("/"))
+	_ = welcomePage().Execute(w, s.path("/"))
 }
 
 // problem is an error with its status.

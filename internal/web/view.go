@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/tcplab/tcplab/internal/report"
 	"github.com/tcplab/tcplab/internal/report/page"
@@ -114,7 +115,8 @@ func (v view) Clean(s string) string { return report.Clean(s) }
 // Verdict is the word of a verdict.
 func (v view) Verdict(x result.Verdict) string { return v.verdict(x) }
 
-var pages = template.Must(template.New("web").Parse(pageText))
+// pages are parsed for the first who asks: every process of this program would pay for it, most in a guest.
+var pages = sync.OnceValue(func() *template.Template { return template.Must(template.New("web").Parse(pageText)) })
 
 // show answers with a page. Nothing is sent where it cannot be made.
 func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name string, d view) {
@@ -132,7 +134,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name s
 		d.Switch = ""
 	}
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, d); err != nil {
+	if err := pages().ExecuteTemplate(&b, name, d); err != nil {
 		http.Error(w, "the page cannot be made: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
