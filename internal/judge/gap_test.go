@@ -92,3 +92,50 @@ func TestGapBounds(t *testing.T) {
 		}
 	}
 }
+
+// TestFreshChain has a connection that ends by TCP_USER_TIMEOUT, which counts from the first window probe. A processor that counts the jiffy later handles that one a jiffy
+// late, which every machine may, and the end then misses its bucket: 24 ms, in one of 20 runs of exp11. It catches such an end that is called a contradiction, and one
+// that is forgiven where each probe was in its time, or by more than a step of the wheel, or where it is too early.
+func TestFreshChain(t *testing.T) {
+	const ms, jiffy = time.Millisecond, 4 * time.Millisecond
+	begin := time.Duration(0)
+	tick := func(n int64) timeline.Bound {
+		at := time.Duration(n) * jiffy
+		return timeline.Bound{At: at, Earliest: at, Latest: at + 60*ms, Tick: n, TickLast: n}
+	}
+	for _, tt := range []struct {
+		name       string
+		probe, end time.Duration // how late each was seen
+		want       result.Verdict
+	}{
+		{"a jiffy late, and the end a bucket", 4050 * time.Microsecond, 24 * ms, result.Inconclusive},
+		{"in its time, and the end a bucket late", 50 * time.Microsecond, 24 * ms, result.Fail},
+		{"a jiffy late, and the end more than a bucket", 4050 * time.Microsecond, 70 * ms, result.Fail},
+		{"a jiffy late, and the end too early", 4050 * time.Microsecond, -8 * ms, result.Fail},
+		{"a jiffy late, and the end in its time", 4050 * time.Microsecond, 50 * time.Microsecond, result.Pass},
+	} {
+		in := Input{Jiffy: jiffy, JiffyStart: &begin, Ended: time.Minute}
+		for i, n := range []int64{0, 323, 867, 949} {
+			e := timeline.Event{Host: "client", What: timeline.WindowProbe, N: i, Chain: "persist timer"}
+			late := []time.Duration{0, tt.probe, 50 * time.Microsecond, tt.end}[i]
+			switch i {
+			case 0:
+				e.What, e.Chain = timeline.SYN, ""
+			case 3:
+				e.What, e.Chain = timeline.SocketError, "TCP_USER_TIMEOUT"
+			}
+			seen := e
+			if n > 0 {
+				e.Bound = tick(n)
+				seen.Bound = timeline.Bound{At: e.At + late}
+			}
+			if i == 3 {
+				seen.Ended = seen.At - 20*time.Microsecond
+			}
+			in.Want.Events, in.Got.Events = append(in.Want.Events, e), append(in.Got.Events, seen)
+		}
+		if got, verdict := complaints(in); verdict != tt.want {
+			t.Errorf("%s: got %s %v, want %s", tt.name, verdict, got, tt.want)
+		}
+	}
+}

@@ -37,6 +37,8 @@ type Input struct {
 	Stalls []result.Stall
 	Load   *result.Load // how short of processors the machine was meanwhile; nil: it is not known
 	Lost   int          // packets that the captures could not hold
+	// Calling is how long a connection's longest call that sends a packet took, by its port: the timer of that packet starts before the end of the call.
+	Calling map[uint16]time.Duration
 	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
 	Broken error
 	// Disorder says that the programs' calls came in another order than planned: the prediction is of another run. Nil: they did not.
@@ -117,6 +119,10 @@ type judgement struct {
 	slip  time.Duration
 	slips map[string]time.Duration
 	chain string // of the event that is judged
+	// fresh: it is the first of its chain, and its timer may count from any event before (tcp_clamp_probe0_to_user_timeout from the first probe). tardy is the most
+	// that any of those was late by, a jiffy or more, and last when the newest was seen.
+	fresh       bool
+	tardy, last time.Duration
 	// alone are the families in which an event had no partner: their numbers are not compared from then on, because one missing packet is
 	// one contradiction, or none.
 	alone map[string]bool
@@ -236,10 +242,13 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 			j.between(&c, p)
 			break
 		}
+		_, known := j.slips[j.chain]
+		j.fresh = !known
 		at := j.moment(&c, p, &e)
 		if before != nil {
 			j.gap(&c, p.want, at-before.got.At, before)
 		}
+		j.tardy, j.last = max(j.tardy, j.slip), p.got.At
 		j.same(&c, p)
 	}
 	j.settle(&c)
@@ -343,6 +352,9 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Detail = fmt.Sprintf("%s late, by no more than a step of the timer wheel, and the machine had stalled when the timer before it was due", short(gap-hi))
 	case gap > hi && (j.heldUp(before.got.At+b.GapLatest, before.got.At+gap) || gap-hi <= programLag && byProgram(want)): // as for its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
+	case gap > hi && gap-hi <= j.calling(before):
+		c.Verdict, c.Code = result.Inconclusive, explain.Stall
+		c.Detail = fmt.Sprintf("%s late, and the call that sent the packet before it took %s: its timer may have started as late", short(gap-hi), short(j.calling(before)))
 	case gap > hi && told(want) && j.starved(gap-hi) != "":
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, hadToWait(gap-hi, j.starved(gap-hi))
 	case gap > hi:
@@ -379,6 +391,8 @@ func (j *judgement) outcome(before *pair) (*result.Event, []result.Check) {
 		death.Observed, death.Verdict, death.Code, death.Detail = seconds(got.At), result.Fail, errno.Code, "another ending than predicted"
 	default:
 		death.Observed = seconds(got.At)
+		_, known := j.slips[p.chain()]
+		j.fresh = !known
 		at := j.moment(&death, &p, &e)
 		switch death.Code {
 		case explain.TooEarly:

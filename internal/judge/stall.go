@@ -24,7 +24,11 @@ func (in Input) sorted() Input {
 // due: processors stood still until then without a break, or an event before was late, and took this one and the rounding of the wheel with
 // it. A short stall does not excuse a long delay.
 func (j *judgement) excused(b timeline.Bound, due, seen time.Duration) bool {
-	return j.heldUp(due+j.behind(b), seen)
+	behind := j.behind(b)
+	if j.fresh && j.tardy > 0 && b.Tick > 0 { // the wait began after the event before at the latest
+		behind = max(behind, j.tardy+(seen-j.last)/wheelShare)
+	}
+	return j.heldUp(due+behind, seen)
 }
 
 // behind is what an event before was late by that this one may answer: it was judged for that itself.

@@ -104,3 +104,36 @@ func TestGapOfStarved(t *testing.T) {
 		}
 	}
 }
+
+// TestGapAfterCall has a SYN whose call took 24 ms, and its repeat 3 ms later than a timer leaves it that the SYN had started: the processor stood still between the
+// two, as in a guest on a busy machine. It catches such a gap that is called a contradiction, and one that is forgiven by more than the call took, by another
+// connection's call, by one that took no time, or behind a timer's packet.
+func TestGapAfterCall(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name    string
+		before  timeline.What
+		late    time.Duration
+		calling map[uint16]time.Duration
+		want    result.Verdict
+	}{
+		{"the call took long", timeline.SYN, 3 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Inconclusive},
+		{"not so long", timeline.SYN, 30 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Fail},
+		{"another connection's", timeline.SYN, 3 * ms, map[uint16]time.Duration{2: 24 * ms}, result.Fail},
+		{"within a jiffy", timeline.SYN, 3 * ms, map[uint16]time.Duration{1: 4 * ms}, result.Fail},
+		{"a timer's packet", timeline.SYNRetransmission, 3 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Fail},
+		{"in its time", timeline.SYN, 0, map[uint16]time.Duration{1: 24 * ms}, result.Pass},
+	} {
+		first := timeline.Event{Host: "client", What: tt.before, Port: 1}
+		again := timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: 1, Port: 1,
+			Bound: timeline.Bound{At: 1000 * ms, Earliest: 1000 * ms, Latest: 1080 * ms, GapEarliest: 1000 * ms, GapLatest: 1032 * ms}}
+		seen := again
+		seen.Bound = timeline.Bound{At: 1032*ms + Allowance(4*ms) + tt.late}
+		in := Input{Want: timeline.Timeline{Events: []timeline.Event{first, again}}, Got: timeline.Timeline{Events: []timeline.Event{first, seen}}, Jiffy: 4 * ms,
+			Ended: time.Minute, Calling: tt.calling}
+		_, _, checks, _ := Schedule(in)
+		if last := checks[len(checks)-1]; last.Verdict != tt.want {
+			t.Errorf("%s: got %s (%s), want %s", tt.name, last.Verdict, last.Detail, tt.want)
+		}
+	}
+}

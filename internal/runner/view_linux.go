@@ -328,8 +328,26 @@ func (v *view) judgeInput(r *run) judge.Input {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
 	}
+	in.Calling = v.calling(r.obs.events)
 	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.res.Link, r.facts.Jiffy())...)
 	return in
+}
+
+// calling is how long the longest call of each connection took that sent a packet, by the port that tells it from others. Where those are the clients' own, it is not
+// known whose a call was.
+func (v *view) calling(events []lab.Event) map[uint16]time.Duration {
+	out := map[uint16]time.Duration{}
+	if v.byClient {
+		return out
+	}
+	for _, e := range calls(events, false) {
+		port := uint16(0)
+		if v.several {
+			port = e.Remote.Port()
+		}
+		out[port] = max(out[port], e.After-e.Before)
+	}
+	return out
 }
 
 // overtaken reports that the first packet, from which time counts, is of another connection than the first call, from which the plan counts: on a
