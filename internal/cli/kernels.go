@@ -16,8 +16,9 @@ func (a *app) kernelsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kernels",
 		Short: "list, fetch and remove the kernels that run --kernel boots (no root)",
-		Long: `Kernels are found in /boot and in a cache, $XDG_CACHE_HOME/tcplab/kernels, where they lie unpacked. Debian's archive is asked through
-apt, as you, with apt's own checks; nothing is installed and nothing else is downloaded.`,
+		Long: `Kernels are found in /boot and in a cache, $XDG_CACHE_HOME/tcplab/kernels, where they lie unpacked, each with the guest that it
+booted last (130 MB): the next run on it goes on from there. Debian's archive is asked through apt, as you, with apt's own checks; nothing is
+installed and nothing else is downloaded.`,
 		Example: `  tcplab kernels list
   tcplab kernels fetch 6.12
   tcplab run exp1 --kernel=6.12`,

@@ -57,24 +57,32 @@ func (b *batch) boot(ctx context.Context) (err error) {
 // run makes the runs of a batch in at most so many machines. A machine that ends takes its own runs with it and no others: those are
 // noted as failed. An error is returned where nothing at all was done.
 func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (crew, error) {
-	facts := factsOf(k)
-	ahead := lookAhead(k, facts, b)
+	f.note("booting Linux %s in %s%s\n", k.Release, b.flags.timeOf(), inMachines(min(machines, len(b.jobs))))
+	var booted *vm.Booted
+	var unbooted error
+	var wg sync.WaitGroup
+	wg.Go(func() { booted, unbooted = f.boot(ctx, b, k) })
+	ahead := lookAhead(k, factsOf(k), b)
 	parts := share(b.jobs, weights(ahead.of(b.jobs)), machines)
 	c := crew{kernel: k, machines: len(parts)}
-	f.note("booting Linux %s in %s%s\n", k.Release, b.flags.timeOf(), inMachines(len(parts)))
+	wg.Wait()
+	if booted != nil {
+		defer booted.Close()
+	}
 	errs := make([]error, len(parts))
-	var wg sync.WaitGroup
 	for i, jobs := range parts {
+		if unbooted != nil {
+			(&inbox{b: b, jobs: jobs}).unmade(unbooted)
+			errs[i] = unbooted
+			continue
+		}
 		wg.Go(func() {
-			select {
-			case f.slots <- struct{}{}:
-				defer func() { <-f.slots }()
-			case <-ctx.Done():
-				errs[i] = ctx.Err()
+			if errs[i] = f.slot(ctx); errs[i] != nil {
 				return
 			}
+			defer func() { <-f.slots }()
 			var s vm.Stats
-			if s, errs[i] = f.one(ctx, b, k, ahead, jobs); errs[i] == nil {
+			if s, errs[i] = f.one(ctx, b, k, booted, ahead, jobs); errs[i] == nil {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				c.stats = vm.Stats{Boot: max(c.stats.Boot, s.Boot), Wall: max(c.stats.Wall, s.Wall), Peak: max(c.stats.Peak, s.Peak)}
@@ -96,12 +104,44 @@ func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (c
 	return c, nil
 }
 
-// one boots one machine for its runs. What it did not come to is noted.
-func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, ahead foresight, jobs []job) (vm.Stats, error) {
+// slot waits until one more machine may run.
+func (f *fleet) slot(ctx context.Context) error {
+	select {
+	case f.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// boot boots what all machines of a batch go on from, or takes it from the cache. Nil: in real time each boots by itself.
+func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, error) {
+	if b.flags.realTime {
+		return nil, nil
+	}
+	if err := f.slot(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-f.slots }()
+	o, err := b.guest(k)
+	if err != nil {
+		return nil, err
+	}
+	o.Wall = wallBoot
+	booted, err := vm.Boot(ctx, o)
+	if err == nil && booted.Took > 0 {
+		f.note("Linux %s: booted in %.1f s, and kept for the next time\n", k.Release, booted.Took.Seconds())
+	}
+	return booted, err
+}
+
+// one makes the runs of one machine. What it did not come to is noted.
+func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Booted, ahead foresight, jobs []job) (vm.Stats, error) {
 	o, err := b.machine(k, ahead, jobs)
 	if err != nil {
 		return vm.Stats{}, err
 	}
+	o.Booted = booted
 	in := &inbox{b: b, jobs: jobs, folders: map[int]*folder{}, began: map[int]time.Time{}}
 	defer in.discard()
 	s, err := vm.Run(ctx, o, in.receive)
@@ -222,25 +262,31 @@ func factsOf(k vm.Kernel) *kernel.Facts {
 	return &facts
 }
 
-// machine is what is booted for some of the runs.
-func (b *batch) machine(k vm.Kernel, ahead foresight, jobs []job) (vm.Options, error) {
+// guest is what is booted for all of the runs.
+func (b *batch) guest(k vm.Kernel) (vm.Options, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return vm.Options{}, err
 	}
+	ipv6 := slices.ContainsFunc(b.jobs, func(j job) bool { return j.x.Setup(j.plan.Options).IPv6 })
+	return vm.Options{Kernel: k, Program: program, IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}, nil
+}
+
+// machine is what makes some of the runs.
+func (b *batch) machine(k vm.Kernel, ahead foresight, jobs []job) (vm.Options, error) {
+	o, err := b.guest(k)
+	if err != nil {
+		return o, err
+	}
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off", Types: ahead.types, Foreseen: runner.Foreseen{}}
-	ipv6 := false
 	for _, j := range jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
 		maps.Copy(q.Foreseen, ahead.runs[j.n-1].Answers)
-		ipv6 = ipv6 || j.x.Setup(j.plan.Options).IPv6
 	}
-	request, err := json.Marshal(q)
-	if err != nil {
-		return vm.Options{}, err
+	if o.Request, err = json.Marshal(q); err != nil {
+		return o, err
 	}
-	o := vm.Options{Kernel: k, Program: program, Request: request, IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}
 	o.Silence, o.Virtual, o.Wall = deadlines(ahead.of(jobs), b.flags.realTime)
 	return o, nil
 }

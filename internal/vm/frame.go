@@ -40,7 +40,7 @@ func appendFrame(b []byte, m Message) ([]byte, error) {
 		return nil, fmt.Errorf("message %.40q of %d bytes: want a name of 1 to 255 bytes and at most %d bytes", m.Name, len(m.Data), mostData)
 	}
 	packed := m.Data
-	if len(packed) > packAbove {
+	if len(packed) > packAbove && m.Name != msgHold {
 		var p bytes.Buffer
 		w, err := flate.NewWriter(&p, flate.BestSpeed)
 		if err != nil {

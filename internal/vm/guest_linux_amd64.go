@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,16 +9,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // The devices of the engine, as seen from the guest.
 const (
-	portChannel = 0xe9 // isa-debugcon
-	portExit    = 0xf4 // isa-debug-exit
+	portChannel = 0xe9  // isa-debugcon
+	portExit    = 0xf4  // isa-debug-exit
+	portPause   = 0x505 // pvpanic
 )
 
 // InGuest reports whether this process is the first one of a machine that Run booted.
@@ -113,13 +117,17 @@ func guest(c *channel, serve func([]byte, func(Message) error) error) (err error
 	if err := os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"); err != nil {
 		return err
 	}
-	if e.Deadline > 0 {
-		time.AfterFunc(e.Deadline, func() {
-			_ = c.send(Message{Name: msgError, Data: fmt.Appendf(nil, "%v of virtual time are up", e.Deadline)})
+	order, err := c.wait()
+	if err != nil {
+		return err
+	}
+	if order.Deadline > 0 {
+		time.AfterFunc(order.Deadline, func() {
+			_ = c.send(Message{Name: msgError, Data: fmt.Appendf(nil, "%v of virtual time are up", order.Deadline)})
 			outLong(portExit, 0)
 		})
 	}
-	return serve(e.Request, c.send)
+	return serve(order.Request, c.send)
 }
 
 func mounts() error {
@@ -204,4 +212,59 @@ func (c *channel) send(m Message) error {
 	defer c.mu.Unlock()
 	outBytes(portChannel, &b[0], len(b))
 	return nil
+}
+
+// panicked is what a guest says to pvpanic whose kernel has panicked (PVPANIC_PANICKED). This one has not: the engine stops the machine, in the
+// middle of this very instruction, and nothing else does.
+const panicked = 1
+
+// mailboxBytes is the most that an order may have: thousands of runs.
+const mailboxBytes = 8 << 20
+
+// wait tells the host where in this machine's memory an order may be written, stops the machine, and goes on with the order.
+func (c *channel) wait() (o order, err error) {
+	mem, err := unix.Mmap(-1, 0, mailboxBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	if err != nil {
+		return o, fmt.Errorf("mailbox: mmap: %w", err)
+	}
+	at, err := physical(mem)
+	if err != nil {
+		return o, fmt.Errorf("mailbox: %w", err)
+	}
+	if err := c.send(Message{Name: msgMailbox, Data: at}); err != nil {
+		return o, err
+	}
+	if err := c.send(Message{Name: msgHold, Data: make([]byte, holdBytes)}); err != nil {
+		return o, err
+	}
+	stood := time.Now()
+	outByte(portPause, panicked)
+	if err := c.send(Message{Name: msgGoing, Data: strconv.AppendInt(nil, time.Since(stood).Nanoseconds(), 10)}); err != nil {
+		return o, err
+	}
+	if o, err = readOrder(mem); err != nil {
+		return o, err
+	}
+	return o, unix.Munmap(mem)
+}
+
+// physical are the numbers of the physical pages of some memory, 8 bytes each in little endian (Documentation/admin-guide/mm/pagemap.rst).
+func physical(mem []byte) ([]byte, error) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := make([]byte, len(mem)/pageSize*8)
+	if _, err := f.ReadAt(out, int64(uintptr(unsafe.Pointer(&mem[0])))/pageSize*8); err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(out); i += 8 {
+		v := binary.LittleEndian.Uint64(out[i:])
+		if v>>63 == 0 {
+			return nil, errors.New("a page is not there")
+		}
+		binary.LittleEndian.PutUint64(out[i:], v&(1<<55-1))
+	}
+	return out, nil
 }

@@ -44,7 +44,7 @@ func initramfs(w io.Writer, o Options) error {
 			return err
 		}
 	}
-	e := envelope{Deadline: o.Virtual, RealTime: o.RealTime, Request: o.Request}
+	var e envelope
 	about, err := readAbout(o.Kernel.Dir)
 	if err != nil {
 		return missing("kernel %s: %w", o.Kernel.Release, err)

@@ -13,6 +13,9 @@ import (
 func outBytes(port uint16, b *byte, n int)
 
 //go:noescape
+func outByte(port uint16, v uint8)
+
+//go:noescape
 func outLong(port uint16, v uint32)
 
 // openPorts lets every thread of this process use I/O ports, those that the runtime starts later included: they inherit it.

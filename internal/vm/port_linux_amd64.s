@@ -16,3 +16,10 @@ TEXT ·outLong(SB), NOSPLIT, $0-8
 	MOVL v+4(FP), AX
 	OUTL
 	RET
+
+// func outByte(port uint16, v uint8)
+TEXT ·outByte(SB), NOSPLIT, $0-3
+	MOVW port+0(FP), DX
+	MOVB v+2(FP), AX
+	OUTB
+	RET

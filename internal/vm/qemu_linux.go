@@ -3,11 +3,12 @@ package vm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,8 +17,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // engine is the program that is the machine.
@@ -34,7 +33,7 @@ func FindEngine() (string, error) {
 
 // commandLine is the kernel's. Each word took something off the boot, or keeps something from waking the guest up.
 var commandLine = []string{
-	"quiet", "loglevel=1", "panic=-1", "oops=panic", "rdinit=/" + pathInit,
+	"quiet", "loglevel=1", "panic=-1", "oops=panic", "reboot=triple", "rdinit=/" + pathInit,
 	"nowatchdog", "mitigations=off", "random.trust_cpu=on", "init_on_alloc=0", "cryptomgr.notests=1",
 	"initcall_blacklist=crypto_algapi_init,load_system_certificate_list,init_blk_tracer,init_kprobe_trace,jent_mod_init," +
 		"bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init,param_sysfs_builtin_init,blake2s_mod_init,crypto_kdf108_init," +
@@ -56,75 +55,176 @@ const processor = "max,-erms,-smap,-smep,-umip,-pku"
 // APIC timer (calibrate_APIC_clock waits for 100 ms by the TSC); with more than 2 nothing more is won, and the guest is slower by its own clock.
 const shift = "2"
 
-// arguments are the engine's. Files are passed as descriptors: nothing of the machine has a name that could be left behind.
-func arguments(o Options, initrd, answer, console int) []string {
+// Descriptors that the engine gets. Nothing of the machine has a name that could be left behind.
+const (
+	fdAnswer = 3 + iota
+	fdConsole
+	fdMemory
+	fdMonitor
+	fdInitrd // of one that boots
+)
+
+// arguments are the engine's, for a machine that boots or, with booted, for one that goes on where another waits.
+func arguments(o Options, booted bool) []string {
 	fd := func(n int) string { return "/dev/fd/" + strconv.Itoa(n) }
 	timers := "pit=off,pic=off" // with them a virtual hour takes 20 s
 	if o.RealTime {
 		timers = "pit=on,pic=on" // the TSC is the host's, and calibrated by the PIT
 	}
 	args := []string{
-		"-M", "microvm,rtc=on," + timers, "-accel", "tcg,thread=single", "-cpu", processor, "-smp", "1", "-m", strconv.Itoa(o.Memory),
+		"-M", "microvm,rtc=on,memory-backend=ram," + timers, "-accel", "tcg,thread=single", "-cpu", processor, "-smp", "1",
+		"-m", strconv.Itoa(o.Memory), "-object", fmt.Sprintf("memory-backend-file,id=ram,share=on,mem-path=%s,size=%dM", fd(fdMemory), o.Memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", filepath.Join(o.Kernel.Dir, fileKernel), "-initrd", fd(initrd),
-		"-chardev", "file,id=answer,path=" + fd(answer), "-device", "isa-debugcon,iobase=0xe9,chardev=answer",
+		"-chardev", "file,id=answer,path=" + fd(fdAnswer), "-device", "isa-debugcon,iobase=0xe9,chardev=answer",
 		"-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-		"-chardev", "file,id=console,path=" + fd(console), "-serial", "chardev:console",
+		"-device", "pvpanic,ioport=0x505", "-action", "panic=pause",
+		"-chardev", "file,id=console,path=" + fd(fdConsole), "-serial", "chardev:console",
+		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor), "-mon", "chardev=monitor,mode=control",
 	}
 	line := append(slices.Clone(commandLine), "console=ttyS0")
 	if !o.RealTime {
 		line = append(line, virtualClock...)
 		args = append(args, "-icount", "shift="+shift+",sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm", "-seed", "1")
 	}
-	return append(args, "-append", strings.Join(line, " "))
+	if booted {
+		return append(args, "-incoming", "defer")
+	}
+	// -S: it does nothing before it was given its processor. On a busy host that may be a while after it was started.
+	return append(args, "-S", "-kernel", filepath.Join(o.Kernel.Dir, fileKernel), "-initrd", fd(fdInitrd), "-append", strings.Join(line, " "))
 }
 
-// Run boots the kernel, hands the request to Guest there, and passes on what it sends, one message at a time, until it has ended. The
-// machine is gone when Run returns, also when this process is killed. An error is ErrMissing's, the context's cause, receive's own, or
-// an EndError.
+// Run hands the request to Guest in a machine with the kernel, and passes on what it sends, one message at a time, until it has ended. In
+// virtual time the machine goes on where another one, which had booted, waits: see Boot. The machine is gone when Run returns, also when this process
+// is killed. An error is ErrMissing's, the context's cause, receive's own, or an EndError.
 func Run(ctx context.Context, o Options, receive func(Message) error) (s Stats, err error) {
 	began := time.Now()
-	path, err := FindEngine()
-	if err != nil {
+	defer func() { s.Wall = time.Since(began) }()
+	if o, err = o.complete(); err != nil {
 		return s, err
 	}
-	if o.Kernel, err = o.Kernel.unpacked(o.Guard); err != nil {
-		return s, err
-	}
-	o = o.withDefaults()
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Wall, &EndError{Why: fmt.Sprintf("the machine did not end within %v", o.Wall)})
+	ctx, cancel := o.bounded(ctx)
 	defer cancel()
+	if o.RealTime {
+		return o.run(ctx, began, nil, receive)
+	}
+	booted := o.Booted
+	for try := 0; ; try++ {
+		if booted == nil {
+			if booted, err = boot(ctx, o, try == 0); err != nil {
+				return s, err
+			}
+			defer booted.Close()
+		}
+		s, err = o.run(ctx, began, booted, receive)
+		if !errors.Is(err, errNotUp) || try == mostTries || ctx.Err() != nil {
+			return s, err
+		}
+		booted = nil // what lay in the cache was no good, whatever its checksum says; nothing of the request was begun
+	}
+}
+
+// mostGoing is how long a guest that has booted may take until it goes on: a quarter of a second on an idle machine.
+const mostGoing = time.Minute
+
+// mostTries is how often a guest that does not go on is booted anew.
+const mostTries = 2
+
+// bounded is a context that ends with the machine's time.
+func (o Options) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, o.Wall, &EndError{Why: fmt.Sprintf("the machine did not end within %v", o.Wall)})
+}
+
+// run makes one machine and listens to it. Without booted it boots, and goes on by itself.
+func (o Options) run(ctx context.Context, began time.Time, booted *Booted, receive func(Message) error) (s Stats, err error) {
 	ctx, silent := context.WithCancelCause(ctx)
 	defer silent(nil)
-	m, err := start(ctx, path, o)
+	var initrd *os.File
+	if booted == nil {
+		if initrd, _, err = o.initrd(); err != nil {
+			return s, err
+		}
+		defer initrd.Close()
+	}
+	m, err := start(ctx, o, initrd)
 	if err != nil {
 		return s, err
 	}
+	defer m.Close()
+	var mailbox []uint64
+	isUp, w := false, order{Deadline: o.Virtual, Request: o.Request}
 	quiet := watchSilence(o.Silence, silent)
-	up := func() {
-		s.Boot = time.Since(began)
-		quiet.heard(msgUp)
+	if booted != nil {
+		quiet.within(mostGoing)
 	}
-	got := make(chan error, 1)
-	go func() {
-		got <- m.listen(up, func(msg Message) error {
+	heard := m.restore(booted, w)
+	if heard == nil {
+		heard = m.listen(func(msg Message) error {
 			quiet.heard(msg.Name)
+			switch msg.Name {
+			case msgUp:
+				return nil
+			case msgMailbox:
+				mailbox = framesOf(msg.Data)
+				return nil
+			case msgHold:
+				return m.goOnWith(mailbox, w)
+			case msgGoing:
+				isUp, s.Boot = true, time.Since(began)
+				quiet.within(o.Silence)
+				return o.stood(msg.Data)
+			}
 			return receive(msg)
 		})
-	}()
-	heard := <-got // the pipe ends with the engine
+	}
 	quiet.stop()
-	if heard != nil {
-		m.kill()
-	}
-	_, _ = io.Copy(io.Discard, m.answer)
-	ended := m.wait()
-	s.Wall = time.Since(began)
+	err = m.end(ctx, heard)
 	if u, ok := m.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.Peak = u.Maxrss << 10
+		s.Peak = u.Maxrss<<10 + m.filled // the first has what of it the guest came back to, too: at most
 	}
-	return s, m.verdict(ctx, heard, ended)
+	if err != nil && !isUp && booted != nil && !m.killed(heard) {
+		err = fmt.Errorf("%w: %w", errNotUp, err)
+	}
+	return s, err
 }
+
+// stood makes sure that a guest's clock stood still with the guest. msg is how many nanoseconds it went on, in decimal.
+func (o Options) stood(msg []byte) error {
+	if d, err := strconv.ParseInt(string(msg), 10, 64); !o.RealTime && (err != nil || time.Duration(d) > mostLeap) {
+		return fmt.Errorf("%w: its clock went on by %.20q ns while it stood still", errNotUp, msg)
+	}
+	return nil
+}
+
+// mostLeap is far more than the few instructions take that a guest makes about its standing still.
+const mostLeap = 50 * time.Microsecond
+
+// complete is the options with what they left open. An error says that there is no engine, or no such kernel.
+func (o Options) complete() (Options, error) {
+	var err error
+	if o.engine, err = FindEngine(); err != nil {
+		return o, err
+	}
+	if o.Kernel, err = o.Kernel.unpacked(o.Guard); err != nil {
+		return o, err
+	}
+	return o.withDefaults(), nil
+}
+
+// initrd is the guest's file system, and the SHA-256 of it.
+func (o Options) initrd() (f *os.File, sum []byte, err error) {
+	if f, err = unnamed("initrd"); err != nil {
+		return nil, nil, fmt.Errorf("make the guest's file system: %w", err)
+	}
+	h := sha256.New()
+	if err := initramfs(io.MultiWriter(f, h), o); err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, h.Sum(nil), nil
+}
+
+// errNotUp is wrapped where a machine that had booted did not go on.
+var errNotUp = errors.New("the guest that had booted did not go on")
 
 // silence ends a machine that says nothing for too long.
 type silence struct {
@@ -135,18 +235,17 @@ type silence struct {
 }
 
 func watchSilence(bound time.Duration, end context.CancelCauseFunc) *silence {
-	s := &silence{bound: bound}
-	if bound > 0 {
-		s.timer = time.AfterFunc(bound, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			after := "it was started"
-			if s.last != "" {
-				after = strconv.Quote(s.last)
-			}
-			end(&EndError{Why: fmt.Sprintf("the machine said nothing for %v after %s", bound, after)})
-		})
-	}
+	s := new(silence)
+	s.timer = time.AfterFunc(math.MaxInt64, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		after := "it was started"
+		if s.last != "" {
+			after = strconv.Quote(s.last)
+		}
+		end(&EndError{Why: fmt.Sprintf("the machine said nothing for %v after %s", s.bound, after)})
+	})
+	s.within(bound)
 	return s
 }
 
@@ -154,16 +253,23 @@ func (s *silence) heard(what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = what
-	if s.timer != nil {
+	if s.bound > 0 {
 		s.timer.Reset(s.bound)
 	}
 }
 
-func (s *silence) stop() {
-	if s.timer != nil {
+// within bounds the silence anew, from now on. Zero: nothing bounds it.
+func (s *silence) within(bound time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound = bound; s.bound == 0 {
 		s.timer.Stop()
+		return
 	}
+	s.timer.Reset(s.bound)
 }
+
+func (s *silence) stop() { s.timer.Stop() }
 
 func (o Options) withDefaults() Options {
 	if o.Wall == 0 {
@@ -176,142 +282,6 @@ func (o Options) withDefaults() Options {
 		o.Memory = DefaultMemory
 	}
 	return o
-}
-
-// machine is a running engine.
-type machine struct {
-	cmd     *exec.Cmd
-	answer  *os.File
-	console tail
-	stderr  tail
-	copied  sync.WaitGroup
-	unpin   func()
-}
-
-// start writes the guest's file system and starts the engine.
-func start(ctx context.Context, path string, o Options) (*machine, error) {
-	fd, err := unix.MemfdCreate("tcplab-initrd", unix.MFD_CLOEXEC) // it never has a name that a SIGKILL could leave
-	if err != nil {
-		return nil, fmt.Errorf("make the guest's file system: memfd_create: %w", err)
-	}
-	initrd := os.NewFile(uintptr(fd), "initrd")
-	defer initrd.Close()
-	if err := initramfs(initrd, o); err != nil {
-		return nil, err
-	}
-	m := &machine{cmd: exec.CommandContext(ctx, path, arguments(o, 3, 4, 5)...)}
-	answer, toAnswer, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer toAnswer.Close()
-	console, toConsole, err := os.Pipe()
-	if err != nil {
-		answer.Close()
-		return nil, err
-	}
-	defer toConsole.Close()
-	m.answer = answer
-	m.cmd.ExtraFiles = []*os.File{initrd, toAnswer, toConsole}
-	m.cmd.Stderr = &m.stderr
-	m.cmd.Stdout = &m.stderr
-	m.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := m.cmd.Start(); err != nil {
-		answer.Close()
-		console.Close()
-		return nil, missing("start %s: %w", path, err)
-	}
-	m.unpin = func() {}
-	if !o.RealTime {
-		if m.unpin, err = pin(m.cmd.Process.Pid); err != nil {
-			m.kill()
-			_ = m.cmd.Wait()
-			answer.Close()
-			console.Close()
-			return nil, err
-		}
-	}
-	m.copied.Go(func() {
-		_, _ = io.Copy(&m.console, console)
-		console.Close()
-	})
-	return m, nil
-}
-
-// errUnanswered is what listen returns where the channel ended before the answer did.
-var errUnanswered = errors.New("the guest ended before it had answered")
-
-// guestError is what the guest's own program gave up with.
-type guestError struct{ text string }
-
-func (e guestError) Error() string { return e.text }
-
-// listen passes messages on until the last one.
-func (m *machine) listen(up func(), receive func(Message) error) error {
-	for {
-		msg, err := readFrame(m.answer)
-		switch {
-		case errors.Is(err, io.EOF) && !errors.Is(err, errFrame):
-			return errUnanswered
-		case err != nil:
-			return err
-		case msg.Name == msgUp:
-			up()
-		case msg.Name == msgEnd:
-			return nil
-		case msg.Name == msgError:
-			return guestError{string(msg.Data)}
-		default:
-			if err := receive(msg); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (m *machine) kill() { _ = m.cmd.Process.Kill() }
-
-// wait waits until the engine is gone and everything that it said is here.
-func (m *machine) wait() error {
-	err := m.cmd.Wait()
-	m.unpin()
-	m.answer.Close()
-	m.copied.Wait()
-	return err
-}
-
-// verdict says what went wrong, gravest first.
-func (m *machine) verdict(ctx context.Context, heard, ended error) error {
-	if heard == nil {
-		return nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		var late *EndError
-		if errors.As(cause, &late) {
-			late.Console = m.last()
-		}
-		return cause
-	}
-	var guest guestError
-	switch {
-	case errors.As(heard, &guest):
-		return &EndError{Why: "in the guest: " + guest.text, Console: m.last()}
-	case errors.Is(heard, errUnanswered):
-		var exit *exec.ExitError
-		if errors.As(ended, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
-			return &EndError{Why: fmt.Sprintf("%s was ended by %v", engine, exit.ProcessState.Sys().(syscall.WaitStatus).Signal()), Console: m.last()}
-		}
-		return &EndError{Why: heard.Error(), Console: m.last()}
-	case errors.Is(heard, errFrame):
-		return &EndError{Why: heard.Error(), Console: m.last()}
-	}
-	return heard
-}
-
-// last are the last lines of the console, and of what the engine itself had to say.
-func (m *machine) last() string {
-	return strings.TrimSpace(m.console.lines(8) + "\n" + m.stderr.lines(5))
 }
 
 // tail keeps the end of what is written to it. It is read when nobody writes any more.

@@ -10,6 +10,8 @@
 package vm
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -32,8 +34,12 @@ type Options struct {
 	// Silence bounds how long, by the host's clock, the guest may say nothing. Zero: Wall alone bounds it.
 	Silence time.Duration
 	Memory  int // of the guest, in MiB; 0: DefaultMemory
+	// Booted is where the machine goes on. Nil: Run boots one, or takes it from the cache. In real time it is not used.
+	Booted *Booted
 	// Guard knows of the folder in which a kernel that is not in the cache is unpacked. Nil: a SIGKILL leaves it.
 	Guard *guard.Guard
+
+	engine string // the path of QEMU
 }
 
 // The limits of a machine that names none.
@@ -45,7 +51,7 @@ const (
 
 // Stats say what a machine took.
 type Stats struct {
-	Boot time.Duration // of the host, until the guest's program ran
+	Boot time.Duration // of the host, until the guest began with what it was asked
 	Wall time.Duration // of the host, until the machine was gone
 	Peak int64         // bytes of memory that the engine held at most
 }
@@ -68,18 +74,52 @@ func (e *EndError) Error() string {
 
 // envelope is what the guest finds in its file system.
 type envelope struct {
-	Deadline time.Duration `json:"deadline"` // virtual
-	RealTime bool          `json:"real_time"`
-	Modules  []string      `json:"modules"` // in the order in which they are loaded
-	Request  []byte        `json:"request"`
+	Modules []string `json:"modules"` // in the order in which they are loaded
+}
+
+// order is what a guest that waits is given to do. In its mailbox it is the length of the request and the deadline, 8 bytes each in little endian, and
+// the request.
+type order struct {
+	Deadline time.Duration // virtual; 0: none
+	Request  []byte
+}
+
+const orderHead = 16
+
+func (o order) appendTo(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(o.Request)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(o.Deadline))
+	return append(b, o.Request...)
+}
+
+// readOrder reads the order in a mailbox. It shares no memory with it.
+func readOrder(mailbox []byte) (o order, err error) {
+	if len(mailbox) < orderHead {
+		return o, fmt.Errorf("mailbox: %d bytes, want %d and more", len(mailbox), orderHead)
+	}
+	n := binary.LittleEndian.Uint64(mailbox)
+	o.Deadline = time.Duration(binary.LittleEndian.Uint64(mailbox[8:]))
+	if n > uint64(len(mailbox)-orderHead) || o.Deadline < 0 {
+		return o, fmt.Errorf("mailbox: a request of %d bytes within %v, want at most %d bytes", n, o.Deadline, len(mailbox)-orderHead)
+	}
+	o.Request = bytes.Clone(mailbox[orderHead:][:n])
+	return o, nil
 }
 
 // Names of messages that the transport keeps for itself.
 const (
-	msgUp    = "vm:up"    // the guest's program runs
-	msgEnd   = "vm:end"   // the answer is whole
-	msgError = "vm:error" // the guest gave up; the data say why
+	msgUp      = "vm:up"      // the guest's program runs
+	msgMailbox = "vm:mailbox" // it has booted, says where in its memory an order may be written, and will stand still
+	msgHold    = "vm:hold"    // bytes that say nothing: they hold the guest up until the host reads them
+	msgGoing   = "vm:going"   // it goes on; how many nanoseconds its clock went on meanwhile, in decimal
+	msgEnd     = "vm:end"     // the answer is whole
+	msgError   = "vm:error"   // the guest gave up; the data say why
 )
+
+// holdBytes is more than the pipe from a guest that boots takes while nobody reads: a page.
+const holdBytes = 2 * pageSize
+
+const pageSize = 4096
 
 func missing(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrMissing, fmt.Errorf(format, args...))

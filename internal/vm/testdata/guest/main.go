@@ -2,6 +2,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"syscall"
@@ -20,6 +21,16 @@ func main() {
 		switch string(request) {
 		case "wait": // three hours
 			<-time.After(3 * time.Hour)
+		case "state": // what differs between two machines that are not the same to the instruction
+			random := make([]byte, 16)
+			if _, err := rand.Read(random); err != nil {
+				return err
+			}
+			uptime, err := os.ReadFile("/proc/uptime")
+			if err != nil {
+				return err
+			}
+			return send(vm.Message{Name: "state", Data: fmt.Appendf(nil, "%x %d %s", random, began.UnixNano(), uptime)})
 		case "error":
 			return fmt.Errorf("as asked")
 		case "panic":
