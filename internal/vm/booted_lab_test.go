@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,20 +224,15 @@ func appendTo(t *testing.T, path, text string) {
 func busy(t *testing.T) {
 	t.Helper()
 	var over sync.WaitGroup
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	for range 3 {
 		over.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		})
 	}
 	t.Cleanup(func() {
-		close(stop)
+		stop.Store(true)
 		over.Wait()
 	})
 }
