@@ -37,6 +37,7 @@ func TestBooted(t *testing.T) {
 	program := guestProgram(t)
 	for _, version := range []string{"6.1", "6.12"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			k, err := Find(version, nil)
 			if err != nil {
 				t.Fatal(err)
