@@ -25,6 +25,12 @@ func Allowance(jiffy time.Duration) time.Duration { return jiffy + 5*time.Millis
 // maxStep is how far CLOCK_REALTIME, which stamps packets, may move against CLOCK_MONOTONIC, which times programs, within a run.
 const maxStep = 500 * time.Microsecond
 
+// Call is a program's call, by the port of its connection.
+type Call struct {
+	Port          uint16
+	Before, After time.Duration
+}
+
 // Input is all that a judgement stands on. Times are offsets from the first packet.
 type Input struct {
 	Want, Got timeline.Timeline
@@ -37,8 +43,8 @@ type Input struct {
 	Stalls []result.Stall
 	Load   *result.Load // how short of processors the machine was meanwhile; nil: it is not known
 	Lost   int          // packets that the captures could not hold
-	// Calling is how long a connection's longest call that sends a packet took, by its port: the timer of that packet starts before the end of the call.
-	Calling map[uint16]time.Duration
+	// Calls are those that sent a packet: its timer starts before the end of the call.
+	Calls []Call
 	// Broken is why observation ended before its time: a capture that failed, a client that was killed. Nil: it did not.
 	Broken error
 	// Disorder says that the programs' calls came in another order than planned: the prediction is of another run. Nil: they did not.
@@ -354,7 +360,7 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi && gap-hi <= j.calling(before):
 		c.Verdict, c.Code = result.Inconclusive, explain.Stall
-		c.Detail = fmt.Sprintf("%s late, and the call that sent the packet before it took %s: its timer may have started as late", short(gap-hi), short(j.calling(before)))
+		c.Detail = fmt.Sprintf("%s late, and the call that sent the packet before it went on for %s: its timer may have started as late", short(gap-hi), short(j.calling(before)))
 	case gap > hi && told(want) && j.starved(gap-hi) != "":
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, hadToWait(gap-hi, j.starved(gap-hi))
 	case gap > hi:

@@ -46,12 +46,16 @@ func hadToWait(late time.Duration, starved string) string {
 	return fmt.Sprintf("%s late, as a program may be that has to wait: %s", short(late), starved)
 }
 
-// calling is how long the call took that sent a packet, where that was longer than a jiffy; 0: it was not, or a timer sent it.
+// calling is how long the call that sent a packet went on behind it, where that was longer than a jiffy; 0: it was not, or a timer sent it.
 func (j *judgement) calling(p *pair) time.Duration {
 	family := p.got.What.Family()
-	took := j.Calling[p.port()]
-	if took <= j.Jiffy || p.got.What.Again() || family != timeline.SYN && family != timeline.Data && family != timeline.FIN {
+	if p.got.What.Again() || family != timeline.SYN && family != timeline.Data && family != timeline.FIN {
 		return 0
 	}
-	return took
+	for _, c := range j.Calls {
+		if on := c.After - p.got.At; c.Port == p.port() && c.Before <= p.got.At && on > j.Jiffy {
+			return on
+		}
+	}
+	return 0
 }

@@ -111,18 +111,20 @@ func TestGapOfStarved(t *testing.T) {
 func TestGapAfterCall(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
-		name    string
-		before  timeline.What
-		late    time.Duration
-		calling map[uint16]time.Duration
-		want    result.Verdict
+		name   string
+		before timeline.What
+		late   time.Duration
+		calls  []Call
+		want   result.Verdict
 	}{
-		{"the call took long", timeline.SYN, 3 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Inconclusive},
-		{"not so long", timeline.SYN, 30 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Fail},
-		{"another connection's", timeline.SYN, 3 * ms, map[uint16]time.Duration{2: 24 * ms}, result.Fail},
-		{"within a jiffy", timeline.SYN, 3 * ms, map[uint16]time.Duration{1: 4 * ms}, result.Fail},
-		{"a timer's packet", timeline.SYNRetransmission, 3 * ms, map[uint16]time.Duration{1: 24 * ms}, result.Fail},
-		{"in its time", timeline.SYN, 0, map[uint16]time.Duration{1: 24 * ms}, result.Pass},
+		{"the call took long", timeline.SYN, 3 * ms, []Call{{1, -ms, 23 * ms}}, result.Inconclusive},
+		{"not so long", timeline.SYN, 30 * ms, []Call{{1, -ms, 23 * ms}}, result.Fail},
+		{"another connection's", timeline.SYN, 3 * ms, []Call{{2, -ms, 23 * ms}}, result.Fail},
+		{"a later call of the same connection", timeline.SYN, 3 * ms, []Call{{1, 500 * ms, 540 * ms}}, result.Fail},
+		{"an earlier one", timeline.SYN, 3 * ms, []Call{{1, -50 * ms, -10 * ms}}, result.Fail},
+		{"within a jiffy", timeline.SYN, 3 * ms, []Call{{1, -ms, 4 * ms}}, result.Fail},
+		{"a timer's packet", timeline.SYNRetransmission, 3 * ms, []Call{{1, -ms, 23 * ms}}, result.Fail},
+		{"in its time", timeline.SYN, 0, []Call{{1, -ms, 23 * ms}}, result.Pass},
 	} {
 		first := timeline.Event{Host: "client", What: tt.before, Port: 1}
 		again := timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: 1, Port: 1,
@@ -130,7 +132,7 @@ func TestGapAfterCall(t *testing.T) {
 		seen := again
 		seen.Bound = timeline.Bound{At: 1032*ms + Allowance(4*ms) + tt.late}
 		in := Input{Want: timeline.Timeline{Events: []timeline.Event{first, again}}, Got: timeline.Timeline{Events: []timeline.Event{first, seen}}, Jiffy: 4 * ms,
-			Ended: time.Minute, Calling: tt.calling}
+			Ended: time.Minute, Calls: tt.calls}
 		_, _, checks, _ := Schedule(in)
 		if last := checks[len(checks)-1]; last.Verdict != tt.want {
 			t.Errorf("%s: got %s (%s), want %s", tt.name, last.Verdict, last.Detail, tt.want)

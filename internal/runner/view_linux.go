@@ -328,24 +328,23 @@ func (v *view) judgeInput(r *run) judge.Input {
 		start := r.clock.Start(r.start.Jiffies) - v.origin
 		in.JiffyStart, in.ClockError = &start, r.clock.Uncertainty+clockSlack
 	}
-	in.Calling = v.calling(r.obs.events)
+	in.Calls = v.calls(r.obs.events)
 	in.Stalls = append(r.stalls(v.origin), linkStalls(v.packets, r.res.Link, r.facts.Jiffy())...)
 	return in
 }
 
-// calling is how long the longest call of each connection took that sent a packet, by the port that tells it from others. Where those are the clients' own, it is not
-// known whose a call was.
-func (v *view) calling(events []lab.Event) map[uint16]time.Duration {
-	out := map[uint16]time.Duration{}
+// calls are those that sent a packet, by the port that tells their connection from others. Where those are the clients' own, it is not known whose a
+// call was.
+func (v *view) calls(events []lab.Event) (out []judge.Call) {
 	if v.byClient {
-		return out
+		return nil
 	}
 	for _, e := range calls(events, false) {
 		port := uint16(0)
 		if v.several {
 			port = e.Remote.Port()
 		}
-		out[port] = max(out[port], e.After-e.Before)
+		out = append(out, judge.Call{Port: port, Before: e.Before - v.origin, After: e.After - v.origin})
 	}
 	return out
 }

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tcplab/tcplab/experiments"
+	"github.com/tcplab/tcplab/internal/judge"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
@@ -69,5 +72,28 @@ func TestWatched(t *testing.T) {
 	one := &view{outcome: &quiet}
 	if r.want = (timeline.Timeline{Outcome: &quiet}); len(one.watched(r)) != 1 {
 		t.Errorf("one connection that lives on: got %v, want the first packet", one.watched(r))
+	}
+}
+
+// TestCallsOfView: a call counts for its own connection and from the first packet on, and for none where nobody knows whose it was. It catches a call of
+// another connection that leaves a gap open.
+func TestCallsOfView(t *testing.T) {
+	const ms = time.Millisecond
+	events := []lab.Event{
+		{Event: lab.Connecting, Before: 99 * ms, After: 124 * ms, Remote: netip.MustParseAddrPort("10.99.0.2:8101")},
+		{Event: lab.Sent, Before: 200 * ms, After: 201 * ms, Remote: netip.MustParseAddrPort("10.99.0.2:8102")},
+	}
+	for _, tt := range []struct {
+		name string
+		v    view
+		want []judge.Call
+	}{
+		{"several", view{origin: 100 * ms, several: true}, []judge.Call{{Port: 8101, Before: -ms, After: 24 * ms}, {Port: 8102, Before: 100 * ms, After: 101 * ms}}},
+		{"one", view{origin: 100 * ms}, []judge.Call{{Before: -ms, After: 24 * ms}, {Before: 100 * ms, After: 101 * ms}}},
+		{"by the clients' ports", view{origin: 100 * ms, several: true, byClient: true}, nil},
+	} {
+		if diff := cmp.Diff(tt.want, tt.v.calls(events)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
 	}
 }

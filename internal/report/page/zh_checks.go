@@ -55,7 +55,7 @@ var zhChecks = []message{
 	{"%s: the kernel's tracepoint was silent for %d of %d packets that a rule dropped and counted", "{1}：规则丢弃并计数的 {3} 个报文中，内核的跟踪点对 {2} 个没有作声"},
 	{"%s: the kernel's tracepoint was silent for %d of %d repeats that its counter has, first packet %d", "{1}：内核计数器里的 {3} 次重传中，跟踪点对 {2} 次没有作声，第一个是报文 {4}"},
 	{"%s after its tick, though inside the window of all ticks", "比它的节拍晚 {1}，但仍在所有节拍的窗口内"}, {"the machine stalled while it was due", "它该来时本机停顿了"}, {"the kernel ended the connection then, and the program learned it %s later", "内核那时结束了连接，程序晚 {1} 才得知"}, {"the kernel established the connection then, and the program learned it %s later", "内核那时建立了连接，程序晚 {1} 才得知"},
-	{"%s late, and the call that sent the packet before it took %s: its timer may have started as late", "迟了 {1}，而发出前一个报文的调用花了 {2}：它的定时器可能同样晚才启动"},
+	{"%s late, and the call that sent the packet before it went on for %s: its timer may have started as late", "迟了 {1}，而发出前一个报文的调用此后还持续了 {2}：它的定时器可能同样晚才启动"},
 	{"%s late, as a program may be that has to wait: in %s of %s something waited for a processor", "晚了 {1}：要等处理器的程序可能这样晚：{3} 中有 {2} 总有任务在等处理器"},
 	{"the kernel ended the connection then, and the program learned it %s later: in %s of %s something waited for a processor", "内核那时结束了连接，程序晚 {1} 才得知：{3} 中有 {2} 总有任务在等处理器"},
 	{"the kernel established the connection then, and the program learned it %s later: in %s of %s something waited for a processor", "内核那时建立了连接，程序晚 {1} 才得知：{3} 中有 {2} 总有任务在等处理器"},
