@@ -130,7 +130,11 @@ func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, er
 	o.Wall = wallBoot
 	booted, err := vm.Boot(ctx, o)
 	if err == nil && booted.Took > 0 {
-		f.note("Linux %s: booted in %.1f s, and kept for the next time\n", k.Release, booted.Took.Seconds())
+		kept := "kept for the next time"
+		if booted.Unkept != nil {
+			kept = fmt.Sprintf("not kept for the next time: %v", booted.Unkept)
+		}
+		f.note("Linux %s: booted in %.1f s, and %s\n", k.Release, booted.Took.Seconds(), kept)
 	}
 	return booted, err
 }

@@ -20,6 +20,8 @@ import (
 type Booted struct {
 	// Took is how long it booted. Zero: it lay in the cache.
 	Took time.Duration
+	// Unkept says why it is not in the cache for the next time. Nil: it is.
+	Unkept error
 
 	file *os.File // as writeSaved writes it
 	size int64
@@ -67,7 +69,7 @@ func boot(ctx context.Context, o Options, cached bool) (*Booted, error) {
 		return nil, err
 	}
 	b.Took = time.Since(began)
-	_ = b.keep(path)
+	b.Unkept = b.keep(path)
 	return b, nil
 }
 

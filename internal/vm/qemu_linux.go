@@ -195,8 +195,8 @@ func (o Options) stood(msg []byte) error {
 	return nil
 }
 
-// mostLeap is far more than the few instructions take that a guest makes about its standing still.
-const mostLeap = 50 * time.Microsecond
+// mostLeap is some more than the instructions take that a guest makes about its standing still: 0.6 to 3 us. The next timer is up to a jiffy away.
+const mostLeap = 10 * time.Microsecond
 
 // complete is the options with what they left open. An error says that there is no engine, or no such kernel.
 func (o Options) complete() (Options, error) {
@@ -228,8 +228,8 @@ var errNotUp = errors.New("the guest that had booted did not go on")
 
 // silence ends a machine that says nothing for too long.
 type silence struct {
-	bound time.Duration
-	timer *time.Timer // nil: nobody waits
+	bound time.Duration // 0: there is none
+	timer *time.Timer
 	mu    sync.Mutex
 	last  string // what it said last
 }

@@ -19,7 +19,10 @@ func Run(context.Context, Options, func(Message) error) (Stats, error) {
 }
 
 // Booted is a guest that waits for its order. Here there is none.
-type Booted struct{ Took time.Duration }
+type Booted struct {
+	Took   time.Duration
+	Unkept error
+}
 
 // Close does nothing.
 func (b *Booted) Close() error { return nil }
