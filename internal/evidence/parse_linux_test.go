@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,6 +166,23 @@ func FuzzParse(f *testing.F) {
 		s, err := parse(in)
 		if err == nil && (s.State == "" || s.Expires < 0 || s.RTO < 0 || s.Timer == "" && s.Expires != 0) {
 			t.Errorf("got %+v, want a state, and a time only with its timer", s)
+		}
+	})
+}
+
+// FuzzUnwrap: an answer is taken out of its header within its own bytes, or it is an error.
+func FuzzUnwrap(f *testing.F) {
+	for _, kind := range []uint16{nl.SOCK_DIAG_BY_FAMILY, unix.NLMSG_ERROR, unix.NLMSG_DONE} {
+		b := make([]byte, headLen+8)
+		binary.NativeEndian.PutUint32(b, uint32(len(b)))
+		binary.NativeEndian.PutUint16(b[4:], kind)
+		f.Add(b)
+		f.Add(b[:headLen+2])
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		_, msg, err := unwrap(in)
+		if err == nil && len(msg) > len(in)-headLen {
+			t.Errorf("got %d bytes out of %d", len(msg), len(in))
 		}
 	})
 }
