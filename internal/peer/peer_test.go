@@ -45,17 +45,25 @@ func TestRecorded(t *testing.T) {
 
 // TestDifferences is the control of the lab test: a name that changed on either side, a new one, and one that does not come any more.
 func TestDifferences(t *testing.T) {
-	want := []Pair{{"syn", ""}, {"syn-retransmission", "retransmission"}, {"fast-retransmission", "retransmission"}}
+	syn, again, fast, update := Pair{"syn", ""}, Pair{"syn-retransmission", "retransmission"}, Pair{"fast-retransmission", "retransmission"}, Pair{"window-update", "window_update"}
+	late := Pair{"fast-retransmission", "out_of_order"} // Wireshark's word where the repeat came within milliseconds
+	want := []Pair{syn, again, fast, update}
 	for _, tt := range []struct {
 		name string
 		got  []Pair
 		want []string
 	}{
 		{"the same", want, nil},
-		{"one that may be missing", want[:2], nil},
-		{"Wireshark says something else", []Pair{want[0], {"syn-retransmission", "out_of_order"}}, []string{"x: syn-retransmission out_of_order is new", "x: syn-retransmission retransmission was not seen"}},
-		{"tcplab says something else", []Pair{{"ack", "retransmission"}, want[0], want[1]}, []string{"x: ack retransmission is new"}},
-		{"nothing", nil, []string{"x: syn - was not seen", "x: syn-retransmission retransmission was not seen"}},
+		{"a packet that need not come", []Pair{syn, again, fast}, nil},
+		{"another of Wireshark's words for it, which hangs on time", []Pair{syn, again, late, update}, nil},
+		{"both words", []Pair{syn, again, late, fast, update}, nil},
+		{"a packet that must come, whatever the word", []Pair{syn, again, update}, []string{"x: fast-retransmission retransmission was not seen"}},
+		{"a word that nobody has judged", []Pair{syn, again, {"fast-retransmission", "lost_segment"}, update}, []string{"x: fast-retransmission lost_segment is new"}},
+		{"tcplab's name for it changed, to one that it has elsewhere", []Pair{syn, again, {"data-again", "retransmission"}, update},
+			[]string{"x: data-again retransmission is new", "x: fast-retransmission retransmission was not seen"}},
+		{"Wireshark says something else", []Pair{syn, {"syn-retransmission", "out_of_order"}, fast}, []string{"x: syn-retransmission out_of_order is new", "x: syn-retransmission retransmission was not seen"}},
+		{"tcplab says something else", []Pair{{"ack", "retransmission"}, syn, again, fast}, []string{"x: ack retransmission is new"}},
+		{"nothing", nil, []string{"x: fast-retransmission retransmission was not seen", "x: syn - was not seen", "x: syn-retransmission retransmission was not seen"}},
 	} {
 		if got := Differences("x", want, tt.got); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
