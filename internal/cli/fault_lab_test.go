@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 // TestFolderRemoved catches a run whose folder somebody removes being called a pass with its files, or leaving half of them.
 func TestFolderRemoved(t *testing.T) {
 	t.Parallel()
-	u := start(t)
+	u := start(t, "--syn-retries=2") // 7 s: a busy machine is late to remove it
 	held := holdings(t, u.cmd.Process.Pid)
 	if err := os.RemoveAll(filepath.Join(u.dir, "tcplab-runs")); err != nil {
 		t.Fatal(err)

@@ -188,7 +188,7 @@ func ofLiveRuns(pid int) bool {
 // shows them. A look that saw nothing would find nothing left behind either.
 func TestHoldings(t *testing.T) {
 	t.Parallel()
-	u := start(t)
+	u := start(t, "--syn-retries=5") // still in progress when a busy machine has looked
 	h := holdings(t, u.cmd.Process.Pid)
 	if len(h.namespaces) != 2 || len(h.children) != 2 {
 		t.Errorf("a run in progress: got namespaces %v and children %v, want 2 and 2", h.namespaces, h.children)

@@ -324,7 +324,11 @@ func checkTimes(t *testing.T, r *result.Result, want []float64) {
 	for _, p := range r.Packets {
 		got = append(got, p.At().Seconds())
 	}
-	got = append(got, r.Outcome.Seen.Duration().Seconds())
+	end := *r.Outcome.Seen
+	if kernel := r.Outcome.Ended; kernel != nil { // a busy machine tells the program late, and the verdict is by the kernel's record
+		end = min(end, *kernel)
+	}
+	got = append(got, end.Duration().Seconds())
 	if len(got) != len(want) {
 		t.Fatalf("times: got %v, want about %v", got, want)
 	}

@@ -353,12 +353,18 @@ func TestBlackHoleTicks(t *testing.T) {
 
 // TestBlackHoleFast catches a sweep that got slow: the defaults, which play for a quarter of an hour, take a fraction of a second.
 func TestBlackHoleFast(t *testing.T) {
+	const most = 5 * time.Second
 	for _, hz := range []int{250, 1000} {
-		before := time.Now()
-		blackHole(t, silent(func(b *BlackHole) { b.Cut = CutACK }), facts(t, 6, 18, hz), &Start{Jiffies: 1 << 33})
-		took := time.Since(before)
+		took := time.Hour
+		for range 3 { // a busy machine takes the processor away for seconds, but not each time
+			before := time.Now()
+			blackHole(t, silent(func(b *BlackHole) { b.Cut = CutACK }), facts(t, 6, 18, hz), &Start{Jiffies: 1 << 33})
+			if took = min(took, time.Since(before)); took <= most {
+				break
+			}
+		}
 		t.Logf("HZ=%d: %v", hz, took)
-		if took > 5*time.Second {
+		if took > most {
 			t.Errorf("HZ=%d: took %v, want well under a second on an idle machine", hz, took)
 		}
 	}

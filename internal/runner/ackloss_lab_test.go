@@ -14,7 +14,6 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/labtest"
-	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
 )
@@ -54,7 +53,7 @@ func TestACKLossPasses(t *testing.T) {
 			t.Parallel()
 			x := ackLoss(t)
 			r := perform(t, Options{Experiment: x, Plan: fast(t, x, flags)})
-			if r.Verdict != result.Pass {
+			if !passed(r) {
 				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
 			}
 		})

@@ -44,24 +44,33 @@ func TestFastOpenPasses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			x := copyOf(t, "exp5-fastopen")
-			r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
-			if r.Verdict != result.Pass {
-				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
-			}
-			told := 0 // a busy machine's tracepoints are silent now and then, but not about every connect(2)
-			for _, e := range r.Events {
-				if e.What == string(timeline.Connected) && e.Ended != nil {
-					if told++; e.Seen == nil || *e.Ended > *e.Seen {
-						t.Errorf("connect() succeeds: got the kernel's record %v, seen %v, want it from before", e.Ended, e.Seen)
-					}
+			const most = 5 // a busy machine's tracepoints are silent now and then, but not about every connect(2) of so many runs
+			for range most {
+				x := copyOf(t, "exp5-fastopen")
+				r := perform(t, Options{Experiment: x, Plan: fast(t, x, tt.flags)})
+				if !passed(r) {
+					t.Fatalf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
+				}
+				if disturbed(r) || recorded(t, r) {
+					return
 				}
 			}
-			if told == 0 {
-				t.Error("connect() succeeds: got no record of the kernel's, want some")
-			}
+			t.Errorf("connect() succeeds: got no record of the kernel's in %d runs, want some", most)
 		})
 	}
+}
+
+// recorded reports whether the kernel's record of a connect(2) that succeeded is there, and wants each from before the program learned of it.
+func recorded(t *testing.T, r *result.Result) (some bool) {
+	t.Helper()
+	for _, e := range r.Events {
+		if e.What == string(timeline.Connected) && e.Ended != nil {
+			if some = true; e.Seen == nil || *e.Ended > *e.Seen {
+				t.Errorf("connect() succeeds: got the kernel's record %v, seen %v, want it from before", e.Ended, e.Seen)
+			}
+		}
+	}
+	return some
 }
 
 // after makes x do something in the lab when the first request is over.
@@ -152,7 +161,7 @@ func TestFastOpenKeys(t *testing.T) {
 	var cookies []string
 	for range 2 {
 		x := copyOf(t, "exp5-fastopen")
-		r := perform(t, Options{Experiment: x, Plan: fast(t, x, map[string]string{"requests": "1"})})
+		r := perform(t, Options{Experiment: x, Plan: fast(t, x, map[string]string{"requests": "1"})}) // a verdict is not what is asked for
 		for _, c := range r.Checks {
 			if c.ID == "cookie-1" {
 				cookies = append(cookies, c.Observed)

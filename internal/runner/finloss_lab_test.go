@@ -7,12 +7,15 @@ package runner
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
+	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/timeline"
 	"github.com/tcplab/tcplab/lab"
@@ -35,7 +38,7 @@ func TestFINLossPasses(t *testing.T) {
 			t.Parallel()
 			x := copyOf(t, finLoss)
 			r := perform(t, Options{Experiment: x, Plan: fast(t, x, flags)})
-			if r.Verdict != result.Pass {
+			if !passed(r) {
 				t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
 			}
 		})
@@ -43,16 +46,36 @@ func TestFINLossPasses(t *testing.T) {
 }
 
 // meanwhile makes x do something in the lab from its first SYN on, which may take longer than its own run: the programs are done long before
-// the kernel is.
-func meanwhile(x *experiments.Experiment, do func(context.Context, *lab.Lab) error) {
+// the kernel is. What was done later than by after the start changes nothing that is predicted any more: such a run is late, and proves nothing.
+func meanwhile(x *experiments.Experiment, by time.Duration, do func(context.Context, *lab.Lab) error) {
 	honest := x.Run
 	x.Run = func(ctx context.Context, l *lab.Lab, e experiments.Env) error {
-		go func() { // it ends with the lab
-			if underWay(ctx, l) == nil {
-				_ = do(ctx, l)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		done := make(chan error, 1)
+		var at time.Duration // valid after done
+		go func() {
+			err := underWay(ctx, l)
+			if err == nil {
+				err = do(ctx, l)
 			}
+			now, clockErr := kernel.MonotonicNow()
+			at = now - e.StartAt
+			done <- errors.Join(err, clockErr)
 		}()
-		return honest(ctx, l, e)
+		if err := honest(ctx, l, e); err != nil {
+			cancel()
+			<-done
+			return err
+		}
+		err := <-done
+		if err == nil && at > by {
+			err = fmt.Errorf("it was done at %v, want it by %v", at, by)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: what was to be done meanwhile: %w", experiments.ErrLate, err)
+		}
+		return nil
 	}
 }
 
@@ -80,12 +103,12 @@ func TestFINLossControls(t *testing.T) {
 		// The lab does something else than the experiment says.
 		{name: "no drop", spoil: func(x *experiments.Experiment) { faults(x) }, want: result.Fail, code: explain.TooFewSYNs},
 		{name: "the path heals", spoil: func(x *experiments.Experiment) {
-			meanwhile(x, func(ctx context.Context, l *lab.Lab) error {
+			meanwhile(x, time.Second, func(ctx context.Context, l *lab.Lab) error {
 				return shell(ctx, l.Server, "sleep 0.3; "+mended)
 			})
 		}, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "the peer has forgotten the connection", spoil: func(x *experiments.Experiment) {
-			meanwhile(x, func(ctx context.Context, l *lab.Lab) error { // the programs are done at 0.4 s; the FIN is repeated until 1.2 s
+			meanwhile(x, time.Second, func(ctx context.Context, l *lab.Lab) error { // the programs are done at 0.4 s; the FIN is repeated until 1.2 s
 				return shell(ctx, l.Server, "sleep 0.2; iptables -w -I INPUT -p tcp -j REJECT --reject-with tcp-reset")
 			})
 		}, want: result.Fail, code: explain.UnexpectedPacket},
@@ -96,7 +119,7 @@ func TestFINLossControls(t *testing.T) {
 		{name: "the program has its own FIN-WAIT-2", flags: none, spoil: func(x *experiments.Experiment) { doing(x, "linger2", "1") }, want: result.Fail, code: explain.TooEarly},
 		{name: "the program has a user timeout", spoil: func(x *experiments.Experiment) { doing(x, "user-timeout", "2000") }, want: result.Fail, code: explain.UnexpectedPacket},
 		{name: "somebody ends the socket", flags: none, spoil: func(x *experiments.Experiment) {
-			meanwhile(x, func(ctx context.Context, l *lab.Lab) error {
+			meanwhile(x, 2*time.Second, func(ctx context.Context, l *lab.Lab) error {
 				return shell(ctx, l.Client, "sleep 0.5; ss -K dport = 8080")
 			})
 		}, want: result.Fail, code: explain.TooEarly},

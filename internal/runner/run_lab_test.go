@@ -5,10 +5,12 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,26 +60,60 @@ func disturbed(r *result.Result) bool {
 // attempts is how often a run is made that the machine disturbed, and alone how many of these, the last, are made with none of perform's beside them. Each one is
 // logged; a verdict is never made again.
 const (
-	attempts = 12
-	alone    = 5
+	attempts = 8
+	alone    = 4
 )
 
 // crowd is held for reading by each run of perform, and for writing by one that the others beside it would disturb.
 var crowd sync.RWMutex
 
-// perform runs x and returns its result. What was disturbed again and again beside other labs is made with none beside it.
+// perform runs x and returns its result. What was disturbed again and again beside other labs is made with none beside it; what was disturbed each
+// time is returned as it is: it decides nothing, neither for nor against what is tested, and tries counts how much of that there is.
 func perform(t *testing.T, o Options) *result.Result {
 	t.Helper()
+	tries.asked.Add(1)
 	for i := range attempts {
 		r := once(t, o, i >= attempts-alone)
-		late := slices.ContainsFunc(r.Checks, func(c result.Check) bool { return c.Code == explain.LinkRTT })
-		if !disturbed(r) || late && i == attempts-1 { // a delay line that is never in time is left to the test
+		if !disturbed(r) {
 			return r
 		}
 		t.Logf("the machine disturbed the run: %s; %d stalls", r.Reason, len(r.Stalls))
+		if i == attempts-1 {
+			tries.open.Add(1)
+			t.Logf("left open: the machine disturbed %d runs one after the other", attempts)
+			return r
+		}
 	}
-	t.Fatalf("the machine disturbed %d runs one after the other; run this on a quieter one", attempts)
 	return nil
+}
+
+// passed reports whether a run of perform's passed, or was left open.
+func passed(r *result.Result) bool { return r.Verdict == result.Pass || disturbed(r) }
+
+// tally is how often perform was asked, and how often the machine left that open.
+type tally struct{ asked, open atomic.Int32 }
+
+var tries tally
+
+// verdict is the exit code of the tests, whose own is code: where more than a tenth was left open, a green one would prove nothing.
+func (x *tally) verdict(code int) int {
+	if asked, open := x.asked.Load(), x.open.Load(); open > max(2, asked/10) {
+		fmt.Fprintf(os.Stderr, "%d of %d runs were left open, however often they were made: want a quieter machine\n", open, asked)
+		return max(code, 1)
+	}
+	return code
+}
+
+// TestTally catches a machine on which nothing is decided and that is called a success, and one that is a failure for an accident.
+func TestTally(t *testing.T) {
+	for _, tt := range []struct{ asked, open, code, want int }{{100, 10, 0, 0}, {100, 11, 0, 1}, {3, 2, 0, 0}, {3, 3, 0, 1}, {100, 0, 2, 2}, {100, 99, 2, 2}} {
+		var x tally
+		x.asked.Store(int32(tt.asked))
+		x.open.Store(int32(tt.open))
+		if got := x.verdict(tt.code); got != tt.want {
+			t.Errorf("%d of %d left open, exit code %d: got %d, want %d", tt.open, tt.asked, tt.code, got, tt.want)
+		}
+	}
 }
 
 // once makes a run, with none of perform's beside it where it is to be by itself.
@@ -115,6 +151,9 @@ func TestPass(t *testing.T) {
 	t.Parallel()
 	x := synLoss(t)
 	r := perform(t, Options{Experiment: x, Plan: fast(t, x, nil)})
+	if disturbed(r) {
+		return
+	}
 	if r.Verdict != result.Pass {
 		t.Errorf("verdict: got %s (%s), want pass", r.Verdict, r.Reason)
 	}
@@ -179,7 +218,7 @@ func TestPanic(t *testing.T) {
 // wantGone waits until a namespace's path is gone: its thread ends a moment after the lab is closed.
 func wantGone(t *testing.T, path string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -189,7 +228,7 @@ func wantGone(t *testing.T, path string) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Errorf("the client's namespace %s: still there 5 s after the run, want it gone", path)
+			t.Errorf("the client's namespace %s: still there 30 s after the run, want it gone", path)
 			return
 		}
 	}
