@@ -301,6 +301,7 @@ func TestHurriedProbe(t *testing.T) {
 		{"acknowledged when no program is so late any more", probe, ack(760*ms, 101), nil, result.Fail, false},
 		{"it did not wait for two jiffies", soon, ack(512*ms, 101), nil, result.Fail, false},
 		{"the segment was lost, and the probe is what was acknowledged", probe, ack(512*ms, 101), nil, result.Fail, true},
+		{"the same, and a stall in between", probe, ack(512*ms, 101), []result.Stall{{At: result.Seconds(501 * ms), For: result.Seconds(6 * ms)}}, result.Fail, true},
 	} {
 		syn, seen := at("client", timeline.SYN, 0), data
 		seen.Dropped = tt.lost

@@ -175,19 +175,26 @@ const tooHurried = "the probe did not wait for an acknowledgement that a busy ma
 
 // hurried reports whether a tail loss probe came because the machine held up the acknowledgement that it did not wait for: a processor stood
 // still between the segment and the probe, which on a short link waits for two jiffies (tcp_schedule_loss_probe); or the acknowledgement came
-// after the probe, as where a program must read before (ICSK_ACK_PUSHED2). Whether that was too late is judged for itself.
+// after the probe, as where a program must read before (ICSK_ACK_PUSHED2). Whether that was too late is judged for itself. What a rule dropped was not
+// acknowledged by anybody: no stall held that up.
 func (j *judgement) hurried(p *pair) bool {
 	probe := p.got
 	if p.want != nil || probe.What != timeline.TailLossProbe {
 		return false
 	}
-	sent := time.Duration(-1)
-	for _, e := range j.Got.Events {
-		if e.Host == probe.Host && e.Port == probe.Port && e.What == timeline.Data && e.At < probe.At {
+	sent, lost := time.Duration(-1), false
+	for _, e := range j.Got.Events { // in order
+		if e.Host != probe.Host || e.Port != probe.Port || e.At >= probe.At {
+			continue
+		}
+		if e.What == timeline.Data {
 			sent = max(sent, e.At)
 		}
+		if e.Len > 0 && e.RelSeq == probe.RelSeq {
+			lost = e.Dropped
+		}
 	}
-	return sent >= 0 && (j.answeredAfter(probe, sent) || slices.ContainsFunc(j.byStart, func(s result.Stall) bool {
+	return sent >= 0 && !lost && (j.answeredAfter(probe, sent) || slices.ContainsFunc(j.byStart, func(s result.Stall) bool {
 		return s.At.Duration() <= probe.At && s.At.Duration()+s.For.Duration() >= sent
 	}))
 }
