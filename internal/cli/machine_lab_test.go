@@ -53,7 +53,7 @@ func staticProgram(t *testing.T, dir string) string {
 }
 
 // Runs in virtual time leave the same each time, on each kernel: of twenty runs in four boots, each one what the run in its place left in
-// the first boot. Another parameter, and another place in the boot, leave something else. The command line and the version of the program
+// the others. Something of a busy host's time may leak into one (docs/adr/0013), and what comes after it: then two boots more must be as the rest. Another parameter, and another place in the boot, leave something else. The command line and the version of the program
 // are part of a result, so they are the same here; everything else is compared, the wall clock of the guest included.
 func TestRunOnOtherKernels(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
@@ -67,22 +67,28 @@ func TestRunOnOtherKernels(t *testing.T) {
 				t.Errorf("got no types of the kernel for the guest, %v", err)
 			}
 			out := filepath.Join(t.TempDir(), "runs")
-			first := makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs))
-			exact := 0
-			for boot := 2; boot <= boots; boot++ {
-				if boot == 3 { // a guest that is booted again is the same as the one that was kept
+			var made [][]map[string][]byte
+			again := func() {
+				made = append(made, makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs)))
+			}
+			for boot := range boots {
+				if boot == 2 { // a guest that is booted again is the same as the one that was kept
 					_ = os.Remove(filepath.Join(k.Dir, "booted"))
 				}
-				for n, files := range makeRuns(t, program, out, "--kernel="+kernel, "--repeat="+strconv.Itoa(runs)) {
-					if err := sameRun(first[n], files); err != nil {
-						t.Errorf("boot %d, run %d: %v", boot, n+1, err)
-					}
-					if maps.EqualFunc(first[n], files, bytes.Equal) {
-						exact++
-					}
-				}
+				again()
 			}
-			t.Logf("%d of %d runs are the same to the byte", exact, (boots-1)*runs)
+			usual, odd := oddBoots(made)
+			if len(odd) == 1 {
+				t.Logf("another than the others, so two more: %v", odd)
+				again()
+				again()
+				usual, odd = oddBoots(made)
+			}
+			if len(odd) > 1 {
+				t.Errorf("%d boots: got %d that are not as the others, want one at most: %v", len(made), len(odd), odd)
+			}
+			first := made[usual]
+			t.Logf("%d of %d runs are the same to the byte", sameBytes(first, made)-runs, (len(made)-1)*runs)
 			if sameRun(first[0], first[1]) == nil {
 				t.Error("the first and the second run of one boot are the same: the comparison sees nothing")
 			}
@@ -97,6 +103,54 @@ func TestRunOnOtherKernels(t *testing.T) {
 				t.Errorf("the kernel's evidence: %v", err)
 			}
 		})
+	}
+}
+
+// oddBoots says which boot most others are the same as, run by run, and how those that are not differ from it.
+func oddBoots(made [][]map[string][]byte) (usual int, odd []error) {
+	for a := range made {
+		var others []error
+		for b := range made {
+			for n := range made[b] {
+				if err := sameRun(made[a][n], made[b][n]); err != nil {
+					others = append(others, fmt.Errorf("boot %d, run %d: %w", b+1, n+1, err))
+					break
+				}
+			}
+		}
+		if a == 0 || len(others) < len(odd) {
+			usual, odd = a, others
+		}
+	}
+	return usual, odd
+}
+
+// sameBytes counts the runs that are the same to the byte as those of one boot.
+func sameBytes(first []map[string][]byte, made [][]map[string][]byte) (n int) {
+	for _, runs := range made {
+		for i := range runs {
+			if maps.EqualFunc(first[i], runs[i], bytes.Equal) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestOddBoots is the negative control of TestRunOnOtherKernels: it catches a comparison that takes the first boot for the usual one, and one that
+// does not see that every boot is another.
+func TestOddBoots(t *testing.T) {
+	for _, tt := range []struct {
+		boots      string // a letter for each
+		usual, odd int
+	}{{"aaaa", 0, 0}, {"baaa", 1, 1}, {"abaa", 0, 1}, {"aabb", 0, 2}, {"abcd", 0, 3}, {"abaaca", 0, 2}} {
+		var made [][]map[string][]byte
+		for _, letter := range tt.boots {
+			made = append(made, []map[string][]byte{{"ladder.txt": []byte("same")}, {"ladder.txt": []byte(string(letter))}})
+		}
+		if usual, odd := oddBoots(made); usual != tt.usual || len(odd) != tt.odd {
+			t.Errorf("%s: got boot %d and %v, want %d and %d others", tt.boots, usual, odd, tt.usual, tt.odd)
+		}
 	}
 }
 
