@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
-	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/spec"
@@ -57,12 +53,15 @@ func (r guestRun) find() (*experiments.Experiment, error) {
 	return f.Experiment(), nil
 }
 
-// Messages of a guest about run N: "N/begin", "N/file/NAME", "N/error" with a failedDocument, "N/end".
+// Messages of a guest about run N: "N/begin"; "N/file/NAME"; "N/result" in JSON, and "N/capture" for each of its captures, which the host makes the other
+// files of; "N/error" with a failedDocument; "N/end".
 const (
-	sayBegin = "begin"
-	sayFile  = "file/"
-	sayError = "error"
-	sayEnd   = "end"
+	sayBegin   = "begin"
+	sayFile    = "file/"
+	sayResult  = "result"
+	sayCapture = "capture"
+	sayError   = "error"
+	sayEnd     = "end"
 )
 
 // guestMain is this program as the first process of a machine that another tcplab booted.
@@ -91,14 +90,14 @@ func guestMain() {
 	})
 }
 
-// serve makes one run and sends its files, or why there are none.
+// serve makes one run and sends what its files are made of, or why there is none.
 func (q guestRequest) serve(r guestRun, say func(string, []byte) error) error {
 	if err := say(sayBegin, nil); err != nil {
 		return err
 	}
-	files, err := q.run(r)
-	for _, f := range files {
-		if err := say(sayFile+f.Name, f.Data); err != nil {
+	made, err := q.run(r)
+	for _, m := range made {
+		if err := say(m.Name, m.Data); err != nil {
 			return err
 		}
 	}
@@ -115,35 +114,24 @@ func (q guestRequest) serve(r guestRun, say func(string, []byte) error) error {
 	return say(sayEnd, nil)
 }
 
-// run makes one run in a folder of the guest's memory. Files without an error are a whole run; with one, what there is of it.
-func (q guestRequest) run(r guestRun) ([]vm.Message, error) {
+// run makes one run. Messages without an error are a whole run; with one, what there is of it.
+func (q guestRequest) run(r guestRun) (made []vm.Message, err error) {
 	x, err := r.find()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "run-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
 	var events bytes.Buffer
 	_, err = runner.Run(context.Background(), runner.Options{
-		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Shard: r.Shard, Dir: root, Events: &events, Virtual: q.Virtual,
-		Foreseen: q.Foreseen, KernelTypes: q.Types, Tracepoints: q.tracepoints, NoEvidence: q.NoEvidence, Chinese: page.Translate,
-	})
-	files := []vm.Message{{Name: "events.ndjson", Data: events.Bytes()}}
-	werr := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		Experiment: x, Plan: r.Plan, Timeout: q.Timeout, Tool: q.Tool, Command: q.Command, Shard: r.Shard, Events: &events, Virtual: q.Virtual,
+		Foreseen: q.Foreseen, KernelTypes: q.Types, Tracepoints: q.tracepoints, NoEvidence: q.NoEvidence,
+		Record: func(rec runner.Record) error {
+			b, err := json.Marshal(rec.Result)
+			made = append(made, vm.Message{Name: sayResult, Data: b})
+			for _, c := range rec.Captures {
+				made = append(made, vm.Message{Name: sayCapture, Data: c.Append(nil)})
+			}
 			return err
-		}
-		b, err := root.ReadFile(path)
-		files = append(files, vm.Message{Name: path, Data: b})
-		return err
+		},
 	})
-	return files, errors.Join(err, werr)
+	return append(made, vm.Message{Name: sayFile + "events.ndjson", Data: events.Bytes()}), err
 }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/report"
+	"github.com/tcplab/tcplab/internal/report/page"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -30,6 +32,7 @@ type inbox struct {
 	began   map[int]time.Time // by this machine's clock
 	ended   int               // how many have
 	reason  error             // of the run at hand: why it is not whole
+	record  runner.Record     // of the run at hand
 }
 
 func (in *inbox) receive(m vm.Message) error {
@@ -39,7 +42,7 @@ func (in *inbox) receive(m vm.Message) error {
 		return fmt.Errorf("the guest speaks of run %q, of %d", number, len(in.jobs))
 	}
 	if what == sayBegin {
-		in.reason = nil
+		in.reason, in.record = nil, runner.Record{}
 		in.began[n] = time.Now()
 		in.folders[n], err = in.b.folder(in.jobs[n])
 		return err
@@ -51,7 +54,13 @@ func (in *inbox) receive(m vm.Message) error {
 	name, isFile := strings.CutPrefix(what, sayFile)
 	switch {
 	case isFile:
-		return in.file(n, f, name, m.Data)
+		return in.file(f, name, m.Data)
+	case what == sayResult:
+		return in.result(n, m.Data)
+	case what == sayCapture:
+		c, err := runner.ReadCapture(m.Data)
+		in.record.Captures = append(in.record.Captures, c)
+		return err
 	case what == sayError:
 		var d failedDocument
 		if err := json.Unmarshal(m.Data, &d); err != nil {
@@ -67,18 +76,9 @@ func (in *inbox) receive(m vm.Message) error {
 }
 
 // file stores one file of a run. A name with a path in it is refused: the folder is all that a guest can write to.
-func (in *inbox) file(n int, f *folder, name string, data []byte) error {
+func (in *inbox) file(f *folder, name string, data []byte) error {
 	if name == "" || strings.ContainsAny(name, `/\`) || name == "." || name == ".." {
 		return fmt.Errorf("the guest sends a file %q", name)
-	}
-	if name == "result.json" {
-		r, err := result.Read(bytes.NewReader(data))
-		if err != nil {
-			return fmt.Errorf("the guest's result: %w", err)
-		}
-		in.b.mu.Lock()
-		in.b.results[in.jobs[n].n-1] = r
-		in.b.mu.Unlock()
 	}
 	file, err := f.create(name)
 	if err != nil {
@@ -94,14 +94,22 @@ func (in *inbox) file(n int, f *folder, name string, data []byte) error {
 	return err
 }
 
+func (in *inbox) result(n int, data []byte) error {
+	r, err := result.Read(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("the guest's result: %w", err)
+	}
+	in.record.Result = r
+	in.b.mu.Lock()
+	defer in.b.mu.Unlock()
+	in.b.results[in.jobs[n].n-1] = r
+	return nil
+}
+
 // end ends one run: its folder is kept where it is whole, and what is to be seen of it is shown.
 func (in *inbox) end(n int, f *folder) error {
-	b, j := in.b, in.jobs[n]
+	b, j, r, reason := in.b, in.jobs[n], in.record.Result, in.reason
 	in.ended++
-	b.mu.Lock()
-	r := b.results[j.n-1]
-	b.mu.Unlock()
-	reason := in.reason
 	if r == nil && reason == nil {
 		reason = errors.New("the guest sent no result")
 	}
@@ -110,7 +118,7 @@ func (in *inbox) end(n int, f *folder) error {
 		b.fail(j, reason)
 		return nil
 	}
-	if err := f.done(f.pictures(r, b.flags.page)); err != nil {
+	if err := f.done(errors.Join(in.record.Write(f.root, page.Translate), f.pictures(r, b.flags.page))); err != nil {
 		return err
 	}
 	if reason != nil { // the run is judged, but something of it went wrong

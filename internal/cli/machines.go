@@ -63,7 +63,7 @@ func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (c
 	var wg sync.WaitGroup
 	wg.Go(func() { booted, unbooted = f.boot(ctx, b, k) })
 	ahead := lookAhead(k, factsOf(k), b)
-	parts := share(b.jobs, weights(ahead.of(b.jobs)), machines)
+	parts := share(b.jobs, weights(b.jobs, ahead.of(b.jobs)), machines)
 	c := crew{kernel: k, machines: len(parts)}
 	wg.Wait()
 	if booted != nil {
@@ -196,20 +196,21 @@ func share(jobs []job, weight []time.Duration, machines int) [][]job {
 	return parts
 }
 
-// What a run costs the processor in a guest, from measurements of the whole catalogue on 6.1 and 6.12: a lab, each event, each hour in which
-// hardly anything happens. Only the proportions matter, and only to how well the runs are divided.
+// What a run costs the processor in a guest, from measurements of the whole catalogue on 6.1 and 6.12: a lab, each server with its clients (their
+// processes and rules), each event, each hour in which hardly anything happens. Only the proportions matter, and only to how well the runs are divided.
 const (
-	guestLab   = 500 * time.Millisecond
-	guestEvent = 12 * time.Millisecond
-	guestHour  = 250 * time.Millisecond
+	guestLab    = 400 * time.Millisecond
+	guestServer = 300 * time.Millisecond
+	guestEvent  = 12 * time.Millisecond
+	guestHour   = 150 * time.Millisecond
 )
 
-// weights are about how long a guest works at each run.
-func weights(predictions []*result.Prediction) []time.Duration {
-	out := make([]time.Duration, len(predictions))
-	for i, p := range predictions {
-		out[i] = guestLab
-		if p != nil {
+// weights are about how long a guest works at each run. A prediction is nil where none can be made.
+func weights(jobs []job, predictions []*result.Prediction) []time.Duration {
+	out := make([]time.Duration, len(jobs))
+	for i, j := range jobs {
+		out[i] = guestLab + time.Duration(len(j.x.Setup(j.plan.Options).Listen))*guestServer
+		if p := predictions[i]; p != nil {
 			out[i] += time.Duration(len(p.Events))*guestEvent + time.Duration(float64(guestHour)*report.Estimate(p).Hours())
 		}
 	}

@@ -69,12 +69,12 @@ func TestWeights(t *testing.T) {
 		jobs = append(jobs, job{x: x, plan: plan, n: i + 1})
 	}
 	b := &batch{flags: &runFlags{evidence: "off"}, jobs: jobs}
-	w := weights(lookAhead(vm.Kernel{}, facts, b).of(jobs))
-	if w[1] <= w[0] || w[2] <= w[0] {
-		t.Errorf("got %v, want more for two hours, and more for a hundred packets, than for one connection", w)
+	w := weights(jobs, lookAhead(vm.Kernel{}, facts, b).of(jobs))
+	if w[1] <= w[0] || w[2] <= 2*w[1] {
+		t.Errorf("got %v, want more for two hours than for one connection, and far more for ten connections", w)
 	}
-	if w := weights(lookAhead(vm.Kernel{}, nil, b).of(jobs)); w[0] != w[1] {
-		t.Errorf("a kernel that is not known: got %v, want the same for all", w)
+	if w := weights(jobs, lookAhead(vm.Kernel{}, nil, b).of(jobs)); w[0] != w[1] || w[2] <= 2*w[1] {
+		t.Errorf("a kernel that is not known: got %v, want the same for all but ten connections", w)
 	}
 }
 

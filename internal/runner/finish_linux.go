@@ -72,7 +72,7 @@ func (r *run) finish(ctx context.Context) error {
 		res.Checks = append(res.Checks, r.ownChecks()...)
 	}
 	judge.Unfit(res)
-	r.comment()
+	comment(res)
 	res.Judge()
 	if res.Verdict == result.Fail {
 		res.Hypothesis = r.hypothesis(in)

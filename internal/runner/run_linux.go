@@ -69,9 +69,6 @@ type run struct {
 	broken error // why observation ended before its time; nil: it did not
 
 	judged *view // what the captures showed when they were closed; nil: they are not yet
-
-	remarks map[int]remark    // by Packet.ID: what the capture files say of it
-	chinese map[string]string // sentences of them that were translated
 }
 
 // Run carries the experiment out and returns its result. The lab is gone when it returns, also on an error, a panic and a cancelled

@@ -2,7 +2,7 @@
 // analyses, compares and takes everything down. It is where prediction and observation are brought together; the judgement itself is
 // package judge's.
 //
-// It is not for output: a Watcher is told what happens, and files.go writes the run's folder. Its one trap: the prediction is made
+// It is not for output: a Watcher is told what happens, and Record.Write makes the run's folder. Its one trap: the prediction is made
 // before the first packet, from what was read back in the lab. Nothing may be computed into it from the capture.
 package runner
 
@@ -33,6 +33,8 @@ type Options struct {
 	Watch Watcher
 	// Dir is the folder for the run's files, empty but for what the caller put there. Nil: no files.
 	Dir *os.Root
+	// Record gets what the run left, instead of Dir. Nil: nobody.
+	Record func(Record) error
 	// Events gets one JSON line for each thing that happens, while it happens. Nil: nothing.
 	Events io.Writer
 	// Keep is called after the run, before the lab is taken down, and holds it up until it returns. Nil: the lab goes at once.

@@ -28,15 +28,15 @@ func TestComments(t *testing.T) {
 			[]string{en, "重传。Expected 1.000 s, seen 1.002 s。Dropped by server iptables filter INPUT, after this capture point。" +
 				"Sent again by the kernel's RTO。Thrown away in nf_hook_slow: NETFILTER_DROP。"}},
 	} {
-		r := &run{Options: Options{Chinese: tt.chinese}, res: &result.Result{Events: []result.Event{e}, Packets: []result.Packet{p}}}
-		r.comment()
-		if got := r.comments(1); !slices.Equal(got, tt.want) {
+		res := &result.Result{Events: []result.Event{e}, Packets: []result.Packet{p}}
+		say := &speech{remarks: comment(res), translate: tt.chinese}
+		if got := say.of(1); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
-		if got := r.res.Packets[0].Comment; got != en {
+		if got := res.Packets[0].Comment; got != en {
 			t.Errorf("%s: result.json: got %q, want %q", tt.name, got, en)
 		}
-		if got := r.comments(2); got != nil {
+		if got := say.of(2); got != nil {
 			t.Errorf("%s: a packet without an event: got %q, want nothing", tt.name, got)
 		}
 	}

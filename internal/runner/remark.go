@@ -15,27 +15,28 @@ import (
 type remark []string
 
 // comment writes what each packet is, for the capture files: what, expected, seen, and what became of it.
-func (r *run) comment() {
+func comment(res *result.Result) map[int]remark {
 	repeats := map[string]int{}
-	for _, p := range r.res.Packets {
+	for _, p := range res.Packets {
 		repeats[p.From+p.What] = max(repeats[p.From+p.What], p.N)
 	}
-	r.remarks = map[int]remark{}
-	for i := range r.res.Events {
-		e := &r.res.Events[i]
+	remarks := map[int]remark{} // by Packet.ID
+	for i := range res.Events {
+		e := &res.Events[i]
 		if e.Seen == nil || !timeline.What(e.What).OnWire() {
 			continue
 		}
-		for k := range r.res.Packets { // two may have the same stamp
-			p := &r.res.Packets[k]
-			if r.remarks[p.ID] == nil && p.From == e.Host && p.At() == e.Seen.Duration() {
+		for k := range res.Packets { // two may have the same stamp
+			p := &res.Packets[k]
+			if remarks[p.ID] == nil && p.From == e.Host && p.At() == e.Seen.Duration() {
 				e.Packet = p.ID
-				r.remarks[p.ID] = remarkOn(*e, *p, repeats[p.From+p.What])
-				p.Comment = r.remarks[p.ID].english()
+				remarks[p.ID] = remarkOn(*e, *p, repeats[p.From+p.What])
+				p.Comment = remarks[p.ID].english()
 				break
 			}
 		}
 	}
+	return remarks
 }
 
 func remarkOn(e result.Event, p result.Packet, of int) remark {
@@ -77,22 +78,28 @@ func (m *remark) say(format string, a ...any) { *m = append(*m, fmt.Sprintf(form
 
 func (m remark) english() string { return strings.Join(m, ". ") + "." }
 
-// comments are the comments of one packet in the capture files: in English, and in Chinese where somebody translates.
-func (r *run) comments(packet int) []string {
-	m := r.remarks[packet]
+// speech is what the capture files of a run say, in English, and in Chinese where somebody translates.
+type speech struct {
+	remarks   map[int]remark // by Packet.ID
+	translate func(english string) (chinese string, ok bool)
+	chinese   map[string]string // sentences that were translated
+}
+
+// of are the comments of one packet, one for each language.
+func (s *speech) of(packet int) []string {
+	m := s.remarks[packet]
 	if m == nil {
 		return nil
 	}
 	out := []string{m.english()}
-	if zh, ok := r.inChinese(m); ok {
+	if zh, ok := s.inChinese(m); ok {
 		out = append(out, strings.Join(zh, "。")+"。")
 	}
 	return out
 }
 
-// sectionComment is the comment of a whole capture file, with a line for each language.
-func (r *run) sectionComment() string {
-	res := r.res
+// section is the comment of a whole capture file, with a line for each language.
+func (s *speech) section(res *result.Result) string {
 	m := remark{res.Experiment.Name, res.Experiment.Summary}
 	for _, f := range res.Rules {
 		m.say("Fault: %s %s %s drops %s", f.Host, f.Tool(), f.Chain, f.Text)
@@ -102,29 +109,29 @@ func (r *run) sectionComment() string {
 		m = append(m, res.Reason)
 	}
 	out := m[0] + ": " + m[1:].english()
-	if zh, ok := r.inChinese(m); ok {
+	if zh, ok := s.inChinese(m); ok {
 		out += "\n" + zh[0] + "：" + strings.Join(zh[1:], "。") + "。"
 	}
 	return out
 }
 
 // inChinese translates each sentence; one without a Chinese form stays English. ok is false where nobody translates.
-func (r *run) inChinese(m remark) (remark, bool) {
-	if r.Chinese == nil {
+func (s *speech) inChinese(m remark) (remark, bool) {
+	if s.translate == nil {
 		return nil, false
 	}
-	if r.chinese == nil {
-		r.chinese = map[string]string{}
+	if s.chinese == nil {
+		s.chinese = map[string]string{}
 	}
 	zh := slices.Clone(m)
-	for i, s := range m {
-		t, known := r.chinese[s]
+	for i, text := range m {
+		t, known := s.chinese[text]
 		if !known { // each packet stands in the files of both hosts
 			var ok bool
-			if t, ok = r.Chinese(s); !ok {
-				t = s
+			if t, ok = s.translate(text); !ok {
+				t = text
 			}
-			r.chinese[s] = t
+			s.chinese[text] = t
 		}
 		zh[i] = t
 	}
