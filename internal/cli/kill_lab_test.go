@@ -260,13 +260,14 @@ type phase struct {
 	name  string
 	event string
 	most  time.Duration
+	flags []string
 }
 
 var phases = []phase{
-	{"building the lab", "", 500 * time.Millisecond},
-	{"the first packets", `"start":{`, 300 * time.Millisecond},
-	{"waiting for timers", `"event":"connecting"`, 2400 * time.Millisecond}, // of 3 s: a busy machine is late to kill
-	{"judging, writing and taking down", `{"end":{`, 150 * time.Millisecond},
+	{"building the lab", "", 500 * time.Millisecond, nil},
+	{"the first packets", `"start":{`, 300 * time.Millisecond, nil},
+	{"waiting for timers", `"event":"connecting"`, 2400 * time.Millisecond, []string{"--syn-retries=2"}}, // of 7 s: a busy machine is late to kill
+	{"judging, writing and taking down", `{"end":{`, 150 * time.Millisecond, nil},
 }
 
 // TestKill kills runs at random moments of every phase, as root and without, with the one signal that nothing can catch, and wants nothing to
@@ -300,9 +301,9 @@ func TestKill(t *testing.T) {
 			defer func() { <-slots }()
 			var cmd *exec.Cmd
 			if mode == "root" {
-				cmd = in(filepath.Join(dir, mode), "run", "exp1", "--profile=fast", "--events=-")
+				cmd = in(filepath.Join(dir, mode), append([]string{"run", "exp1", "--profile=fast", "--events=-"}, p.flags...)...)
 			} else {
-				cmd = rootless(t, dir, "run", "exp1", "--profile=fast", "--events=-", "--out=rootless/tcplab-runs")
+				cmd = rootless(t, dir, append([]string{"run", "exp1", "--profile=fast", "--events=-", "--out=rootless/tcplab-runs"}, p.flags...)...)
 			}
 			held, did := killAfter(t, cmd, p.event, after, mode == "rootless" && !parent)
 			mu.Lock()
