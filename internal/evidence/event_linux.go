@@ -14,10 +14,11 @@ const (
 	SynAck                      // tcp:tcp_retransmit_synack: a SYN-ACK was sent again
 	StateChange                 // sock:inet_sock_set_state: full sockets only, so never a request's SYN-RECV
 	Drop                        // skb:kfree_skb: a packet dies that was not delivered
+	Expire                      // timer:timer_expire_entry: a timer of TCP's fires
 )
 
 func (k Kind) String() string {
-	return map[Kind]string{Retransmit: "tcp_retransmit_skb", SynAck: "tcp_retransmit_synack", StateChange: "inet_sock_set_state", Drop: "kfree_skb"}[k]
+	return map[Kind]string{Retransmit: "tcp_retransmit_skb", SynAck: "tcp_retransmit_synack", StateChange: "inet_sock_set_state", Drop: "kfree_skb", Expire: wheelPoint}[k]
 }
 
 // The causes of a repeat.
@@ -31,6 +32,18 @@ const (
 	CauseRepeatedSYN  = "answer to a repeated SYN" // tcp_check_req
 	CauseOther        = "other"                    // none of these: a smaller path MTU, for one
 )
+
+// The timers of a socket, by the function that they call.
+const (
+	WriteTimer     = "tcp_write_timer"     // retransmissions, tail loss probes, reordering, window probes
+	DelackTimer    = "tcp_delack_timer"    // delayed ACKs
+	KeepaliveTimer = "tcp_keepalive_timer" // keepalive, FIN-WAIT-2
+	RequestTimer   = "reqsk_timer_handler" // SYN-ACKs of a half-open connection
+	TimeWaitTimer  = "tw_timer_handler"    // the end of TIME-WAIT, and of FIN-WAIT-2 without a full socket
+)
+
+// firing are they by number, as in trace.c.
+var firing = map[uint32]string{1: WriteTimer, 2: DelackTimer, 3: KeepaliveTimer, 4: RequestTimer, 5: TimeWaitTimer}
 
 // Event is one hit of a tracepoint. Which fields are set depends on the kind.
 type Event struct {
@@ -46,6 +59,11 @@ type Event struct {
 	State    string         // of the socket; StateChange: the new one
 	Was      string         // StateChange: the state before
 	Timers   Timers         // Retransmit, StateChange
+
+	// Of an Expire. Bucket is the jiffy (64 bits, as jiffies counts) in which the timer wheel had the timer due, Asked the one that it was armed for, before
+	// the wheel rounded it up. Mono is when the kernel came to it.
+	Timer         string
+	Bucket, Asked uint64
 
 	// Of a Drop.
 	TCP    bool

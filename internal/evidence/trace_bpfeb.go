@@ -16,6 +16,8 @@ import (
 type traceEvent struct {
 	_           structs.HostLayout
 	Ns          uint64
+	Bucket      uint64
+	Expires     uint64
 	Kind        uint8
 	Host        uint8
 	Family      uint8
@@ -51,17 +53,23 @@ type traceEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	traceMapAddresses   = "addresses"
-	traceMapHosts       = "hosts"
-	traceMapLost        = "lost"
-	traceMapRing        = "ring"
-	traceProgDrop       = "drop"
-	traceProgRetransmit = "retransmit"
-	traceProgState      = "state"
-	traceProgSynack     = "synack"
-	traceVarHasErr      = "has_err"
-	traceVarHasRxSk     = "has_rx_sk"
-	traceVarUnused      = "unused"
+	traceMapAddresses      = "addresses"
+	traceMapHosts          = "hosts"
+	traceMapLost           = "lost"
+	traceMapRing           = "ring"
+	traceProgDrop          = "drop"
+	traceProgExpire        = "expire"
+	traceProgRetransmit    = "retransmit"
+	traceProgState         = "state"
+	traceProgSynack        = "synack"
+	traceVarDelackTimer    = "delack_timer"
+	traceVarHasErr         = "has_err"
+	traceVarHasRxSk        = "has_rx_sk"
+	traceVarKeepaliveTimer = "keepalive_timer"
+	traceVarRequestTimer   = "request_timer"
+	traceVarTimewaitTimer  = "timewait_timer"
+	traceVarUnused         = "unused"
+	traceVarWriteTimer     = "write_timer"
 )
 
 // loadTrace returns the embedded CollectionSpec for trace.
@@ -107,6 +115,7 @@ type traceSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceProgramSpecs struct {
 	Drop       *ebpf.ProgramSpec `ebpf:"drop"`
+	Expire     *ebpf.ProgramSpec `ebpf:"expire"`
 	Retransmit *ebpf.ProgramSpec `ebpf:"retransmit"`
 	State      *ebpf.ProgramSpec `ebpf:"state"`
 	Synack     *ebpf.ProgramSpec `ebpf:"synack"`
@@ -126,9 +135,14 @@ type traceMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceVariableSpecs struct {
-	HasErr  *ebpf.VariableSpec `ebpf:"has_err"`
-	HasRxSk *ebpf.VariableSpec `ebpf:"has_rx_sk"`
-	Unused  *ebpf.VariableSpec `ebpf:"unused"`
+	DelackTimer    *ebpf.VariableSpec `ebpf:"delack_timer"`
+	HasErr         *ebpf.VariableSpec `ebpf:"has_err"`
+	HasRxSk        *ebpf.VariableSpec `ebpf:"has_rx_sk"`
+	KeepaliveTimer *ebpf.VariableSpec `ebpf:"keepalive_timer"`
+	RequestTimer   *ebpf.VariableSpec `ebpf:"request_timer"`
+	TimewaitTimer  *ebpf.VariableSpec `ebpf:"timewait_timer"`
+	Unused         *ebpf.VariableSpec `ebpf:"unused"`
+	WriteTimer     *ebpf.VariableSpec `ebpf:"write_timer"`
 }
 
 // traceObjects contains all objects after they have been loaded into the kernel.
@@ -170,9 +184,14 @@ func (m *traceMaps) Close() error {
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceVariables struct {
-	HasErr  *ebpf.Variable `ebpf:"has_err"`
-	HasRxSk *ebpf.Variable `ebpf:"has_rx_sk"`
-	Unused  *ebpf.Variable `ebpf:"unused"`
+	DelackTimer    *ebpf.Variable `ebpf:"delack_timer"`
+	HasErr         *ebpf.Variable `ebpf:"has_err"`
+	HasRxSk        *ebpf.Variable `ebpf:"has_rx_sk"`
+	KeepaliveTimer *ebpf.Variable `ebpf:"keepalive_timer"`
+	RequestTimer   *ebpf.Variable `ebpf:"request_timer"`
+	TimewaitTimer  *ebpf.Variable `ebpf:"timewait_timer"`
+	Unused         *ebpf.Variable `ebpf:"unused"`
+	WriteTimer     *ebpf.Variable `ebpf:"write_timer"`
 }
 
 // tracePrograms contains all programs after they have been loaded into the kernel.
@@ -180,6 +199,7 @@ type traceVariables struct {
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePrograms struct {
 	Drop       *ebpf.Program `ebpf:"drop"`
+	Expire     *ebpf.Program `ebpf:"expire"`
 	Retransmit *ebpf.Program `ebpf:"retransmit"`
 	State      *ebpf.Program `ebpf:"state"`
 	Synack     *ebpf.Program `ebpf:"synack"`
@@ -188,6 +208,7 @@ type tracePrograms struct {
 func (p *tracePrograms) Close() error {
 	return _TraceClose(
 		p.Drop,
+		p.Expire,
 		p.Retransmit,
 		p.State,
 		p.Synack,

@@ -39,7 +39,9 @@ type Namespace struct {
 // a second or more in a virtual machine. Nothing is left of them in the kernel once their descriptors are closed, be it by SIGKILL. They are
 // for one goroutine at a time.
 type Programs struct {
-	objects traceObjects
+	objects followers
+	expire  *ebpf.Program // of the timer wheel; nil: it is not followed, and unwound says why
+	unwound error
 	links   []link.Link
 	ring    *ringbuf.Reader
 	facts   facts
@@ -58,7 +60,11 @@ func Load(types []byte) (*Programs, error) {
 		return nil, err
 	}
 	p := &Programs{facts: f}
-	if err := p.load(f); err != nil {
+	spec, err := loadTrace()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.load(f, spec.Copy()); err != nil {
 		return nil, errors.Join(untraced(err), p.Close())
 	}
 	if err := p.attach(); err != nil {
@@ -68,7 +74,22 @@ func Load(types []byte) (*Programs, error) {
 		return nil, errors.Join(fmt.Errorf("tracepoints: read the ring: %w", err), p.Close())
 	}
 	p.ring.SetDeadline(time.Unix(1, 0)) // never wait: the programs do not wake a reader
+	p.unwound = p.wheel(spec)
 	return p, nil
+}
+
+// followers are the programs and maps that every kernel must take.
+type followers struct {
+	Retransmit *ebpf.Program `ebpf:"retransmit"`
+	Synack     *ebpf.Program `ebpf:"synack"`
+	State      *ebpf.Program `ebpf:"state"`
+	Drop       *ebpf.Program `ebpf:"drop"`
+	traceMaps
+}
+
+// Close unloads them.
+func (o *followers) Close() error {
+	return errors.Join(o.Retransmit.Close(), o.Synack.Close(), o.State.Close(), o.Drop.Close(), o.traceMaps.Close())
 }
 
 // Tracer is what Programs tell of the namespaces of one lab. It is for one goroutine at a time.
@@ -140,11 +161,7 @@ func (p *Programs) attach() error {
 	return nil
 }
 
-func (p *Programs) load(f facts) error {
-	spec, err := loadTrace()
-	if err != nil {
-		return err
-	}
+func (p *Programs) load(f facts, spec *ebpf.CollectionSpec) error {
 	for name, has := range map[string]bool{traceVarHasErr: f.retransmitArgs > 2, traceVarHasRxSk: f.dropArgs > 4} {
 		n := uint8(0)
 		if has {
@@ -240,7 +257,7 @@ func (p *Programs) Close() error {
 		errs = append(errs, p.ring.Close())
 	}
 	p.links, p.ring = nil, nil
-	return errors.Join(append(errs, p.objects.Close())...)
+	return errors.Join(append(errs, p.expire.Close(), p.objects.Close())...)
 }
 
 // Events takes what is in the ring and returns all events so far, in the order in which the kernel wrote them. The ring holds some 5000
@@ -263,6 +280,14 @@ func (t *Tracer) Events() ([]Event, error) {
 		}
 		t.seen = append(t.seen, e)
 	}
+}
+
+// Unwound says why the timer wheel cannot be followed; nil: it is, or nobody wants it.
+func (t *Tracer) Unwound() error {
+	if t.programs == nil {
+		return nil
+	}
+	return t.programs.unwound
 }
 
 // Lost is how many events were not told: they found no room in the ring, or came on a processor on which the same program was at work
@@ -387,6 +412,8 @@ func (raw *traceEvent) event(hosts []string, f facts) Event {
 	case StateChange:
 		e.Was = states[raw.OldState]
 		e.Timers = raw.timers()
+	case Expire:
+		e.Timer, e.Bucket, e.Asked = firing[raw.Count], raw.Bucket, raw.Expires
 	case Drop:
 		e.TCP = raw.Protocol == unix.IPPROTO_TCP && raw.Sport != 0
 		e.Flags, e.Ack, e.EndSeq, e.Len = raw.Flags, raw.EndSeq, 0, int(int32(raw.Count))

@@ -11,6 +11,7 @@ const (
 	ObservationEnded = "TL1307"
 	EvidenceLost     = "TL1308"
 	OrdersUnlisted   = "TL1309"
+	OnTheWheel       = "TL1310"
 	NoPrivilege      = "TL1401"
 	NoIptables       = "TL1402"
 	KnobMissing      = "TL1403"
@@ -31,6 +32,13 @@ tcplab sleeps on each processor for short times and measures how late it wakes. 
 
 Run it again on a quieter machine, with fewer experiments at once (--parallel=1), or in the virtual machine, whose clock stands still while it is not running.`,
 		[]string{TooLate, CaptureDrops}},
+	{OnTheWheel, "the kernel's timer wheel had it due in its jiffy",
+		`The packet came late, or while the machine stalled, and alone that would leave open whether its timer was the predicted one. But the kernel's own record says in which bucket of the timer wheel the timer was, and that is the predicted jiffy: the timer is right, and the machine came to it late. The check passes, to the tick.
+
+The record is the tracepoint timer_expire_entry. expire_timers (kernel/time/timer.c) gives it the jiffy of the bucket that it empties, and __run_timers goes through every bucket that a processor missed, one after the other, however late it is. tcplab follows it where it may read the tracepoints and the addresses in /proc/kallsyms: as root, on this kernel. A timer that was armed late because the one before it was handled late may be in another bucket; that stays inconclusive.
+
+See "due" and "off_tick" of the event in result.json, and the tracepoint's lines in the report.`,
+		[]string{Stall, TimerWheel}},
 	{CaptureDrops, "the capture lost packets",
 		`The kernel could not hand every packet to the capture. What is missing in the file may have been on the wire, so the run is inconclusive: nothing that was predicted is said to have come or not to have come.
 
@@ -146,12 +154,12 @@ Up to 3.0 the first RTO was 3 s (TCP_TIMEOUT_INIT, include/net/tcp.h; RFC 1122 s
 Use a newer kernel, or the virtual machine.`,
 		[]string{KnobMissing}},
 	{NoTracepoints, "the kernel's tracepoints cannot be followed",
-		`tcplab follows tcp_retransmit_skb, tcp_retransmit_synack, inet_sock_set_state and kfree_skb with eBPF, and something for that is missing. The run goes on without: drops have no reason from the kernel and repeats no cause, and the checks that hold them against the captures are left out. Nothing else depends on it.
+		`tcplab follows tcp_retransmit_skb, tcp_retransmit_synack, inet_sock_set_state, kfree_skb and timer_expire_entry with eBPF, and something for that is missing. The run goes on without: drops have no reason from the kernel and repeats no cause, and the checks that hold them against the captures are left out. Nothing else depends on it.
 
-It takes root in the first user namespace (CAP_BPF and CAP_PERFMON; bpf_prog_load, kernel/bpf/syscall.c), so an ordinary user and a container without privilege have none of it. The kernel must have bpf(2), its own BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF) and enum skb_drop_reason (Linux 5.17 and later), and must not be locked down for confidentiality.
+It takes root in the first user namespace (CAP_BPF and CAP_PERFMON; bpf_prog_load, kernel/bpf/syscall.c), so an ordinary user and a container without privilege have none of it. The kernel must have bpf(2), its own BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF) and enum skb_drop_reason (Linux 5.17 and later), and must not be locked down for confidentiality. The fifth, timer_expire_entry, also takes the addresses of TCP's timer functions in /proc/kallsyms, which kernel.kptr_restrict=2 hides; where it alone is missing, a timer that is handled late leaves a check open that it would have settled (TL1310).
 
 Run it with sudo, or with --kernel: in the virtual machine everything is there, without root on this machine. --evidence=off leaves it away without a word.`,
-		[]string{NoPrivilege, EvidenceDisagrees}},
+		[]string{NoPrivilege, EvidenceDisagrees, OnTheWheel}},
 	{NoMachine, "no virtual machine, or no such kernel",
 		`--kernel boots another kernel in a virtual machine, and something for that is missing here: qemu-system-x86_64, the kernel, or the iptables program, which is copied into the machine.
 

@@ -178,6 +178,10 @@ func joined(p *pair) result.Event {
 			ended := result.Seconds(p.got.Ended)
 			e.Ended = &ended
 		}
+		if p.got.Due != 0 {
+			due := result.Seconds(p.got.Due)
+			e.Due = &due
+		}
 	}
 	return e
 }

@@ -74,7 +74,7 @@ func schedule(in Input) (events []result.Event, outcome *result.Event, checks []
 			j = apart[p.port()]
 		}
 		e, c := j.event(p, before[p.chain()])
-		p.excused = c != nil && c.Verdict == result.Inconclusive
+		p.excused = c != nil && (c.Verdict == result.Inconclusive || c.Code == explain.OnTheWheel)
 		if c != nil && j.open[p.port()] {
 			unlisted(c)
 			e.Verdict = c.Verdict
@@ -129,6 +129,10 @@ type judgement struct {
 	// that any of those was late by, a jiffy or more, and last when the newest was seen.
 	fresh       bool
 	tardy, last time.Duration
+	due         time.Duration // when the timer wheel had the event's timer due, by its own record; 0: there is none
+	proved      bool          // that was the predicted jiffy
+	packet      bool          // the event is one, and not what a program learns
+	answered    fired
 	// alone are the families in which an event had no partner: their numbers are not compared from then on, because one missing packet is
 	// one contradiction, or none.
 	alone map[string]bool
@@ -245,7 +249,9 @@ func (j *judgement) event(p *pair, before *pair) (result.Event, *result.Check) {
 	default:
 		c.Expected, c.Observed, c.Allowed = seconds(p.want.At), seconds(p.got.At), j.window(p.want.Bound)
 		if p.got.Since != 0 {
+			j.due = p.got.Due
 			j.between(&c, p)
+			e.OnTick = j.proved
 			break
 		}
 		_, known := j.slips[j.chain]
@@ -323,6 +329,13 @@ func (j *judgement) time(c *result.Check, b timeline.Bound, seen time.Duration, 
 	case exact && !onTick && !program && j.stalled(b, seen), !exact && !onTime && j.movedIn(b, seen):
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, "the machine stalled while it was due"
 	}
+	if j.proved = exact && early <= 0 && !program && j.onTime(b); j.proved {
+		e.OnTick = true
+		wound(c, late, j.packet)
+		j.answered = fired{b, seen}
+	} else if exact && early <= 0 && !program && j.answers(b, seen) && c.Verdict == result.Inconclusive {
+		c.Verdict, c.Code, c.Detail = result.Pass, explain.OnTheWheel, "it answers a packet whose timer the kernel's timer wheel had due in the predicted jiffy"
+	}
 	j.slip = 0
 	if late >= j.Jiffy {
 		j.slip = late
@@ -345,7 +358,7 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		lo -= Allowance(j.Jiffy)
 	}
 	c.Gap, c.AllowedGap = seconds(gap), bounds(lo, hi)
-	if c.Verdict != result.Pass {
+	if c.Verdict != result.Pass || j.proved { // its bucket says more than a gap to a packet that may have been late
 		return
 	}
 	switch {

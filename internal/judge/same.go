@@ -73,6 +73,10 @@ func (j *judgement) between(c *result.Check, p *pair) {
 			c.Detail = fmt.Sprintf("nobody looked for %s, so it may have been at another time than predicted", short(p.got.At-p.got.Since))
 		}
 	}
+	if j.proved = j.onTime(b); j.proved && c.Verdict == result.Inconclusive {
+		c.Verdict, c.Code = result.Pass, explain.OnTheWheel
+		c.Detail = "its timer fired between the two looks, and the kernel's timer wheel had it due in the predicted jiffy"
+	}
 }
 
 // unlooked is for how long beside its window a state may go without a look that is to show its end. Looks come every few milliseconds there.

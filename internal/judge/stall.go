@@ -124,6 +124,7 @@ func (j *judgement) movedIn(b timeline.Bound, seen time.Duration) bool {
 // to wait for processors all the time (starved).
 func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Duration {
 	at, ended := p.got.At, p.got.Ended
+	j.due, j.packet = p.got.Due, p.want.What.OnWire()
 	before, inChain := j.slip, j.slips[j.chain]
 	j.time(c, p.want.Bound, at, byProgram(p.want), e)
 	late := c.Code == explain.TooLate || c.Code == explain.WrongTick

@@ -33,6 +33,8 @@ func kernelLines(e *result.Evidence) (events, counters [][2]string) {
 			line = fmt.Sprintf("%s %s: %s, not sent: %s", host, k.Hook, k.Cause, k.Errno)
 		case k.Hook == result.HookRetransmit || k.Hook == result.HookSynAck:
 			line = fmt.Sprintf("%s %s: %s", host, k.Hook, k.Cause)
+		case k.Hook == result.HookTimer:
+			line = fmt.Sprintf("%s %s: %s", host, k.Hook, k.Timer)
 		default:
 			continue
 		}

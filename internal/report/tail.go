@@ -94,7 +94,7 @@ func (p *pen) evidence(r *result.Result) {
 	p.line(p.paint(bold, "Evidence"))
 	p.labelled("rule", rules)
 	p.labelled("capture", captures)
-	p.labelled("kernel", events)
+	p.labelled("kernel", append(events, wheelText(r)...))
 	p.labelled("counter", counters)
 	p.labelled("clock", clock)
 	p.labelled("stall", stalls)
@@ -114,6 +114,39 @@ func loadText(l *result.Load) [][2]string {
 		lines = append(lines, [2]string{fmt.Sprintf("a hypervisor gave %s of its processors to others (steal, /proc/stat)", seconds(l.Stolen.Duration())), ""})
 	}
 	return lines
+}
+
+// wheelText says what the kernel's timer wheel recorded of the timers of a run.
+func wheelText(r *result.Result) [][2]string {
+	made, right := 0, 0
+	var least, most time.Duration
+	events := slices.Clone(r.Events)
+	if r.Outcome != nil {
+		events = append(events, *r.Outcome)
+	}
+	for _, e := range events {
+		if e.Due == nil || e.Tick == 0 { // no prediction of a jiffy, as where a program's call decides
+			continue
+		}
+		made++
+		if e.OnTick {
+			right++
+		}
+	}
+	if made == 0 {
+		return nil
+	}
+	for _, k := range r.Evidence.Events {
+		if k.Hook != result.HookTimer || k.Due == nil {
+			continue
+		}
+		late := (k.At - *k.Due).Duration()
+		if most == 0 || late < least {
+			least = late
+		}
+		most = max(most, late)
+	}
+	return [][2]string{{fmt.Sprintf("timer wheel: %d of %s due in the predicted jiffy, run %s to %s after it began", right, count(made, "timer"), small(least), small(most)), ""}}
 }
 
 // who is what stood still.

@@ -15,6 +15,7 @@ const (
 	HookSynAck     = "tcp_retransmit_synack" // a SYN-ACK was sent again: by the request's timer or because a SYN came again
 	HookState      = "inet_sock_set_state"   // a full socket changes its state; requests (SYN-RECV) and TIME-WAIT are no full sockets
 	HookDrop       = "kfree_skb"             // a packet dies that was not delivered
+	HookTimer      = "timer_expire_entry"    // a timer of TCP's fires
 )
 
 // KernelEvent is one hit of a tracepoint, to the microsecond.
@@ -36,6 +37,11 @@ type KernelEvent struct {
 	Where  string `json:"where,omitempty"`  // the kernel function that dropped it: "nf_hook_slow"
 	Was    string `json:"was,omitempty"`    // the state before
 	State  string `json:"state,omitempty"`  // of the socket
+	// Of a timer: the function that it calls, when the wheel had it due (the start of that jiffy), and by how much the wheel had rounded up the wait
+	// that was asked for.
+	Timer   string   `json:"timer,omitempty"`
+	Due     *Seconds `json:"due,omitempty"`
+	Rounded Seconds  `json:"rounded,omitempty"`
 	// Of a full socket, in that moment.
 	CA       string  `json:"ca,omitempty"`      // "Open", "Disorder", "CWR", "Recovery", "Loss"
 	Pending  string  `json:"pending,omitempty"` // the timer that is armed; empty inside the retransmission timer

@@ -242,6 +242,8 @@ type Event struct {
 	Since    *Seconds `json:"since,omitempty"`
 	Seen     *Seconds `json:"seen,omitempty"`     // when it was seen; absent: it was not
 	Ended    *Seconds `json:"ended,omitempty"`    // when the kernel ended the connection, by its tracepoint; a program learned it at "seen"
+	Due      *Seconds `json:"due,omitempty"`      // start of the jiffy in which the kernel's timer wheel had its timer due, by its tracepoint
+	OnTick   bool     `json:"on_tick,omitempty"`  // that is the predicted jiffy
 	OffTick  *Seconds `json:"off_tick,omitempty"` // seen minus the start of the predicted jiffy
 	Packet   int      `json:"packet,omitempty"`   // Packet.ID
 	Expected bool     `json:"expected"`           // false: it was seen and nobody predicted it

@@ -24,6 +24,7 @@ import (
 type testimony struct {
 	tracer   *evidence.Tracer // nil: the tracepoints cannot be followed
 	missing  error            // why not
+	unwound  error            // why the timer wheel cannot be followed besides
 	events   []evidence.Event
 	lost     int
 	before   map[string]evidence.Counters // by host
@@ -61,7 +62,9 @@ func (r *run) testify() {
 	for _, h := range []*lab.Host{r.lab.Client, r.lab.Server} {
 		hosts = append(hosts, evidence.Namespace{Host: h.Name, Path: h.NamespacePath(), Addr: h.Addr})
 	}
-	t.tracer, t.missing = r.Tracepoints.follow(hosts, r.KernelTypes)
+	if t.tracer, t.missing = r.Tracepoints.follow(hosts, r.KernelTypes); t.missing == nil {
+		t.unwound = t.tracer.Unwound()
+	}
 	t.count(r, t.before)
 	r.told = t
 }
@@ -135,6 +138,9 @@ func (r *run) evidence(v *view) []result.Check {
 	}
 	if t.missing != nil {
 		r.note(explain.NoTracepoints, "The kernel's own evidence is not whole, and the run is judged without it: %v.", t.missing)
+	}
+	if t.unwound != nil {
+		r.note(explain.NoTracepoints, "The timer wheel's own record of when a timer was due is missing, and a timer that is handled late is judged without it: %v.", t.unwound)
 	}
 	if len(t.after) < 2 { // no counters either
 		return nil
@@ -236,6 +242,13 @@ func (r *run) kernelEvent(e evidence.Event, origin time.Duration) (k result.Kern
 	}
 	if e.Src.IsValid() {
 		k.Src, k.Dst = e.Src.String(), e.Dst.String()
+	}
+	if e.Kind == evidence.Expire {
+		k.Timer, k.Rounded = e.Timer, jiffies(int(e.Bucket-e.Asked))
+		if r.clock != nil {
+			due := result.Seconds((r.clock.Start(e.Bucket) - origin).Round(time.Microsecond))
+			k.Due = &due
+		}
 	}
 	if e.Errno != 0 {
 		if k.Errno = unix.ErrnoName(unix.Errno(e.Errno)); k.Errno == "" {

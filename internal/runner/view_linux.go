@@ -308,6 +308,7 @@ func (v *view) port(p result.Packet) uint16 {
 func (v *view) judgeInput(r *run) judge.Input {
 	in := judge.Input{Want: r.want, Got: v.timeline(), Jiffy: r.facts.Jiffy(), Ended: v.ended}
 	r.ends(v, &in.Got)
+	r.wound(v, &in.Got)
 	if r.setup.Apart {
 		over := unwatched(in.Got.Events, in.Want.Events)
 		in.Got.Events = slices.DeleteFunc(in.Got.Events, func(e timeline.Event) bool {

@@ -72,6 +72,9 @@ type Event struct {
 	// Ended is when the kernel ended the connection, or in Connected when it was established, by its own record (tracepoint
 	// inet_sock_set_state), of an observed event in which a program learns of it. Zero: there is no such record.
 	Ended time.Duration
+	// Due is when the kernel's timer wheel had the timer due that made an observed event, by its own record (tracepoint timer_expire_entry): the
+	// start of that jiffy. The kernel may have come to it later. Zero: there is no such record.
+	Due time.Duration
 	// Dropped says that an observed packet did not reach the other end's TCP: a rule dropped it, or nothing shows that it arrived.
 	Dropped bool
 }

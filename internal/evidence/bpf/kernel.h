@@ -60,21 +60,25 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
-struct sock {
-	struct sock_common __sk_common;
-	__u16 sk_protocol;
-};
-
 struct hlist_node {
 	struct hlist_node *next, **pprev;
 };
 
 struct timer_list {
 	struct hlist_node entry;
+	unsigned long expires;
+	void (*function)(struct timer_list *);
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	struct timer_list sk_timer;
 };
 
 struct inet_connection_sock {
 	struct timer_list icsk_retransmit_timer;
+	struct timer_list icsk_delack_timer;
 	__u32 icsk_rto;
 	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits;
@@ -96,6 +100,11 @@ struct request_sock {
 	struct sock_common __req_common;
 	struct timer_list rsk_timer;
 	__u8 num_timeout : 7;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+	struct timer_list tw_timer;
 };
 
 struct tcp_request_sock {

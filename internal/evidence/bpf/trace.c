@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 //
 // What the kernel does to the lab's packets and sockets, told by its own tracepoints: tcp_retransmit_skb, tcp_retransmit_synack,
-// inet_sock_set_state and kfree_skb. An event goes into the ring only if it belongs to one of the lab's network namespaces.
+// inet_sock_set_state, kfree_skb and timer_expire_entry. An event goes into the ring only if it belongs to one of the lab's network namespaces.
 //
 // Nothing wakes a reader (BPF_RB_NO_WAKEUP): a program that woke at each packet would disturb the timers that are under test. The ring
 // is read when the lab looks at its sockets anyway.
@@ -18,13 +18,21 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u8 has_err = 0;   // tcp_retransmit_skb has its error as third argument (6.18; before, it is told on success only)
 const volatile __u8 has_rx_sk = 0; // kfree_skb has the receiving socket as fifth argument (since 6.11)
 
-enum kind { RETRANSMIT = 1, SYNACK = 2, STATE = 3, DROP = 4 };
+// What TCP's timers call, by /proc/kallsyms; set before loading. 0: this kernel has none of the name.
+const volatile __u64 write_timer = 0, delack_timer = 0, keepalive_timer = 0, request_timer = 0, timewait_timer = 0;
+
+enum kind { RETRANSMIT = 1, SYNACK = 2, STATE = 3, DROP = 4, EXPIRE = 5 };
+
+// Which timer it is, in count. WRITE is the one of retransmissions, tail loss probes, reordering and window probes.
+enum { WRITE = 1, DELACK = 2, KEEPALIVE = 3, REQUEST = 4, TIMEWAIT = 5 };
 
 enum { AF_INET = 2, AF_INET6 = 10, PROTO_TCP = 6, SYN_RECV = 3, ETH_IP = 0x0800, ETH_IPV6 = 0x86dd };
 
 // No padding. bpf2go makes the Go type of it.
 struct event {
-	__u64 ns; // CLOCK_MONOTONIC
+	__u64 ns;      // CLOCK_MONOTONIC
+	__u64 bucket;  // EXPIRE: the jiffy in which the timer wheel had it due
+	__u64 expires; // EXPIRE: the jiffy that was asked for, before the wheel rounded it up
 	__u8 kind;
 	__u8 host; // by the map; 255: the packet carries no namespace any more
 	__u8 family;
@@ -50,7 +58,7 @@ struct event {
 	__u32 lost_out;
 	__u32 sacked_out;
 	__u32 reason;
-	__u32 count; // DROP: of bytes of data; SYNACK: num_timeout
+	__u32 count; // DROP: of bytes of data; SYNACK: num_timeout; EXPIRE: which timer
 	__u8 saddr[16];
 	__u8 daddr[16];
 	char where[48]; // DROP: the function
@@ -332,6 +340,55 @@ int drop(__u64 *ctx)
 	}
 	e->reason = ctx[2];
 	bpf_snprintf(e->where, sizeof(e->where), "%ps", &location, sizeof(location));
+	end(e);
+	return 0;
+}
+
+// The socket in which a timer lies, or the request; 0: it is none of TCP's.
+static __always_inline struct sock_common *owner(void *timer, __u64 function, __u32 *which)
+{
+	if (function && function == write_timer && bpf_core_field_exists(((struct inet_connection_sock *)0)->icsk_retransmit_timer)) { // see armed
+		*which = WRITE;
+		return timer - bpf_core_field_offset(struct inet_connection_sock, icsk_retransmit_timer);
+	}
+	if (function && function == delack_timer) {
+		*which = DELACK;
+		return timer - bpf_core_field_offset(struct inet_connection_sock, icsk_delack_timer);
+	}
+	if (function && function == keepalive_timer) {
+		*which = KEEPALIVE;
+		return timer - bpf_core_field_offset(struct sock, sk_timer);
+	}
+	if (function && function == request_timer) {
+		*which = REQUEST;
+		return timer - bpf_core_field_offset(struct request_sock, rsk_timer);
+	}
+	if (function && function == timewait_timer) {
+		*which = TIMEWAIT;
+		return timer - bpf_core_field_offset(struct inet_timewait_sock, tw_timer);
+	}
+	return 0;
+}
+
+// The wheel hands its bucket along (expire_timers): it is the jiffy in which the timer was due, however late the softirq comes to it.
+SEC("tp_btf/timer_expire_entry")
+int expire(__u64 *ctx)
+{
+	struct timer_list *timer = (void *)ctx[0];
+	__u32 which = 0;
+	struct sock_common *c = owner(timer, (__u64)BPF_CORE_READ(timer, function), &which);
+	struct event *e;
+	int host;
+
+	if (!c)
+		return 0;
+	host = host_of(BPF_CORE_READ(c, skc_net.net));
+	if (host < 0 || !(e = begin(EXPIRE, host)))
+		return 0;
+	common(e, c);
+	e->bucket = ctx[1];
+	e->expires = BPF_CORE_READ(timer, expires);
+	e->count = which;
 	end(e);
 	return 0;
 }

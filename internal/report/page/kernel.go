@@ -124,6 +124,10 @@ func (c *composer) what(k result.KernelEvent) text {
 		return c.same(k.Was + " → " + k.State)
 	case k.Errno != "":
 		return c.textf("%s, not sent: %s", k.Cause, k.Errno)
+	case k.Hook == result.HookTimer && k.Due != nil:
+		return c.textf("%s, due at %s: rounded up by %s", k.Timer, secs(*k.Due), small(k.Rounded.Duration()))
+	case k.Hook == result.HookTimer:
+		return c.textf("%s, rounded up by %s", k.Timer, small(k.Rounded.Duration()))
 	}
 	return c.text(k.Cause)
 }
