@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -132,4 +133,26 @@ func TestReadCaptureRefuses(t *testing.T) {
 	if err := r.Write(root, nil); err == nil {
 		t.Error("a capture is missing: got no error")
 	}
+}
+
+// FuzzReadCapture catches bytes of a guest's that end the host's program, or that are read as another capture than they are written as.
+func FuzzReadCapture(f *testing.F) {
+	whole := Capture{Ended: time.Unix(0, 7), IDs: []int{1, 0}, Packets: []pcapout.Packet{
+		{Time: time.Unix(0, 5), Data: []byte{1, 2, 3}, OrigLen: 60, Outgoing: true}, {Time: time.Unix(0, -6), Data: []byte{}, Lost: 2}}}.Append(nil)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ReadCapture(b)
+		if err != nil {
+			return
+		}
+		if len(c.IDs) != len(c.Packets) {
+			t.Fatalf("got %d numbers for %d packets", len(c.IDs), len(c.Packets))
+		}
+		again, err := ReadCapture(c.Append(nil))
+		if err != nil || !reflect.DeepEqual(again, c) {
+			t.Fatalf("got %+v, %v, want %+v", again, err, c)
+		}
+	})
 }
