@@ -64,7 +64,7 @@ func (f FS) Read(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := os.ReadFile(file)
+	b, err := readFile(file)
 	if err != nil {
 		return "", f.explain(name, "read", err)
 	}

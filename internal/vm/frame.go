@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 // Message is one piece of a guest's answer.
@@ -34,6 +35,26 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errFrame is wrapped by everything that is wrong with a channel's bytes.
 var errFrame = errors.New("the guest's answer is damaged")
 
+// packers are used again: a new one takes most of a megabyte, which a guest that collects no garbage would clear for each message.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // of another level
+	}
+	return w
+}}
+
+// pack deflates.
+func pack(b []byte) ([]byte, error) {
+	var p bytes.Buffer
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	w.Reset(&p)
+	_, err := w.Write(b)
+	err = errors.Join(err, w.Close())
+	return p.Bytes(), err
+}
+
 // appendFrame adds a message to b.
 func appendFrame(b []byte, m Message) ([]byte, error) {
 	if len(m.Name) == 0 || len(m.Name) > 255 || len(m.Data) > mostData {
@@ -41,19 +62,12 @@ func appendFrame(b []byte, m Message) ([]byte, error) {
 	}
 	packed := m.Data
 	if len(packed) > packAbove && m.Name != msgHold {
-		var p bytes.Buffer
-		w, err := flate.NewWriter(&p, flate.BestSpeed)
+		p, err := pack(m.Data)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := w.Write(m.Data); err != nil {
-			return nil, err
-		}
-		if err := w.Close(); err != nil {
-			return nil, err
-		}
-		if p.Len() < len(packed) {
-			packed = p.Bytes()
+		if len(p) < len(packed) {
+			packed = p
 		}
 	}
 	from := len(b)
