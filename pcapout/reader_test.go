@@ -207,6 +207,17 @@ func TestOptionsCut(t *testing.T) {
 	}
 }
 
+// TestOptionsBehindMPTCP catches options that are not read because one of MPTCP before them has a length that MPTCP does not have: the kernel goes on behind it
+// (tcp_parse_options). Found by FuzzDecode, against gopacket, which stops there.
+func TestOptionsBehindMPTCP(t *testing.T) {
+	// 20 bytes of TCP with an offset of 8, MPTCP of 2 bytes, MSS 1460, Fast Open with a cookie of 2 bytes, an end
+	p := packet(frame(t, ethIPv4, "45000034 0001 4000 40 06 0000 0a630001 0a630002", "9c40 1f90 00000001 00000000 80 02 ffff 0000 0000 1e02 020405b4 2204abcd 0000"))
+	s, err := Decode(0, p)
+	if err != nil || s.Options.MSS != 1460 || !s.Options.HasFastOpen || string(s.Options.FastOpen) != "\xab\xcd" {
+		t.Errorf("got %+v, %v, want MSS 1460 and a cookie", s.Options, err)
+	}
+}
+
 // TestSegments catches segments that are lost, come twice or in another order between the two goroutines, and a goroutine that is left
 // behind when the caller has had enough.
 func TestSegments(t *testing.T) {

@@ -129,7 +129,7 @@ func (d *refDecoder) segment(ip []byte, p Packet) (Segment, error) {
 		s.Src = netip.AddrPortFrom(src, uint16(d.tcp.SrcPort))
 		s.Dst = netip.AddrPortFrom(dst, uint16(d.tcp.DstPort))
 		d.fillTCP(&s, inner)
-		return s, nil
+		return s, gaveUp(d.tcp.Padding)
 	case layers.LayerTypeICMPv4, layers.LayerTypeICMPv6:
 		s.Src, s.Dst = netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0)
 		s.ICMP = d.icmp(last)
@@ -187,6 +187,15 @@ func (d *refDecoder) fillTCP(s *Segment, inner gopacket.LayerType) {
 		s.Length, s.Size = length-rest-len(t.Contents), len(d.ip6.Contents)+length
 	}
 	s.Options = refOptions(t.Options)
+}
+
+// gaveUp is the error for options that gopacket does not read to their end: at one of MPTCP with a length that it does not know. The kernel goes by its length
+// to the next (tcp_parse_options), and so does Decode.
+func gaveUp(rest []byte) error {
+	if len(rest) > 0 && rest[0] == layers.TCPOptionKindMultipathTCP {
+		return errors.New("gopacket has read no option from one of MPTCP on")
+	}
+	return nil
 }
 
 // refOptions copies the options that tcplab names; the lengths are those of tcp_parse_options.
