@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// readFile is os.ReadFile with three system calls for a knob, not eight: a lab reads some three hundred.
+// readFile is os.ReadFile with three system calls for a knob, not eight: a lab reads hundreds.
 func readFile(name string) ([]byte, error) {
 	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err == syscall.EINTR {

@@ -176,7 +176,7 @@ func ask(x *experiments.Experiment, e experiments.Env) (answer, error) {
 	return a, err
 }
 
-// writtenOut is all that a prediction stands on. A run asks for it some twenty times, and fmt takes twenty times as long over the knobs.
+// writtenOut is all that a prediction stands on. A run asks for it again and again, and fmt is slow over a map of knobs.
 func writtenOut(e experiments.Env) string {
 	knobs := e.Sysctls
 	e.Sysctls, e.Memory = nil, nil // the second changes no answer
