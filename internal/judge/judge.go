@@ -373,7 +373,7 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("%s late, and the machine had stalled or was busy", short(gap-hi))
 	case gap > hi && gap-hi <= j.calling(before):
 		c.Verdict, c.Code = result.Inconclusive, explain.Stall
-		c.Detail = fmt.Sprintf("%s late, and the call that sent the packet before it went on for %s: its timer may have started as late", short(gap-hi), short(j.calling(before)))
+		c.Detail = calledOn(gap-hi, j.calling(before))
 	case gap > hi && told(want) && j.starved(gap-hi) != "":
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, hadToWait(gap-hi, j.starved(gap-hi))
 	case gap > hi:

@@ -127,6 +127,9 @@ func (j *judgement) moment(c *result.Check, p *pair, e *result.Event) time.Durat
 	j.due, j.packet = p.got.Due, p.want.What.OnWire()
 	before, inChain := j.slip, j.slips[j.chain]
 	j.time(c, p.want.Bound, at, byProgram(p.want), e)
+	if on := j.opening(p.port()); c.Code == explain.TooLate && j.JiffyStart == nil && at-p.want.Latest <= Allowance(j.Jiffy)+on {
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, calledOn(at-p.want.Latest, on)
+	}
 	late := c.Code == explain.TooLate || c.Code == explain.WrongTick
 	if late && ended == 0 && p.want.Tick > 0 && !p.want.What.OnWire() && off(e) <= programLag {
 		c.Verdict, c.Code = result.Inconclusive, explain.Stall

@@ -139,3 +139,43 @@ func TestGapAfterCall(t *testing.T) {
 		}
 	}
 }
+
+// TestOpening has a connect(2) that went on behind its SYN for longer than a jiffy, so that the phase of jiffies is not known and the timer may have been armed as late. It
+// catches a repeat that is called a contradiction for that, and one that the call does not explain.
+func TestOpening(t *testing.T) {
+	const call = 14 * ms
+	within := 1032*ms + Allowance(jiffy)
+	for _, tt := range []struct {
+		name    string
+		at      time.Duration // of the repeat
+		calls   []Call
+		verdict result.Verdict
+		first   string
+	}{
+		{"as late as the call", within + ms, []Call{{Before: -ms, After: call}}, result.Inconclusive, "syn-retransmission-1 inconclusive TL1301"},
+		{"later", within + call + 100*time.Microsecond, []Call{{Before: -ms, After: call}}, result.Fail, "syn-retransmission-1 fail TL1104"},
+		{"too early", 990 * ms, []Call{{Before: -ms, After: call}}, result.Fail, "syn-retransmission-1 fail TL1103"},
+		{"the call was over within a jiffy", within + ms, []Call{{Before: -ms, After: jiffy}}, result.Fail, "syn-retransmission-1 fail TL1104"},
+		{"a later call", within + ms, []Call{{Before: 500 * ms, After: 514 * ms}}, result.Fail, "syn-retransmission-1 fail TL1104"},
+		{"another connection's", within + ms, []Call{{Port: 9, Before: -ms, After: call}}, result.Fail, "syn-retransmission-1 fail TL1104"},
+		{"no call is known", within + ms, nil, result.Fail, "syn-retransmission-1 fail TL1104"},
+	} {
+		in := synLoss(false)
+		in.Calls = tt.calls
+		by := tt.at - in.Got.Events[1].At
+		for i := range in.Got.Events[1:] {
+			in.Got.Events[i+1].At += by
+		}
+		in.Got.Outcome.At += by
+		list, verdict := complaints(in)
+		if verdict != tt.verdict || len(list) == 0 || list[0] != tt.first {
+			t.Errorf("%s: got %s with %q, want %s with %q", tt.name, verdict, list, tt.verdict, tt.first)
+		}
+	}
+	exact := synLoss(true) // the jiffies are known: the tick decides
+	exact.Calls = []Call{{Before: -ms, After: call}}
+	move(1, 41*ms)(&exact)
+	if list, verdict := complaints(exact); verdict != result.Fail {
+		t.Errorf("with the phase known: got %s with %q, want fail", verdict, list)
+	}
+}
