@@ -149,7 +149,7 @@ func TestRecoveryControls(t *testing.T) {
 			})
 		}, code: explain.UnexpectedPacket},
 		{name: "a write that was not made then", spoil: func(x *experiments.Experiment) {
-			believe(x, func(e experiments.Env) experiments.Env { return e.Moved("write", 100*time.Millisecond) })
+			believe(x, func(e experiments.Env) experiments.Env { return e.Moved("write", 300*time.Millisecond) })
 		}, code: explain.TooEarly},
 	})
 }
