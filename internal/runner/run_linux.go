@@ -47,7 +47,7 @@ type run struct {
 	load  stall.Load     // at the start
 
 	uncounted []error       // beside rules: why its counter could not be read
-	unkept    error         // why nothing is predicted for the calls as they were made: they were too late; nil: something is
+	unkept    error         // why nothing is predicted for the calls as they were made: they were too late; nil: something is. Or a call took so long that this proves nothing
 	counted   time.Duration // CLOCK_MONOTONIC: the rules' counters were read from then on
 	wall      wallClock     // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
 

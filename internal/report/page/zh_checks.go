@@ -46,6 +46,7 @@ var zhChecks = []message{
 	{"CLOCK_REALTIME moved by %v during the run", "运行期间 CLOCK_REALTIME 变动了 {1}"}, {"observation ended at %s, before the others were due", "观察在 {1} 结束，其余的还未到时候"}, {"observation ended at %s, before it was due", "观察在 {1} 结束，它还未到时候"},
 	{"%d fewer than predicted", "比预测少 {1} 个"}, {"%d more than predicted", "比预测多 {1} 个"}, {"nobody predicted this packet", "没有人预测过这个报文"},
 	{"the machine was busy: the look took %s", "本机繁忙：这次查看花了 {1}"}, {"the probe did not wait for an acknowledgement that a busy machine held up", "探测没有等那个被繁忙的本机耽搁的确认"}, {"it never came", "它没有来"},
+	{"the machine was so busy that a call which sends a packet took %v, longer than the %v for which its windows can be left open", "本机太忙，一次发出报文的调用用了 {1}，超过其窗口可以放宽的 {2}"},
 	{"the machine was so busy that the run was not as planned: the peer was to be dead %v before its rule stood", "本机太忙，运行没有按计划进行：对端本应在规则生效前 {1} 就已死"},
 	{"off its tick, and the machine stalled while the first packet was sent: the jiffy that its timer counted from is not certain", "不在预测的节拍上，而发第一个报文时本机停顿了：定时器从哪个 jiffy 算起不确定"},
 	{"%s late, by no more than a step of the timer wheel, and the machine had stalled when the timer before it was due", "迟了 {1}，不超过定时器轮的一格，而前一个定时器到期时本机曾停顿"},
