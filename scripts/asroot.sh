@@ -12,7 +12,7 @@ if ! command -v sudo >/dev/null; then
 fi
 
 pass=("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin" "HOME=$HOME")
-for name in CI TCPLAB_REQUIRE GORACE NO_COLOR LANG TERM TMPDIR GOFLAGS GOTOOLCHAIN GOPROXY GOCACHE GOMODCACHE GOPATH; do
+for name in CI TCPLAB_REQUIRE TCPLAB_KILLS TCPLAB_SEED TCPLAB_SHOTS GORACE NO_COLOR LANG TERM TMPDIR GOFLAGS GOTOOLCHAIN GOPROXY GOCACHE GOMODCACHE GOPATH; do
 	if [[ -n ${!name+set} ]]; then
 		pass+=("$name=${!name}")
 	fi

@@ -31,6 +31,9 @@ var restless = []string{"fs/dentry-state", "fs/file-nr", "fs/inode-nr", "fs/inod
 // lifetimes are what is left of the life of an address or a route that DHCP or a router gave: it falls by itself.
 var lifetimes = regexp.MustCompile(`(valid_lft|preferred_lft|expires) \d+sec`)
 
+// counters are those of a rule in nft's words.
+var counters = regexp.MustCompile(`packets \d+ bytes \d+`)
+
 // knobs reads every setting below /proc/sys, those of the net of the namespace that the calling thread is in. What may not be read has its error.
 func knobs() (map[string]string, error) {
 	all := map[string]string{}
@@ -98,7 +101,7 @@ func comments(s string) string {
 			continue
 		}
 		head, _, _ := strings.Cut(line, " [")
-		kept.WriteString(strings.TrimSpace(lifetimes.ReplaceAllString(head, "$1")) + "\n")
+		kept.WriteString(strings.TrimSpace(counters.ReplaceAllString(lifetimes.ReplaceAllString(head, "$1"), "")) + "\n")
 	}
 	return kept.String()
 }

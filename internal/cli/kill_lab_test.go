@@ -3,25 +3,18 @@
 package cli
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tcplab/tcplab/internal/labtest"
 )
 
 // held is what a process has in its hands: the network namespaces that its threads and descriptors hold, and its children.
@@ -205,7 +198,7 @@ func TestHoldings(t *testing.T) {
 }
 
 // machine is what a run must leave as it was.
-type machine struct{ Links, Mounts, Run, Lock string }
+type machine struct{ Links, Mounts, Run, Lock, Rules string }
 
 func lookAtMachine(t *testing.T) machine {
 	t.Helper()
@@ -233,146 +226,14 @@ func lookAtMachine(t *testing.T) machine {
 	if st, err := os.Stat("/run/xtables.lock"); err == nil {
 		m.Lock = st.ModTime().String()
 	}
+	for _, c := range [][]string{{"iptables-save"}, {"ip6tables-save"}, {"nft", "list", "ruleset"}} {
+		out, errs, code := runHere(t, exec.Command(c[0], c[1:]...))
+		if code != 0 {
+			t.Fatalf("%v: got exit code %d, want 0: %s", c, code, errs)
+		}
+		m.Rules += strings.Join(c, " ") + ":\n" + comments(out)
+	}
 	return m
-}
-
-// kills is how many runs TestKill kills, and seed where it begins: `make kill KILLS=200` asks for more than CI does.
-func kills(t *testing.T) (n int, seed uint64) {
-	t.Helper()
-	n, seed = 20, uint64(time.Now().UnixNano())
-	var err error
-	if v := os.Getenv("TCPLAB_KILLS"); v != "" {
-		if n, err = strconv.Atoi(v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if v := os.Getenv("TCPLAB_SEED"); v != "" {
-		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d kills, TCPLAB_SEED=%d", n, seed)
-	return n, seed
-}
-
-// phase is where in a run a kill comes: so long, at most, after a line of its events; the empty line is the start of the program.
-type phase struct {
-	name  string
-	event string
-	most  time.Duration
-	flags []string
-}
-
-var phases = []phase{
-	{"building the lab", "", 500 * time.Millisecond, nil},
-	{"the first packets", `"start":{`, 300 * time.Millisecond, nil},
-	{"waiting for timers", `"event":"connecting"`, 2400 * time.Millisecond, []string{"--syn-retries=2"}}, // of 7 s: a busy machine is late to kill
-	{"judging, writing and taking down", `{"end":{`, 150 * time.Millisecond, nil},
-}
-
-// TestKill kills runs at random moments of every phase, as root and without, with the one signal that nothing can catch, and wants nothing to
-// be left: what this catches is a namespace with a name, a child that outlives its parent, a mount or a lock on the machine, half a result
-// under the name of a whole one, and a folder without a result.
-func TestKill(t *testing.T) {
-	labtest.Need(t, labtest.Root, labtest.IPTables)
-	n, seed := kills(t)
-	random := rand.New(rand.NewPCG(seed, 0))
-	dir := openFolder(t)
-	asNobody(t, dir) // its copy of the program, before many need it
-	for _, mode := range []string{"root", "rootless"} {
-		if err := os.Mkdir(filepath.Join(dir, mode), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(filepath.Join(dir, mode), 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := lookAtMachine(t)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	inLab, ended := map[string]int{}, 0
-	slots := make(chan struct{}, 10)
-	for i := range n {
-		mode, p, after := []string{"root", "rootless"}[i%2], phases[i/2%len(phases)], time.Duration(random.Int64N(int64(time.Second)))
-		after = after * p.most / time.Second
-		parent := random.IntN(2) == 0
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			var cmd *exec.Cmd
-			if mode == "root" {
-				cmd = in(filepath.Join(dir, mode), append([]string{"run", "exp1", "--profile=fast", "--events=-"}, p.flags...)...)
-			} else {
-				cmd = rootless(t, dir, append([]string{"run", "exp1", "--profile=fast", "--events=-", "--out=rootless/tcplab-runs"}, p.flags...)...)
-			}
-			held, did := killAfter(t, cmd, p.event, after, mode == "rootless" && !parent)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case !did:
-				ended++
-			case held > 0:
-				inLab[mode+", "+p.name]++
-			}
-		})
-	}
-	wg.Wait()
-	t.Logf("%d kills, %d runs had ended before; of those killed these held a lab: %v", n, ended, inLab)
-	for _, mode := range []string{"root", "rootless"} {
-		for _, p := range phases[1:3] {
-			if inLab[mode+", "+p.name] == 0 {
-				t.Errorf("%s, %s: got no run that held a namespace when it was killed, want one or more, or this test shows nothing", mode, p.name)
-			}
-		}
-		wantWhole(t, filepath.Join(dir, mode))
-	}
-	if after := lookAtMachine(t); after != before {
-		t.Errorf("the machine: got %+v, want %+v", after, before)
-	}
-}
-
-// killAfter starts a run and kills it so long after an event, stopped first so that what it holds can be written down: the process itself or,
-// without root, perhaps the one that does the work. It returns how many namespaces it held; did is false where it had ended before.
-func killAfter(t *testing.T, cmd *exec.Cmd, event string, after time.Duration, child bool) (namespaces int, did bool) {
-	events, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Error(err)
-		return 0, false
-	}
-	lines := bufio.NewReader(events)
-	for line := ""; !strings.Contains(line, event); {
-		if line, err = lines.ReadString('\n'); err != nil {
-			break
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, lines) }() // until Wait closes it
-	<-time.After(after)                               // the random moment is the test
-	defer func() { _ = cmd.Wait() }()                 // "signal: killed", mostly
-	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		if !errors.Is(err, os.ErrProcessDone) {
-			t.Error(err)
-		}
-		return 0, false
-	}
-	h := holdings(t, cmd.Process.Pid)
-	target := cmd.Process.Pid
-	for pid := range maps.Clone(h.children) {
-		inner := holdings(t, pid) // a client has neither
-		maps.Copy(h.namespaces, inner.namespaces)
-		maps.Copy(h.children, inner.children)
-		if child && len(inner.children) > 0 {
-			target = pid
-		}
-	}
-	if err := syscall.Kill(target, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		t.Error(err)
-	}
-	_ = cmd.Process.Signal(syscall.SIGCONT) // where it is not the target it is to see the end of its child
-	h.gone(t)
-	return len(h.namespaces), true
 }
 
 // TestKillHanging kills tcplab while an iptables hangs that it has started, and what that has started in turn. Nothing of the kernel's ends
