@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -186,12 +187,23 @@ func writeWhole(name string, draw func(io.Writer) error) error {
 	if err := draw(&drawn); err != nil {
 		return fmt.Errorf("--html %s: %w", name, err)
 	}
+	give := func(f *os.File) error {
+		_, err := handOver(f.Chown)
+		return err
+	}
+	if info, err := os.Lstat(name); err == nil {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+			give = func(f *os.File) error { // what takes another's place is its owner's; where root may not give it, root's
+				_ = f.Chown(int(st.Uid), int(st.Gid))
+				return nil
+			}
+		}
+	}
 	var unwritten error
 	err := whole.File(name, func(f *os.File) error {
 		_, unwritten = f.Write(drawn.Bytes())
 		if info, err := f.Stat(); unwritten == nil && err == nil && info.Mode().IsRegular() {
-			_, given := handOver(f.Chown)
-			unwritten = errors.Join(f.Chmod(0o644), given)
+			unwritten = errors.Join(f.Chmod(0o644), give(f))
 		}
 		return unwritten
 	})

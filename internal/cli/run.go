@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"sort"
@@ -307,54 +305,6 @@ func (a *app) byHand(jobs []job) error {
 		}
 	}
 	return nil
-}
-
-// openEvents opens the target of --events; nil for none.
-func (a *app) openEvents(name string) (io.Writer, func(), error) {
-	switch name {
-	case "":
-		return nil, func() {}, nil
-	case "-":
-		return &locked{w: a.out}, func() {}, nil
-	}
-	f, err := openLater(name)
-	if err != nil {
-		return nil, nil, usage(explain.OutputNotWritable, fmt.Errorf("--events: %w", err))
-	}
-	return &locked{w: f}, f.close, nil
-}
-
-// laterFile is a file that is emptied when it is first written to: a run that is refused leaves what was there, and nothing new.
-type laterFile struct {
-	f       *os.File
-	created bool
-	began   bool
-}
-
-func openLater(name string) (*laterFile, error) {
-	_, err := os.Stat(name)
-	l := &laterFile{created: errors.Is(err, fs.ErrNotExist)}
-	if l.f, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
-// Write empties the file the first time. Something that cannot be emptied, such as a pipe, is written to as it is.
-func (l *laterFile) Write(p []byte) (int, error) {
-	if !l.began {
-		l.began = true
-		_ = l.f.Truncate(0)
-		_, _ = handOver(func(uid, gid int) error { return l.f.Chown(uid, gid) })
-	}
-	return l.f.Write(p)
-}
-
-func (l *laterFile) close() {
-	l.f.Close()
-	if l.created && !l.began {
-		_ = os.Remove(l.f.Name())
-	}
 }
 
 // finish prints what belongs to all runs together and sets the exit code: the worst of them.
