@@ -71,6 +71,8 @@ func (b *batch) anew(j job, how string) job {
 	defer b.mu.Unlock()
 	j.earlier = append(j.earlier[:len(j.earlier):len(j.earlier)], result.Attempt{Folder: j.folder.name, Reason: b.results[j.n-1].Reason})
 	b.again++
+	b.app.mu.Lock()
+	defer b.app.mu.Unlock()
 	fmt.Fprintf(b.app.err, "%s decided nothing: %s\n", j.x.Name, how)
 	return j
 }

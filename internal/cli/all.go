@@ -176,11 +176,7 @@ func (b *batch) keepOn(ctx context.Context, j job, err error) bool {
 	if !b.several() || ctx.Err() != nil {
 		return false
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.failed = append(b.failed, failed{j, err})
-	fmt.Fprintf(b.app.err, "%s: ", j.x.Name)
-	b.app.explain(err)
+	b.fail(j, err)
 	return true
 }
 

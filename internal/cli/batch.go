@@ -123,7 +123,7 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 	if err != nil {
 		return err
 	}
-	defer func() { j.keepName(folder.name); err = folder.done(err) }()
+	defer func() { err = b.keep(j, folder, err) }()
 	stream, err := folder.create("events.ndjson")
 	if err != nil {
 		return err
@@ -176,6 +176,18 @@ func (b *batch) one(ctx context.Context, j job, watch func(job) watcher) (err er
 		b.app.grave(err)
 	}
 	return nil
+}
+
+// keep ends the use of a run's folder. A run whose files are lost has no result.
+func (b *batch) keep(j job, f *folder, failed error) error {
+	j.keepName(f.name)
+	err := f.done(failed)
+	if err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.results[j.n-1] = nil
+	}
+	return err
 }
 
 // commandLine is what a result calls its command line.
@@ -278,8 +290,8 @@ func (w *quietWatch) end(r *result.Result, dir string) {
 		w.b.done(w.j, r, time.Since(w.began))
 		return
 	}
-	w.b.mu.Lock()
-	defer w.b.mu.Unlock()
+	w.b.app.mu.Lock()
+	defer w.b.app.mu.Unlock()
 	out := w.b.app.out
 	if w.b.flags.json || w.b.flags.events == "-" {
 		out = w.b.app.err

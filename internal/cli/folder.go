@@ -47,7 +47,7 @@ func placeFolder(parent, name string) (*folder, error) {
 		}
 	}
 	if err != nil {
-		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out %s: %w", parent, err))
+		return nil, unwritable(fmt.Errorf("--out %s: %w", parent, err))
 	}
 	return f, nil
 }
@@ -56,7 +56,7 @@ func placeFolder(parent, name string) (*folder, error) {
 // the same second gets a number.
 func makeFolder(g *guard.Guard, out, experiment string) (*folder, error) {
 	bad := func(err error) (*folder, error) {
-		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out %s: %w", out, err))
+		return nil, unwritable(fmt.Errorf("--out %s: %w", out, err))
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return bad(err)
@@ -92,11 +92,24 @@ func makeFolder(g *guard.Guard, out, experiment string) (*folder, error) {
 
 // create makes a new file in the folder.
 func (f *folder) create(name string) (*os.File, error) {
-	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := f.open(name)
 	if err != nil {
-		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out: %w", err))
+		return nil, unwritable(fmt.Errorf("--out: %w", err))
 	}
 	return file, nil
+}
+
+// open is create for a file of a run that was made: that its folder cannot be written any more is not the command line's fault.
+func (f *folder) open(name string) (*os.File, error) {
+	return f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
+// unwritable marks an error of something new in --out: another command line mends it. A full disk is called that wherever it is met.
+func unwritable(err error) error {
+	if isDiskFull(err) {
+		return err
+	}
+	return usage(explain.OutputNotWritable, err)
 }
 
 // done ends the folder's use. After an error it is removed with what is in it; otherwise "latest" links to it, and under sudo it is

@@ -20,7 +20,7 @@ import (
 func TestLinkInGuest(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
 	t.Parallel() // the guest's time is its own
-	program, out := staticProgram(t, t.TempDir()), t.TempDir()
+	program, out := released(t), t.TempDir()
 	for _, tt := range []struct {
 		kernel string
 		rtt    time.Duration
@@ -58,7 +58,7 @@ func TestLinkInGuest(t *testing.T) {
 // inGuest runs an experiment in a guest on 6.1, which must pass, and returns its result.
 func inGuest(t *testing.T, args ...string) *result.Result {
 	t.Helper()
-	program, out := staticProgram(t, t.TempDir()), t.TempDir()
+	program, out := released(t), t.TempDir()
 	cmd := exec.Command(program, append([]string{"run", "--profile=fast", "--kernel=6.1", "--out=" + out}, args...)...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)

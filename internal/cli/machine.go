@@ -30,7 +30,7 @@ type inbox struct {
 	jobs    []job             // of this machine, by the guest's numbers
 	folders map[int]*folder   // of runs that have begun and not ended
 	began   map[int]time.Time // by this machine's clock
-	ended   int               // how many have
+	ended   int               // how many have, with their files or with a reason why there are none
 	reason  error             // of the run at hand: why it is not whole
 	record  runner.Record     // of the run at hand
 }
@@ -56,7 +56,7 @@ func (in *inbox) receive(m vm.Message) error {
 	case isFile:
 		return in.file(f, name, m.Data)
 	case what == sayResult:
-		return in.result(n, m.Data)
+		return in.result(m.Data)
 	case what == sayCapture:
 		c, err := runner.ReadCapture(m.Data)
 		in.record.Captures = append(in.record.Captures, c)
@@ -80,12 +80,12 @@ func (in *inbox) file(f *folder, name string, data []byte) error {
 	if name == "" || strings.ContainsAny(name, `/\`) || name == "." || name == ".." {
 		return fmt.Errorf("the guest sends a file %q", name)
 	}
-	file, err := f.create(name)
-	if err != nil {
-		return err
+	file, err := f.open(name)
+	if err == nil {
+		_, err = file.Write(data)
+		err = errors.Join(err, file.Close())
 	}
-	_, err = file.Write(data)
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("write %s/%s: %w", f.path, name, err)
 	}
 	if name == "events.ndjson" && in.b.events != nil {
@@ -94,26 +94,24 @@ func (in *inbox) file(f *folder, name string, data []byte) error {
 	return err
 }
 
-func (in *inbox) result(n int, data []byte) error {
+func (in *inbox) result(data []byte) error {
 	r, err := result.Read(bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("the guest's result: %w", err)
 	}
 	in.record.Result = r
-	in.b.mu.Lock()
-	defer in.b.mu.Unlock()
-	in.b.results[in.jobs[n].n-1] = r
 	return nil
 }
 
-// end ends one run: its folder is kept where it is whole, and what is to be seen of it is shown.
+// end ends one run: its folder is kept where it is whole, and what is to be seen of it is shown. A result counts when its files are there: of a run
+// that loses them, by a full disk or because its machine dies before it has sent all, nothing is to be called a pass.
 func (in *inbox) end(n int, f *folder) error {
 	b, j, r, reason := in.b, in.jobs[n], in.record.Result, in.reason
-	in.ended++
 	if r == nil && reason == nil {
 		reason = errors.New("the guest sent no result")
 	}
 	if r == nil {
+		in.ended++
 		_ = f.done(reason)
 		b.fail(j, reason)
 		return nil
@@ -121,6 +119,10 @@ func (in *inbox) end(n int, f *folder) error {
 	if err := f.done(errors.Join(in.record.Write(f.root, page.Translate), f.pictures(r, b.flags.page))); err != nil {
 		return err
 	}
+	in.ended++
+	b.mu.Lock()
+	b.results[j.n-1] = r
+	b.mu.Unlock()
 	if reason != nil { // the run is judged, but something of it went wrong
 		b.app.grave(reason)
 	}

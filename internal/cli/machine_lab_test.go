@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,24 @@ var machinesHere = labtest.Requirement{Name: "QEMU and the kernels 6.1 and 6.12"
 	return ""
 }}
 
+// released is the program as it is released, built once for all tests.
+func released(t *testing.T) string {
+	t.Helper()
+	linking.Lock()
+	defer linking.Unlock()
+	if programFolder == "" {
+		dir, err := os.MkdirTemp("", "tcplab-program-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		programFolder = dir
+		staticProgram(t, dir)
+	}
+	return filepath.Join(programFolder, "tcplab")
+}
+
+var linking sync.Mutex
+
 // staticProgram builds the program as it is released.
 func staticProgram(t *testing.T, dir string) string {
 	t.Helper()
@@ -58,7 +77,7 @@ func staticProgram(t *testing.T, dir string) string {
 func TestRunOnOtherKernels(t *testing.T) {
 	labtest.Need(t, labtest.IPTables, machinesHere)
 	const boots, runs = 4, 5
-	program := staticProgram(t, t.TempDir())
+	program := released(t)
 	for _, kernel := range otherKernels {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()

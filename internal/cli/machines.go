@@ -26,8 +26,7 @@ type fleet struct {
 	app   *app
 	slots chan struct{} // as many as may run at once
 
-	mu  sync.Mutex
-	say sync.Mutex // one line at a time
+	mu sync.Mutex
 }
 
 func newFleet(a *app, atOnce int) *fleet { return &fleet{app: a, slots: make(chan struct{}, atOnce)} }
@@ -140,17 +139,20 @@ func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, er
 }
 
 // one makes the runs of one machine. What it did not come to is noted.
-func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Booted, ahead foresight, jobs []job) (vm.Stats, error) {
-	o, err := b.machine(k, ahead, jobs)
-	if err != nil {
-		return vm.Stats{}, err
-	}
-	o.Booted = booted
+func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Booted, ahead foresight, jobs []job) (s vm.Stats, err error) {
 	in := &inbox{b: b, jobs: jobs, folders: map[int]*folder{}, began: map[int]time.Time{}}
 	defer in.discard()
-	s, err := vm.Run(ctx, o, in.receive)
+	defer func() { // before discard
+		if err != nil {
+			in.unmade(err)
+		}
+	}()
+	o, err := b.machine(k, ahead, jobs)
 	if err != nil {
-		in.unmade(err)
+		return s, err
+	}
+	o.Booted = booted
+	if s, err = vm.Run(ctx, o, in.receive); err != nil {
 		return s, err
 	}
 	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", k.Release, s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
@@ -158,8 +160,8 @@ func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Boote
 }
 
 func (f *fleet) note(format string, args ...any) {
-	f.say.Lock()
-	defer f.say.Unlock()
+	f.app.mu.Lock() // as everything that is told of runs, so that lines do not mix
+	defer f.app.mu.Unlock()
 	fmt.Fprintf(f.app.err, format, args...)
 }
 

@@ -25,11 +25,18 @@ func TestMain(m *testing.M) {
 
 type watched struct{ m *testing.M }
 
+// programFolder is where the lab tests have built the program as it is released, once for all of them. Empty: none did.
+var programFolder string
+
 // Run runs the tests. Those of this package mostly wait for a kernel's timers, so more of them go at once than there are processors.
 func (w watched) Run() int {
 	flag.Parse()
 	if err := flag.Set("test.parallel", atOnce); err != nil {
 		panic(err) // there is such a flag in every test binary
 	}
-	return labtest.Leaks(w.m)
+	code := labtest.Leaks(w.m)
+	if err := os.RemoveAll(programFolder); err != nil {
+		panic(err)
+	}
+	return code
 }

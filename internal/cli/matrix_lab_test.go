@@ -43,7 +43,7 @@ func matrixOf(t *testing.T, program string, wantCode int, args ...string) (m *re
 // that is lost between the machines.
 func TestMatrix(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
-	program := staticProgram(t, t.TempDir())
+	program := released(t)
 	m, dir, _ := matrixOf(t, program, 0, "exp1", "exp0", "--profile=kernel", "--syn-retries=1", "--kernels=6.1,6.12,host")
 	if len(m.Rows) != 2 || len(m.Kernels) != 3 || m.Verdict != result.Pass {
 		t.Fatalf("got %d rows, %d kernels, %s, want 2, 3, pass", len(m.Rows), len(m.Kernels), m.Verdict)
@@ -77,7 +77,7 @@ func TestMatrix(t *testing.T) {
 // column too, where user namespaces are allowed.
 func TestMatrixOfWhatCannotBe(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
-	program := staticProgram(t, t.TempDir())
+	program := released(t)
 	m, _, said := matrixOf(t, program, explain.ExitUnable, "exp1", "--profile=fast", "--kernels=6.1,6.12", "--set=client.net.ipv4.tcp_syn_linear_timeouts=1")
 	cells := m.Rows[0].Cells
 	if cells[0].Verdict != result.Unable || cells[1].Verdict != result.Pass || m.Verdict != result.Unable {

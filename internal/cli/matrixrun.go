@@ -159,7 +159,7 @@ func (m *matrixRun) batch(i int) (*batch, error) {
 	flags := m.flags.runFlags
 	flags.out = filepath.Join(m.folder.path, c.folder())
 	if err := m.folder.root.Mkdir(c.folder(), 0o755); err != nil {
-		return nil, usage(explain.OutputNotWritable, fmt.Errorf("--out: %w", err))
+		return nil, unwritable(fmt.Errorf("--out: %w", err))
 	}
 	b := &batch{app: m.app, flags: &flags, jobs: m.jobs, took: make([]time.Duration, len(m.jobs)), results: make([]*result.Result, len(m.jobs))}
 	b.place = func(j job) (*folder, error) { return placeFolder(flags.out, j.x.Name) }

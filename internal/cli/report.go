@@ -269,11 +269,11 @@ func (f *folder) pictures(r *result.Result, lang page.Lang) error {
 		pageFile:   func(w io.Writer) error { return page.HTML(w, page.Options{Lang: lang}, r) },
 	} {
 		half := name + ".part" // which the guard removes where we are killed
-		file, err := f.create(half)
-		if err != nil {
-			return err
+		file, err := f.open(half)
+		if err == nil {
+			err = errors.Join(draw(file), file.Close())
 		}
-		if err = errors.Join(draw(file), file.Close()); err == nil {
+		if err == nil {
 			err = f.root.Rename(half, name)
 		}
 		if err != nil {

@@ -34,7 +34,7 @@ var version = "0.1.0"
 type app struct {
 	out, err io.Writer
 	code     int        // exit code of a command that ended without an error
-	mu       sync.Mutex // of code, and of lines that belong together, where several machines are at work
+	mu       sync.Mutex // of code, and of lines that belong together, where several runs are at work
 	color    string
 	// partial are the runs that were done before an error; unprinted is the first error of writing text.
 	partial   []*result.Result
