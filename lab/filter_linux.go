@@ -24,11 +24,18 @@ type Filter struct {
 	// Made is when it was in place, Removed when Remove took it away, CLOCK_MONOTONIC; zero: it is there.
 	Made, Removed time.Duration
 
-	h    *Host
-	gone *count // what it had counted when Remove took it away; nil: it is there
+	h     *Host
+	there int   // how many of its iptables rules are in the chain; under the host's chains, as all that follows
+	taken count // what those had counted that were taken away
+	gone  bool  // Remove took all of them away
 }
 
 type count struct{ packets, bytes uint64 }
+
+func (c *count) add(s iptables.Stat) {
+	c.packets += s.Packets
+	c.bytes += s.Bytes
+}
 
 // xtables is a program that makes rules, and where it is.
 type xtables struct {
@@ -89,19 +96,35 @@ const patience = 10 * time.Second
 func (h *Host) bounded(ctx context.Context, fn func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
 	defer cancel()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	done := make(chan error, 1)
 	go func() { done <- h.ns.Do(fn) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		h.ns.KillChildren()
-		return errors.Join(context.Cause(ctx), <-done)
+	over := ctx.Done()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-done:
+			if over == nil {
+				err = errors.Join(context.Cause(ctx), err)
+			}
+			return err
+		case <-over:
+			over = nil
+			h.ns.KillChildren()
+		case <-again.C:
+			if over == nil { // fn may have started another one
+				h.ns.KillChildren()
+			}
+		}
 	}
 }
 
 // Drop appends the rule to its chain on this host, where it drops or rejects. The lab's namespace takes it down. An error wraps
-// ErrNoIPTables where the program is missing and ErrUnsupported where the program or the kernel refuses the rule.
+// ErrNoIPTables where the program is missing and ErrUnsupported where the program or the kernel refuses the rule. After an error nothing of
+// the rule is there; where iptables fails to take it back too, Rules lists what is left.
 //
 // A rule with Nth starts to count when it is made, and iptables-legacy starts it anew whenever another rule of the same table is added or
 // taken away: make all rules of a table before the first packet.
@@ -116,36 +139,99 @@ func (h *Host) Drop(ctx context.Context, r Rule) (*Filter, error) {
 	}
 	h.chains.Lock()
 	defer h.chains.Unlock()
-	for i, spec := range r.Specs() {
-		err = h.bounded(ctx, func() error { return ipt.Append(r.TableName(), r.Chain, spec...) })
-		if err == nil {
-			continue
+	f := &Filter{Rule: r, Host: h.Name, h: h}
+	for _, spec := range r.Specs() {
+		if err := h.bounded(ctx, func() error { return ipt.Append(r.TableName(), r.Chain, spec...) }); err != nil {
+			err = fmt.Errorf("%s: %s -t %s -A %s %s: %w", h.Name, r.Program(), r.TableName(), r.Chain, strings.Join(spec, " "), refusal(ctx, err))
+			return nil, errors.Join(err, f.takeBack(ctx, ipt, signalled(err)))
 		}
-		if refused := new(iptables.Error); errors.As(err, &refused) && ctx.Err() == nil {
-			if refused.ExitStatus() < 0 { // it refused nothing
-				err = fmt.Errorf("a signal ended it: %w", err)
-			} else {
-				err = fmt.Errorf("%w: %w", ErrUnsupported, err)
-			}
-		}
-		err = fmt.Errorf("%s: %s -t %s -A %s %s: %w", h.Name, r.Program(), r.TableName(), r.Chain, strings.Join(spec, " "), err)
-		for range i { // those that were made: a rule is there as a whole or not at all
-			err = errors.Join(err, h.bounded(ctx, func() error { return ipt.DeleteById(r.TableName(), r.Chain, h.place(r, nil)+1) }))
-		}
-		return nil, err
+		f.there++
 	}
-	made, err := kernel.MonotonicNow()
-	if err != nil {
+	if f.Made, err = kernel.MonotonicNow(); err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, err)
 	}
-	f := &Filter{Rule: r, Host: h.Name, Made: made, h: h}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.rules = append(h.rules, f)
+	h.list(f)
 	return f, nil
 }
 
-// place is how many iptables rules of a rule's chain come before a filter; of nil: how many there are. The namespace is ours alone, so
+func (h *Host) list(f *Filter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rules = append(h.rules, f)
+}
+
+// signalled reports whether an iptables command was ended by a signal, such as by the end of our patience: it may have done its work all the same.
+func signalled(err error) bool {
+	ended := new(iptables.Error)
+	return errors.As(err, &ended) && ended.ExitStatus() < 0
+}
+
+// refusal says what an iptables command's failure is.
+func refusal(ctx context.Context, err error) error {
+	switch refused := new(iptables.Error); {
+	case !errors.As(err, &refused) || ctx.Err() != nil:
+		return err
+	case signalled(err): // it refused nothing
+		return fmt.Errorf("a signal ended it: %w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnsupported, err)
+}
+
+// tidying is how long what a failure left behind is looked for and taken back: also where the caller's time is up, and not for as long as patience where
+// iptables hangs.
+const tidying = 2 * time.Second
+
+// takeBack takes away what was made of a rule before iptables failed: a rule is there as a whole or not at all. What cannot be taken away is listed among the
+// host's rules, or the places of all later ones would be wrong.
+func (f *Filter) takeBack(ctx context.Context, ipt xtables, unsure bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	defer cancel()
+	if unsure {
+		f.recount(ctx, ipt)
+	}
+	place := f.h.place(f.Rule, f) + 1
+	for f.there > 0 {
+		if err := f.h.bounded(ctx, func() error { return ipt.DeleteById(f.TableName(), f.Chain, place) }); err != nil {
+			if f.recount(ctx, ipt); f.there > 0 {
+				f.h.list(f)
+			}
+			return fmt.Errorf("%s: take back what was made of the rule: %w", f.Host, err)
+		}
+		f.there--
+	}
+	return nil
+}
+
+// recount looks how many of the rule's iptables rules are in the chain: those that are nobody else's. Where that cannot be told it stays as it was.
+func (f *Filter) recount(ctx context.Context, ipt xtables) {
+	stats, err := f.h.stats(ctx, ipt, f.Rule)
+	if err != nil {
+		return
+	}
+	f.h.mu.Lock()
+	defer f.h.mu.Unlock()
+	n := len(stats)
+	for _, other := range f.h.rules {
+		if other != f && other.TableName() == f.TableName() && other.Chain == f.Chain {
+			n -= other.there
+		}
+	}
+	f.there = min(max(n, 0), len(f.Specs()))
+}
+
+// stats are the counters of the iptables rules of a rule's chain, in order.
+func (h *Host) stats(ctx context.Context, ipt xtables, r Rule) (stats []iptables.Stat, err error) {
+	err = h.bounded(ctx, func() (err error) {
+		stats, err = ipt.StructuredStats(r.TableName(), r.Chain)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: read counters of %s %s: %w", h.Name, r.TableName(), r.Chain, err)
+	}
+	return stats, nil
+}
+
+// place is how many iptables rules of a rule's chain come before a filter; of one that is not listed: how many there are. The namespace is ours alone, so
 // the chain holds our rules in the order in which they were appended.
 func (h *Host) place(r Rule, f *Filter) int {
 	h.mu.Lock()
@@ -156,7 +242,7 @@ func (h *Host) place(r Rule, f *Filter) int {
 			break
 		}
 		if other.TableName() == r.TableName() && other.Chain == r.Chain {
-			n += len(other.Specs())
+			n += other.there
 		}
 	}
 	return n
@@ -171,56 +257,65 @@ func (f *Filter) Count(ctx context.Context) (packets, bytes uint64, err error) {
 }
 
 func (f *Filter) count(ctx context.Context) (count, error) {
-	if f.gone != nil {
-		return *f.gone, nil
+	if f.gone {
+		return f.taken, nil
 	}
 	ipt, err := command(f.IPv6)
 	if err != nil {
 		return count{}, fmt.Errorf("%s: %w", f.Host, err)
 	}
-	var stats []iptables.Stat
-	err = f.h.bounded(ctx, func() (err error) {
-		stats, err = ipt.StructuredStats(f.TableName(), f.Chain)
-		return err
-	})
+	stats, err := f.own(ctx, ipt)
+	c := f.taken
+	for _, s := range stats {
+		c.add(s)
+	}
+	return c, err
+}
+
+// own are the counters of the rule's own iptables rules.
+func (f *Filter) own(ctx context.Context, ipt xtables) ([]iptables.Stat, error) {
+	stats, err := f.h.stats(ctx, ipt, f.Rule)
 	if err != nil {
-		return count{}, fmt.Errorf("%s: read counters of %s %s: %w", f.Host, f.TableName(), f.Chain, err)
+		return nil, err
 	}
-	first, n := f.h.place(f.Rule, f), len(f.Specs())
+	first, n := f.h.place(f.Rule, f), f.there
 	if first+n > len(stats) {
-		return count{}, fmt.Errorf("%s: rule %d of %s %s is gone: the chain has %d", f.Host, first+n, f.TableName(), f.Chain, len(stats))
+		return nil, fmt.Errorf("%s: rule %d of %s %s is gone: the chain has %d", f.Host, first+n, f.TableName(), f.Chain, len(stats))
 	}
-	var c count
-	for _, s := range stats[first : first+n] {
-		c.packets += s.Packets
-		c.bytes += s.Bytes
-	}
-	return c, nil
+	return stats[first : first+n], nil
 }
 
 // Remove takes the rule away: what it would have dropped passes from now on. Its counters stay readable as they were a moment before.
-// Calling it again does nothing.
+// Calling it again does nothing, or goes on with what an error left of the rule.
 func (f *Filter) Remove(ctx context.Context) error {
 	f.h.chains.Lock()
 	defer f.h.chains.Unlock()
-	if f.gone != nil {
+	if f.gone {
 		return nil
-	}
-	c, err := f.count(ctx)
-	if err != nil {
-		return err
 	}
 	ipt, err := command(f.IPv6)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Host, err)
 	}
-	first := f.h.place(f.Rule, f)
-	for range f.Specs() {
-		if err := f.h.bounded(ctx, func() error { return ipt.DeleteById(f.TableName(), f.Chain, first+1) }); err != nil {
-			return fmt.Errorf("%s: %s -t %s -D %s %d: %w", f.Host, f.Program(), f.TableName(), f.Chain, first+1, err)
-		}
+	stats, err := f.own(ctx, ipt)
+	if err != nil {
+		return err
 	}
-	f.gone = &c
+	place := f.h.place(f.Rule, f) + 1
+	for _, s := range stats {
+		if err := f.h.bounded(ctx, func() error { return ipt.DeleteById(f.TableName(), f.Chain, place) }); err != nil {
+			before := f.there
+			tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+			defer cancel()
+			if f.recount(tidy, ipt); f.there < before {
+				f.taken.add(s) // it did its work, and failed then
+			}
+			return fmt.Errorf("%s: %s -t %s -D %s %d: %w", f.Host, f.Program(), f.TableName(), f.Chain, place, err)
+		}
+		f.there--
+		f.taken.add(s)
+	}
+	f.gone = true
 	f.h.mu.Lock()
 	defer f.h.mu.Unlock()
 	f.Removed, err = kernel.MonotonicNow()

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -137,18 +138,33 @@ func (n *Namespace) Do(fn func() error) error {
 // errGone is returned where fn ended its goroutine, and the thread with it.
 var errGone = errors.New("netns: the namespace's thread ended: a function inside Do called runtime.Goexit (t.FailNow does)")
 
-// KillChildren kills the processes that were started on the namespace's thread and still run. It may be called while Do waits for one
+// KillChildren kills the processes that were started on the namespace's thread and still run, and what those have started: a script that is killed
+// leaves what it waits for, with the other end of our pipe. It may be called while Do waits for one
 // of them. Where the kernel does not list a thread's children (CONFIG_PROC_CHILDREN), it does nothing.
 func (n *Namespace) KillChildren() {
-	list, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", n.tid))
-	if err != nil {
-		return
+	for _, pid := range descendants(fmt.Sprintf("/proc/self/task/%d/children", n.tid)) {
+		_ = unix.Kill(pid, unix.SIGKILL) // gone already: good
 	}
-	for _, field := range strings.Fields(string(list)) {
-		if pid, err := strconv.Atoi(field); err == nil {
-			_ = unix.Kill(pid, unix.SIGKILL) // gone already: good
+}
+
+// descendants are the processes in a list of children and what those have started, parents first.
+func descendants(list string) (all []int) {
+	b, err := os.ReadFile(list)
+	if err != nil {
+		return nil
+	}
+	for _, field := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			continue
+		}
+		all = append(all, pid)
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is sound
+		for _, t := range threads {
+			all = append(all, descendants(t)...)
 		}
 	}
+	return all
 }
 
 // Fd is a descriptor of the namespace, for netlink's IFLA_NET_NS_FD. It is valid until Close.
