@@ -95,7 +95,7 @@ var modules = map[string]map[string]string{
 		"internal/evidence": "constants and layouts of inet_diag and tcp_info",
 		"internal/kernel":   "uname, and clocks with their resolution",
 		"internal/netns":    "setns and unshare",
-		"internal/runner":   "errno and EtherType constants",
+		"internal/runner":   "errno and EtherType constants, and the timer that setting the clock cancels",
 		"internal/stall":    "pins a watcher to each CPU",
 		"internal/vm":       "mounts, modules and I/O ports of a guest",
 		"internal/whole":    "a file without a name, and the link that gives it one",

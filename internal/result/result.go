@@ -194,7 +194,7 @@ type Clock struct {
 	Error Seconds `json:"error"`          // half the interval that the start of a jiffy was measured to
 	Start uint64  `json:"start_jiffies"`  // jiffies in which the first packet was sent; 0 where unknown
 	Phase Seconds `json:"start_phase"`    // how far into that jiffy
-	Step  Seconds `json:"realtime_moved"` // how far CLOCK_REALTIME moved against CLOCK_MONOTONIC during the run
+	Step  Seconds `json:"realtime_moved"` // how far CLOCK_REALTIME was moved against CLOCK_MONOTONIC during the run, at most
 }
 
 // Prediction is what `tcplab predict --json` prints and what a run stores before it starts.

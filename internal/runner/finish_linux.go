@@ -41,8 +41,7 @@ func (r *run) finish(ctx context.Context) error {
 	if r.link, err = r.lab.DelayStats(); err != nil {
 		return err
 	}
-	wall, err := readWall()
-	if err != nil {
+	if r.wallMoved, err = r.wallWatch.stop(); err != nil {
 		return err
 	}
 
@@ -58,10 +57,10 @@ func (r *run) finish(ctx context.Context) error {
 	res.Packets, res.States, res.Samples = v.packets, v.states(o.looks), v.samples(slices.Concat(o.looks, o.aside))
 	res.Stalls = append(r.stalls(v.origin), linkStalls(res.Packets, res.Link, r.facts.Jiffy())...)
 	r.fillGaps(v)
-	r.fillClock(v, wall)
+	r.fillClock(v)
 	r.fillLoad()
 	in := v.judgeInput(r)
-	in.Lost, in.Step, in.Broken, in.Load = lost, wall.offset-r.wall.offset, r.broken, res.Load
+	in.Lost, in.Step, in.Broken, in.Load = lost, r.wallMoved, r.broken, res.Load
 	var other string
 	if res.Events, res.Outcome, res.Checks, other = scheduled(in, res.Packets, res.Link); other != "" {
 		r.note("", "The usual prediction does not hold, another that a correct kernel may follow does: %s.", other)
@@ -198,9 +197,9 @@ func (r *run) down(host string, err error) bool {
 	return (r.setup.LinkDown == host || r.setup.LinkFalls == host) && errors.Is(err, unix.ENETDOWN)
 }
 
-func (r *run) fillClock(v *view, wall wallClock) {
+func (r *run) fillClock(v *view) {
 	c := &r.res.Clock
-	c.Step = result.Seconds(wall.offset - r.wall.offset)
+	c.Step = result.Seconds(r.wallMoved)
 	switch {
 	case r.clock == nil:
 		c.From = r.noise.Error()

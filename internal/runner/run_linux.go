@@ -50,6 +50,8 @@ type run struct {
 	unkept    error         // why nothing is predicted for the calls as they were made: they were too late; nil: something is. Or a call took so long that this proves nothing
 	counted   time.Duration // CLOCK_MONOTONIC: the rules' counters were read from then on
 	wall      wallClock     // CLOCK_REALTIME against CLOCK_MONOTONIC at the start
+	wallWatch *wallWatch    // how far it was from there since
+	wallMoved time.Duration // at most; valid when the captures are closed
 
 	// want is the prediction that is judged, and byLook what of it only looks can show (judgeBy sets both); start is the phase that it stands on, nil where
 	// it is not known. They are fixed by predict and, from the client's own clock readings, by anchor, which has looked at so many calls. foretold is
@@ -141,9 +143,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 			return fmt.Errorf("watch for stalls: %w", err)
 		}
 	}
-	if r.wall, err = readWall(); err != nil {
+	if r.wallWatch, err = watchWall(); err != nil {
 		return err
 	}
+	r.wall = r.wallWatch.start
 	if err := r.obs.open(); err != nil {
 		return err
 	}
@@ -177,6 +180,10 @@ func (r *run) close() error {
 	}
 	if r.obs != nil {
 		errs = append(errs, r.obs.close())
+	}
+	if r.wallWatch != nil {
+		_, err := r.wallWatch.stop()
+		errs = append(errs, err)
 	}
 	errs = append(errs, r.told.close())
 	if r.lab != nil {

@@ -1,10 +1,12 @@
-// Command clockguest is the first process of a machine whose clock the tests step, where that harms nobody. The request is a list of steps,
-// in nanoseconds; each answer is the result.json of exp1 in the fast profile, with CLOCK_REALTIME stepped at its first packet.
+// Command clockguest is the first process of a machine whose clock the tests step, where that harms nobody. The request is a list of runs,
+// each a list of steps in nanoseconds; each answer is the result.json of exp1 in the fast profile, with CLOCK_REALTIME stepped by the first of them at its
+// first event, by the second at its second, and so on.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -28,12 +30,12 @@ func main() {
 		os.Exit(2)
 	}
 	vm.Guest(func(request []byte, send func(vm.Message) error) error {
-		var steps []time.Duration
-		if err := json.Unmarshal(request, &steps); err != nil {
+		var runs [][]time.Duration
+		if err := json.Unmarshal(request, &runs); err != nil {
 			return err
 		}
-		for i, step := range steps {
-			r, err := run(step)
+		for i, steps := range runs {
+			r, err := run(steps)
 			if err != nil {
 				return err
 			}
@@ -49,7 +51,7 @@ func main() {
 	})
 }
 
-func run(step time.Duration) (*result.Result, error) {
+func run(steps []time.Duration) (*result.Result, error) {
 	x, err := experiments.Find("exp1-syn-loss")
 	if err != nil {
 		return nil, err
@@ -58,7 +60,7 @@ func run(step time.Duration) (*result.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &stepper{step: step}
+	w := &stepper{steps: steps}
 	r, err := runner.Run(context.Background(), runner.Options{Experiment: x, Plan: plan, Watch: w, Virtual: true})
 	if err == nil {
 		err = w.err
@@ -66,11 +68,11 @@ func run(step time.Duration) (*result.Result, error) {
 	return r, err
 }
 
-// stepper steps the clock at the first event.
+// stepper steps the clock at each event.
 type stepper struct {
-	step time.Duration
-	once sync.Once
-	err  error
+	mu    sync.Mutex
+	steps []time.Duration // to come
+	err   error
 }
 
 // Ready does nothing.
@@ -81,10 +83,15 @@ func (*stepper) Status(runner.Status) {}
 
 // Event steps the clock.
 func (w *stepper) Event(*result.Result, result.Event, string) {
-	w.once.Do(func() {
-		if w.step != 0 {
-			t := unix.NsecToTimespec(time.Now().Add(w.step).UnixNano())
-			w.err = unix.ClockSettime(unix.CLOCK_REALTIME, &t)
-		}
-	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.steps) == 0 {
+		return
+	}
+	step := w.steps[0]
+	w.steps = w.steps[1:]
+	if step != 0 {
+		t := unix.NsecToTimespec(time.Now().Add(step).UnixNano())
+		w.err = errors.Join(w.err, unix.ClockSettime(unix.CLOCK_REALTIME, &t))
+	}
 }
