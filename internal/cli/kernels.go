@@ -18,7 +18,10 @@ func (a *app) kernelsCmd() *cobra.Command {
 		Short: "list, fetch and remove the kernels that run --kernel boots (no root)",
 		Long: `Kernels are found in /boot and in a cache, $XDG_CACHE_HOME/tcplab/kernels, where they lie unpacked, each with the guest that it
 booted last (130 MB): the next run on it goes on from there. Debian's archive is asked through apt, as you, with apt's own checks; nothing is
-installed and nothing else is downloaded.`,
+installed and nothing else is downloaded.
+
+One that was named by its path (run --kernel=./bzImage) is unpacked beside them, in images, by what it is made of. No version means it, only its path; of
+those, the eight that were used last stay.`,
 		Example: `  tcplab kernels list
   tcplab kernels fetch 6.12
   tcplab run exp1 --kernel=6.12`,
@@ -48,8 +51,8 @@ installed and nothing else is downloaded.`,
 			return nil
 		},
 	}, &cobra.Command{
-		Use:   "rm RELEASE...",
-		Short: "remove kernels from the cache",
+		Use:   "rm RELEASE|ID...",
+		Short: "remove kernels from the cache; one that was named by its path by the ID that list shows",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, releases []string) error {
 			a.guard = guard.Start()
@@ -76,16 +79,26 @@ func (a *app) kernelsListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			images, err := vm.Images()
+			if err != nil {
+				return err
+			}
 			offered, offerErr := vm.Offered(cmd.Context())
 			offered = slices.DeleteFunc(offered, func(release string) bool {
 				return slices.ContainsFunc(here, func(k vm.Kernel) bool { return k.Release == release })
 			})
 			if asJSON {
-				return writeJSON(a.out, map[string]any{"schema": "tcplab.kernels/v1", "kernels": here, "offered": offered})
+				return writeJSON(a.out, map[string]any{"schema": "tcplab.kernels/v1", "kernels": here, "images": images, "offered": offered})
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 			for _, k := range here {
-				fmt.Fprintf(w, "%s\t%s\n", k.Release, k.From)
+				fmt.Fprintf(w, "%s\t%s\n", k.Release, a.plain(k.From))
+				if k.Problem != "" {
+					fmt.Fprintf(w, "\t%s\n", a.plain(k.Problem))
+				}
+			}
+			for _, k := range images {
+				fmt.Fprintf(w, "%s\tby its path alone: %s (ID %s)\n", k.Release, a.plain(k.From), k.ShortID())
 			}
 			for _, release := range offered {
 				fmt.Fprintf(w, "%s\toffered by apt\n", release)

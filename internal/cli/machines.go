@@ -56,7 +56,10 @@ func (b *batch) boot(ctx context.Context) (err error) {
 // run makes the runs of a batch in at most so many machines. A machine that ends takes its own runs with it and no others: those are
 // noted as failed. An error is returned where nothing at all was done.
 func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (crew, error) {
-	f.note("booting Linux %s in %s%s\n", k.Release, b.flags.timeOf(), inMachines(min(machines, len(b.jobs))))
+	for _, r := range remarksOn(k) {
+		f.note("Linux %s: %s\n", nameOf(k), f.app.plain(r))
+	}
+	f.note("booting Linux %s in %s%s\n", nameOf(k), b.flags.timeOf(), inMachines(min(machines, len(b.jobs))))
 	var booted *vm.Booted
 	var unbooted error
 	var wg sync.WaitGroup
@@ -133,7 +136,7 @@ func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, er
 		if booted.Unkept != nil {
 			kept = fmt.Sprintf("not kept for the next time: %v", booted.Unkept)
 		}
-		f.note("Linux %s: booted in %.1f s, and %s\n", k.Release, booted.Took.Seconds(), kept)
+		f.note("Linux %s: booted in %.1f s, and %s\n", nameOf(k), booted.Took.Seconds(), kept)
 	}
 	return booted, err
 }
@@ -155,7 +158,7 @@ func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Boote
 	if s, err = vm.Run(ctx, o, in.receive); err != nil {
 		return s, err
 	}
-	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", k.Release, s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
+	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", nameOf(k), s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
 	return s, nil
 }
 
@@ -255,14 +258,31 @@ func (f foresight) of(jobs []job) []*result.Prediction {
 // debianHZ is CONFIG_HZ of Debian's kernels.
 const debianHZ = 250
 
-// factsOf are those of a kernel that is not running, by its version. Debian's kernels have HZ=250; one that has not, or that differs
-// otherwise, asks other questions than were foreseen and works them out itself. Nil: not known.
+// nameOf tells a kernel from others of its release.
+func nameOf(k vm.Kernel) string {
+	if k.ID != "" {
+		return k.Release + " (" + k.ShortID() + ")"
+	}
+	return k.Release
+}
+
+// remarksOn are what is to be known of a kernel before it is booted.
+func remarksOn(k vm.Kernel) []string {
+	out := slices.Clone(k.Remarks)
+	if k.HZ == 0 && k.ID != "" {
+		out = append(out, fmt.Sprintf("its CONFIG_HZ is not known (it carries no configuration, and there is no config-%s beside it): %d is assumed until it has booted and says it", k.Release, debianHZ))
+	}
+	return out
+}
+
+// factsOf are those of a kernel that is not running, by its version. One that differs otherwise asks other questions than were foreseen and works them
+// out itself, as does one whose HZ is not known and is not Debian's. Nil: not known.
 func factsOf(k vm.Kernel) *kernel.Facts {
 	v, err := kernel.ParseVersion(k.Release)
 	if err != nil {
 		return nil
 	}
-	facts, err := kernel.Model(v, debianHZ)
+	facts, err := kernel.Model(v, cmp.Or(k.HZ, debianHZ))
 	if err != nil {
 		return nil
 	}

@@ -122,7 +122,8 @@ func (f *matrixFlags) check(changed func(string) bool) (form string, err error) 
 type column struct {
 	name   string // as it was asked for
 	host   bool
-	kernel vm.Kernel // where it is not the host's
+	kernel vm.Kernel // where it is not the host's, unpacked
+	apart  bool      // another column has a kernel of its release
 }
 
 // kernelColumns resolves the kernels' names, each kernel once.
@@ -141,6 +142,15 @@ func kernelColumns(names []string, g *guard.Guard) ([]column, error) {
 			return nil, fmt.Errorf("%w: no kernel in the cache; `tcplab kernels fetch 6.1 6.12` gets Debian's, or name some with --kernels", vm.ErrMissing)
 		}
 	}
+	cols, err := columnsOf(names, g)
+	if err == nil && slices.ContainsFunc(cols, func(c column) bool { return !c.host }) {
+		_, err = vm.FindEngine()
+	}
+	return cols, err
+}
+
+// columnsOf are the kernels of these names, each once: by what it is made of, and not by its release.
+func columnsOf(names []string, g *guard.Guard) ([]column, error) {
 	var out []column
 	for _, name := range names {
 		if name = strings.TrimSpace(name); name == "" {
@@ -153,14 +163,14 @@ func kernelColumns(names []string, g *guard.Guard) ([]column, error) {
 				return nil, err
 			}
 		}
-		if !slices.ContainsFunc(out, func(o column) bool { return o.host == c.host && o.kernel.Release == c.kernel.Release }) {
+		if !slices.ContainsFunc(out, func(o column) bool { return o.host == c.host && o.kernel.Dir == c.kernel.Dir }) {
 			out = append(out, c)
 		}
 	}
-	if slices.ContainsFunc(out, func(c column) bool { return !c.host }) {
-		if _, err := vm.FindEngine(); err != nil {
-			return nil, err
-		}
+	for i, c := range out {
+		out[i].apart = slices.ContainsFunc(out, func(o column) bool {
+			return !c.host && o.kernel.Release == c.kernel.Release && o.kernel.Dir != c.kernel.Dir
+		})
 	}
 	return out, nil
 }

@@ -173,6 +173,9 @@ func (c column) folder() string {
 	if c.host {
 		return hostKernel
 	}
+	if c.apart && c.kernel.ID != "" {
+		return c.kernel.Release + "-" + c.kernel.ShortID()
+	}
 	return c.kernel.Release
 }
 
@@ -223,6 +226,9 @@ func (m *matrixRun) document() *result.Matrix {
 	for i, c := range m.cols {
 		k := result.MatrixKernel{Name: c.name, Folder: c.folder(), Machines: m.crews[i].machines, Boot: result.Seconds(m.crews[i].stats.Boot),
 			Wall: result.Seconds(m.crews[i].stats.Wall), Peak: m.crews[i].stats.Peak}
+		if c.kernel.ID != "" {
+			k.Image = c.kernel.Image
+		}
 		if m.batches[i] == nil {
 			doc.Kernels = append(doc.Kernels, k) // an empty part
 			continue

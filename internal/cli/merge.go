@@ -217,7 +217,7 @@ func sameKernels(a, b *storedMatrix) error {
 	}
 	for i, k := range a.Kernels {
 		o := b.Kernels[i]
-		if k.Name != o.Name || k.Release != o.Release && k.Release != "" && o.Release != "" { // empty: no run on it was carried out
+		if k.Name != o.Name || k.Image != o.Image || k.Release != o.Release && k.Release != "" && o.Release != "" { // empty: no run on it was carried out
 			return bad(i)
 		}
 	}
@@ -229,7 +229,11 @@ func columnNames(m *storedMatrix, i int) string {
 	var names []string
 	for n, k := range m.Kernels {
 		if i < 0 || n == i {
-			names = append(names, strings.TrimSpace(k.Name+" "+k.Release))
+			name := strings.TrimSpace(k.Name + " " + k.Release)
+			if k.Image != "" {
+				name += " (image " + k.Image[:min(len(k.Image), 12)] + ")"
+			}
+			names = append(names, name)
 		}
 	}
 	return strings.Join(names, ", ")

@@ -32,7 +32,8 @@ type MatrixKernel struct {
 	Release string `json:"release,omitempty"` // uname -r
 	Version string `json:"version,omitempty"` // "6.12"; empty: no run on it was carried out
 	HZ      int    `json:"hz,omitempty"`
-	Folder  string `json:"folder"` // of its runs, in the folder of the matrix
+	Image   string `json:"sha256,omitempty"` // of the kernel's image, where it was named by its path: two of one release are not the same
+	Folder  string `json:"folder"`           // of its runs, in the folder of the matrix
 	// Machines is how many virtual machines ran it; 0: it is the kernel of this machine.
 	Machines int `json:"machines"`
 	// Boot and Wall are times of this machine: until the program ran in a guest, and until the last run was done; the slowest machine counts.

@@ -72,13 +72,13 @@ func Fetch(ctx context.Context, version string, g *guard.Guard) (Kernel, error) 
 		if len(found) != 1 {
 			return Kernel{}, missing("apt-get download %s%s left %d packages, want one", packagePrefix, release, len(found))
 		}
-		return fromPackage(found[0], g)
+		return Kernel{From: fromApt}.fromPackage(found[0], g)
 	}
 	return Kernel{}, last
 }
 
 // fromPackage unpacks a Debian package of a kernel into the cache.
-func fromPackage(path string, g *guard.Guard) (Kernel, error) {
+func (k Kernel) fromPackage(path string, g *guard.Guard) (Kernel, error) {
 	dir, done, err := g.Scratch(os.TempDir(), scratchPrefix)
 	if err != nil {
 		return Kernel{}, fmt.Errorf("unpack a kernel: %w", err)
@@ -88,5 +88,5 @@ func fromPackage(path string, g *guard.Guard) (Kernel, error) {
 	if out, err := exec.Command("dpkg-deb", "-x", path, tree).CombinedOutput(); err != nil {
 		return Kernel{}, missing("dpkg-deb -x %s: %w: %s", path, err, strings.TrimSpace(string(out)))
 	}
-	return fromTree(tree, g)
+	return k.fromTree(tree, g)
 }

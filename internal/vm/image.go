@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,18 +28,38 @@ const (
 
 var errImage = errors.New("want a bzImage of Linux on x86-64")
 
-// unpackImage returns the ELF vmlinux out of a bzImage, and its release. It is booted instead of the bzImage: unpacking that would be
-// the guest's work, and translated code is slow at it. An ELF file is returned as it is, without a release.
-func unpackImage(b []byte) (vmlinux []byte, release string, err error) {
-	if bytes.HasPrefix(b, []byte("\x7fELF")) {
-		return b, "", nil
+var elfMagic = []byte(elf.ELFMAG)
+
+// isImage reports whether b begins as a bzImage does.
+func isImage(b []byte) bool {
+	return len(b) >= 0x260 && string(b[bootMagic:bootMagic+4]) == "HdrS" && binary.LittleEndian.Uint16(b[bootProtocol:]) >= 0x208
+}
+
+// imageRelease is the release that a bzImage or an ELF file says it is of. Empty: it does not.
+func imageRelease(b []byte) string {
+	if bytes.HasPrefix(b, elfMagic) {
+		return bannerRelease(b)
 	}
-	if len(b) < 0x260 || string(b[bootMagic:bootMagic+4]) != "HdrS" || binary.LittleEndian.Uint16(b[bootProtocol:]) < 0x208 {
-		return nil, "", errImage
+	if !isImage(b) {
+		return ""
 	}
-	if at := 0x200 + int(binary.LittleEndian.Uint16(b[bootKernelVersion:])); at < len(b) {
-		text, _, _ := bytes.Cut(b[at:min(at+256, len(b))], []byte{0})
-		release, _, _ = strings.Cut(string(text), " ")
+	at := 0x200 + int(binary.LittleEndian.Uint16(b[bootKernelVersion:]))
+	if at >= len(b) {
+		return ""
+	}
+	text, _, _ := bytes.Cut(b[at:min(at+256, len(b))], []byte{0})
+	release, _, _ := strings.Cut(string(text), " ")
+	return release
+}
+
+// unpackImage returns the ELF vmlinux out of a bzImage. It is booted instead of the bzImage: unpacking that would be the guest's work, and translated
+// code is slow at it. An ELF file is returned as it is.
+func unpackImage(b []byte) (vmlinux []byte, err error) {
+	if bytes.HasPrefix(b, elfMagic) {
+		return b, nil
+	}
+	if !isImage(b) {
+		return nil, errImage
 	}
 	sects := int64(b[bootSetupSects])
 	if sects == 0 {
@@ -47,16 +68,16 @@ func unpackImage(b []byte) (vmlinux []byte, release string, err error) {
 	from := (sects+1)*512 + int64(binary.LittleEndian.Uint32(b[bootPayloadOffset:]))
 	size := int64(binary.LittleEndian.Uint32(b[bootPayloadLength:]))
 	if size < 8 || from+size > int64(len(b)) {
-		return nil, "", fmt.Errorf("payload at %d, %d bytes, in a file of %d: %w", from, size, len(b), errImage)
+		return nil, fmt.Errorf("payload at %d, %d bytes, in a file of %d: %w", from, size, len(b), errImage)
 	}
 	vmlinux, err = unpackPayload(b[from : from+size])
 	if err != nil {
-		return nil, "", fmt.Errorf("unpack the kernel: %w", err)
+		return nil, fmt.Errorf("unpack the kernel: %w", err)
 	}
-	if !bytes.HasPrefix(vmlinux, []byte("\x7fELF")) {
-		return nil, "", fmt.Errorf("the payload is not an ELF file: %w", errImage)
+	if !bytes.HasPrefix(vmlinux, elfMagic) {
+		return nil, fmt.Errorf("the payload is not an ELF file: %w", errImage)
 	}
-	return vmlinux, release, nil
+	return vmlinux, nil
 }
 
 // mostKernel bounds what a payload may claim to be.

@@ -17,7 +17,7 @@ import (
 
 var elfFile = append([]byte("\x7fELF"), bytes.Repeat([]byte("kernel "), 5000)...)
 
-func packWith(t *testing.T, format string) []byte {
+func packWith(t *testing.T, format string, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	var w io.WriteCloser
@@ -37,7 +37,7 @@ func packWith(t *testing.T, format string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write(elfFile); err != nil {
+	if _, err := w.Write(content); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -46,7 +46,7 @@ func packWith(t *testing.T, format string) []byte {
 	if format == "gzip" {
 		return b.Bytes()
 	}
-	return binary.LittleEndian.AppendUint32(b.Bytes(), uint32(len(elfFile)))
+	return binary.LittleEndian.AppendUint32(b.Bytes(), uint32(len(content)))
 }
 
 // bzImage makes a boot header with a payload behind it.
@@ -66,30 +66,31 @@ func bzImage(payload []byte) []byte {
 // The kernel comes out of every packing that a distribution uses, with its release.
 func TestUnpackImage(t *testing.T) {
 	for _, format := range []string{"zstd", "xz", "gzip", "lz4"} {
-		got, release, err := unpackImage(bzImage(packWith(t, format)))
-		if err != nil || !bytes.Equal(got, elfFile) || release != "6.1.0-56-cloud-amd64" {
+		image := bzImage(packWith(t, format, elfFile))
+		got, err := unpackImage(image)
+		if release := imageRelease(image); err != nil || !bytes.Equal(got, elfFile) || release != "6.1.0-56-cloud-amd64" {
 			t.Errorf("%s: got %d bytes, release %q, %v, want %d bytes", format, len(got), release, err, len(elfFile))
 		}
 	}
-	if got, _, err := unpackImage(elfFile); err != nil || !bytes.Equal(got, elfFile) {
+	if got, err := unpackImage(elfFile); err != nil || !bytes.Equal(got, elfFile) {
 		t.Errorf("an ELF file: got %d bytes, %v", len(got), err)
 	}
 }
 
 // What is no kernel is an error, not a machine that hangs.
 func TestUnpackNoImage(t *testing.T) {
-	whole := bzImage(packWith(t, "zstd"))
+	whole := bzImage(packWith(t, "zstd", elfFile))
 	huge := bytes.Clone(whole)
 	copy(huge[len(huge)-4:], "\xff\xff\xff\xff")
 	for name, b := range map[string][]byte{
 		"nothing": nil, "text": bytes.Repeat([]byte("x"), 4096), "cut": whole[:len(whole)-100], "says that it is huge": huge,
 		"unknown packing": bzImage(bytes.Repeat([]byte("?"), 100)),
 	} {
-		if _, _, err := unpackImage(b); err == nil {
+		if _, err := unpackImage(b); err == nil {
 			t.Errorf("%s: got nil, want an error", name)
 		}
 	}
-	if _, _, err := unpackImage(nil); !errors.Is(err, errImage) {
+	if _, err := unpackImage(nil); !errors.Is(err, errImage) {
 		t.Errorf("got %v, want errImage", err)
 	}
 }
@@ -102,7 +103,10 @@ func FuzzUnpackImage(f *testing.F) {
 		if len(b) > 4 && binary.LittleEndian.Uint32(b[len(b)-4:]) > 1<<20 {
 			return // it would be given that much memory
 		}
-		_, _, _ = unpackImage(b)
+		_, _ = unpackImage(b)
+		_ = imageRelease(b)
+		_ = bootable(b)
+		_ = embeddedConfig(b)
 	})
 }
 
