@@ -49,6 +49,7 @@ type batch struct {
 	took   []time.Duration // how long each job's experiment takes, by its prediction; 0: not known
 	// done is told of each run that has a result, instead of the user, with the wall time that it took. Nil: the user.
 	done func(j job, r *result.Result, took time.Duration)
+	way  *way // to flags.out
 	// place makes the folder of a run. Nil: one with the time in its name, in flags.out.
 	place func(j job) (*folder, error)
 	// command is what a result calls its command line. Nil: this process's own.
@@ -63,8 +64,8 @@ type batch struct {
 // do makes the runs, the longest first. The first error ends those of one experiment: what ran already is not reported, because the
 // machine cannot run the rest. Of several experiments the others go on.
 func (b *batch) do(ctx context.Context) (err error) {
-	made := b.app.guard.Made(b.flags.out)
-	defer func() { err = keepMade(made, err) }()
+	b.way = newWay(b.app.guard, b.flags.out)
+	defer func() { err = keepMade(b.way, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	if len(b.jobs) == 1 && b.done == nil {
 		return b.untilDecided(ctx, b.jobs[0], b.watchLive)
@@ -107,7 +108,7 @@ func (b *batch) folder(j job) (*folder, error) {
 	if b.place != nil {
 		return b.place(j)
 	}
-	return makeFolder(b.app.guard, b.flags.out, j.x.Name)
+	return makeFolder(b.way, j.x.Name)
 }
 
 // watcher is a runner.Watcher with what is done around the run.

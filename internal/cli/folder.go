@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -28,66 +27,77 @@ type folder struct {
 	path   string // as the user should see it
 	name   string // within parent
 	parent *os.Root
+	alone  bool // parent is this folder's alone
 	root   *os.Root
-	drawn  bool // its pictures are there
+	dir    *os.File // root, to be listed where there are no more descriptors
+	drawn  bool     // its pictures are there
 	guard  *guard.Guard
 	placed bool // among others of one command: "latest" is not for it
 }
 
-// placeFolder makes the folder of a run where a name says where it is to be found, in a folder that is this command's own.
-func placeFolder(parent, name string) (*folder, error) {
-	f := &folder{path: filepath.Join(parent, name), name: name, made: time.Now(), placed: true}
-	var err error
-	if f.parent, err = os.OpenRoot(parent); err == nil {
-		if err = f.parent.Mkdir(name, 0o755); err == nil {
-			f.root, err = f.parent.OpenRoot(name)
+// placeFolder makes the folder of a run where a name says where it is to be found, in one of the folders of this command's own.
+func placeFolder(own *folder, column, name string) (*folder, error) {
+	f := &folder{path: filepath.Join(own.path, column, name), name: name, made: time.Now(), placed: true}
+	parent, err := own.root.OpenRoot(column)
+	if err == nil {
+		f.parent, f.alone = parent, true
+		if err = parent.Mkdir(name, 0o755); err == nil {
+			err = f.enter()
 		}
 		if err != nil {
-			f.parent.Close()
+			parent.Close()
 		}
 	}
 	if err != nil {
-		return nil, unwritable(fmt.Errorf("--out %s: %w", parent, err))
+		return nil, unwritable(fmt.Errorf("--out %s: %w", filepath.Join(own.path, column), err))
 	}
 	return f, nil
 }
 
-// makeFolder makes the folder of one run in out, and tries that it can be written, before anything else is touched. A second run of
+// makeFolder makes the folder of one run at the end of the way, and tries that it can be written, before anything else is touched. A second run of
 // the same second gets a number.
-func makeFolder(g *guard.Guard, out, experiment string) (*folder, error) {
+func makeFolder(w *way, experiment string) (*folder, error) {
 	bad := func(err error) (*folder, error) {
-		return nil, unwritable(fmt.Errorf("--out %s: %w", out, err))
+		return nil, unwritable(fmt.Errorf("--out %s: %w", w.path, err))
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	parent, err := w.make()
+	if err != nil {
 		return bad(err)
 	}
-	f := &folder{guard: g}
-	var err error
-	if f.parent, err = os.OpenRoot(out); err != nil {
-		return bad(err)
-	}
+	f := &folder{guard: w.guard, parent: parent}
 	base := time.Now().Format("20060102-150405") + "-" + experiment
 	f.name = base
 	for n := 2; ; n++ {
-		g.Try(out, f.name)
-		err := f.parent.Mkdir(f.name, 0o755)
+		f.guard.Try(parent, f.name)
+		err := parent.Mkdir(f.name, 0o755)
 		if err == nil {
-			g.Own(f.name)
 			break
 		}
-		g.Done(f.name)
+		f.guard.Done(f.name)
 		if !errors.Is(err, fs.ErrExist) || n > 10000 {
-			f.parent.Close()
 			return bad(err)
 		}
 		f.name = base + "-" + strconv.Itoa(n)
 	}
-	f.path, f.made = filepath.Join(out, f.name), time.Now()
-	if f.root, err = f.parent.OpenRoot(f.name); err != nil {
-		f.parent.Close()
+	f.path, f.made = filepath.Join(w.path, f.name), time.Now()
+	if err := f.enter(); err != nil {
+		f.guard.Done(f.name)
 		return bad(err)
 	}
 	return f, nil
+}
+
+// enter opens the folder, which was made a moment ago. Where that cannot be done, it goes again.
+func (f *folder) enter() (err error) {
+	if f.root, err = enter(f.parent, f.name, true); err != nil {
+		return err
+	}
+	f.guard.Own(f.name, f.root)
+	if f.dir, err = f.root.Open("."); err != nil {
+		_ = removeEmpty(f.parent, f.name, f.root)
+		f.root.Close()
+	}
+	return err
 }
 
 // create makes a new file in the folder.
@@ -116,50 +126,29 @@ func unwritable(err error) error {
 // given to the user who called.
 func (f *folder) done(failed error) error {
 	defer f.guard.Done(f.name)
-	defer f.parent.Close()
-	defer f.root.Close()
+	defer f.close()
 	if failed != nil {
-		_ = f.parent.RemoveAll(f.name)
+		if err := errors.Join(removeIn(f.root, f.dir), removeEmpty(f.parent, f.name, f.root)); err != nil {
+			_, _ = handOver(func(uid, gid int) error { return giveAll(f.root, uid, gid) })
+			return errors.Join(failed, fmt.Errorf("remove %s, which is of no use: %w", f.path, err))
+		}
 		return failed
 	}
 	if !f.placed {
 		f.link()
 	}
-	_, err := handOver(func(uid, gid int) error {
-		return fs.WalkDir(f.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			return f.root.Lchown(path, uid, gid)
-		})
-	})
-	if err != nil {
+	if _, err := handOver(func(uid, gid int) error { return giveAll(f.root, uid, gid) }); err != nil {
 		return fmt.Errorf("give %s to the user who called sudo: %w", f.path, err)
 	}
 	return nil
 }
 
-// keepMade ends the use of the folders that were made for a batch: after an error they go again, if nothing else is in them; otherwise
-// they are given to the user who called sudo.
-func keepMade(made []string, failed error) error {
-	if failed != nil {
-		for _, p := range slices.Backward(made) {
-			_ = os.Remove(p)
-		}
-		return failed
+func (f *folder) close() {
+	f.dir.Close()
+	f.root.Close()
+	if f.alone {
+		f.parent.Close()
 	}
-	_, err := handOver(func(uid, gid int) error {
-		for _, p := range made {
-			if err := os.Lchown(p, uid, gid); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("give the folder to the user who called sudo: %w", err)
-	}
-	return nil
 }
 
 // link points "latest" at this run. It is made under another name and renamed, so that there is always one; where it cannot be made

@@ -41,8 +41,8 @@ type crew struct {
 // boot makes the runs on another kernel, in machines of their own: each boots once for its share of the runs and makes them one after
 // the other.
 func (b *batch) boot(ctx context.Context) (err error) {
-	made := b.app.guard.Made(b.flags.out)
-	defer func() { err = keepMade(made, err) }()
+	b.way = newWay(b.app.guard, b.flags.out)
+	defer func() { err = keepMade(b.way, err) }()
 	b.results = make([]*result.Result, len(b.jobs))
 	k, err := vm.Find(b.flags.kernel, b.app.guard)
 	if err != nil {

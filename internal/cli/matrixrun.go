@@ -73,9 +73,9 @@ func (m *matrixRun) hostCan(ctx context.Context) error {
 // do runs all of it: the machines first, as many at once as there are processors, then this machine's own labs.
 func (m *matrixRun) do(ctx context.Context, form string) (err error) {
 	m.began = time.Now()
-	made := m.app.guard.Made(m.flags.out)
-	defer func() { err = keepMade(made, err) }()
-	if m.folder, err = makeFolder(m.app.guard, m.flags.out, "matrix"); err != nil {
+	w := newWay(m.app.guard, m.flags.out)
+	defer func() { err = keepMade(w, err) }()
+	if m.folder, err = makeFolder(w, "matrix"); err != nil {
 		return err
 	}
 	err = m.runAll(ctx)
@@ -162,7 +162,7 @@ func (m *matrixRun) batch(i int) (*batch, error) {
 		return nil, unwritable(fmt.Errorf("--out: %w", err))
 	}
 	b := &batch{app: m.app, flags: &flags, jobs: m.jobs, took: make([]time.Duration, len(m.jobs)), results: make([]*result.Result, len(m.jobs))}
-	b.place = func(j job) (*folder, error) { return placeFolder(flags.out, j.x.Name) }
+	b.place = func(j job) (*folder, error) { return placeFolder(m.folder, c.folder(), j.x.Name) }
 	b.done = func(j job, r *result.Result, took time.Duration) { m.done(c, j, r, took) }
 	m.batches[i] = b
 	return b, nil

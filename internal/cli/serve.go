@@ -233,7 +233,7 @@ func (b *bench) Run(ctx context.Context, q web.Request, begun func(string)) erro
 	f := &runFlags{out: b.out, repeat: 1, parallel: 1, evidence: "auto", kernel: q.Kernel, page: b.lang}
 	r := &batch{app: quiet, flags: f, jobs: []job{{x: x, plan: plan, n: 1}}, took: nil, command: b.words(q)}
 	r.place = func(j job) (*folder, error) {
-		f, err := makeFolder(quiet.guard, b.out, j.x.Name)
+		f, err := makeFolder(r.way, j.x.Name)
 		if err == nil {
 			begun(f.name)
 		}

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Name is argv[0] of the guard: the same binary under another name. A program that imports this package and is started as Name never
@@ -33,55 +34,104 @@ type message struct {
 	Op   string `json:"op"`
 	Out  string `json:"out,omitempty"`  // the folder of all runs
 	Name string `json:"name,omitempty"` // the folder of one run in it
+	Is   *id    `json:"is,omitempty"`   // which folder Out is, or with own, Name: what has its name by now may be another
 }
 
 const (
 	opTry  = "try"  // a folder is about to be made, or is there already and another name will be taken
 	opOwn  = "own"  // it was made
 	opDone = "done" // it is whole, or gone
-	opMade = "made" // Out is a folder on the way that was made for this: it goes if nothing is in it
+	opMade = "made" // Name in Out is a folder on the way that is made for this: it goes if nothing is in it
 	opBye  = "bye"  // everything was undone: there is nothing to do
 )
 
 // result is the file that makes a run's folder whole: it is written when the captures are.
 const result = "result.json"
 
-// Try says that a folder is about to be made in out.
-func (g *Guard) Try(out, name string) { g.say(message{Op: opTry, Out: out, Name: name}) }
+// id is which folder one is.
+type id struct {
+	Dev uint64 `json:"dev"`
+	Ino uint64 `json:"ino"`
+}
 
-// Own says that the folder was made.
-func (g *Guard) Own(name string) { g.say(message{Op: opOwn, Name: name}) }
+// idOf is nil where it is not known.
+func idOf(info fs.FileInfo, err error) *id {
+	if err != nil {
+		return nil
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return &id{Dev: uint64(st.Dev), Ino: st.Ino}
+}
+
+// Try says that a folder is about to be made in another.
+func (g *Guard) Try(in *os.Root, name string) {
+	g.say(message{Op: opTry, Out: in.Name(), Name: name, Is: idOf(in.Stat("."))})
+}
+
+// Own says that the folder was made, and which it is.
+func (g *Guard) Own(name string, made *os.Root) {
+	g.say(message{Op: opOwn, Name: name, Is: idOf(made.Stat("."))})
+}
 
 // Done says that the folder is whole, or gone.
 func (g *Guard) Done(name string) { g.say(message{Op: opDone, Name: name}) }
 
-// Made says that a folder and those on the way to it are about to be made. It lists the ones that are missing, the outermost first.
-func (g *Guard) Made(path string) (missing []string) {
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+// Way says that a folder and those on the way to it are about to be made. It opens the last one that is there, and lists the names of those that are
+// missing from there on, the outermost first.
+func (g *Guard) Way(path string) (there *os.Root, missing []string, err error) {
+	p := filepath.Clean(path)
+	for ; ; p = filepath.Dir(p) {
 		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		missing = append(missing, p)
+		missing = append(missing, filepath.Base(p))
 	}
 	slices.Reverse(missing)
-	for _, p := range missing {
-		if abs, err := filepath.Abs(p); err == nil {
-			g.say(message{Op: opMade, Out: abs})
+	if there, err = os.OpenRoot(p); err != nil {
+		return nil, nil, err
+	}
+	if abs, err := filepath.Abs(p); err == nil {
+		for i := range missing {
+			g.say(message{Op: opMade, Out: abs, Name: filepath.Join(missing[:i+1]...), Is: idOf(there.Stat("."))})
 		}
+	}
+	return there, missing, nil
+}
+
+// Made is Way for who makes them by their paths, which it lists.
+func (g *Guard) Made(path string) (missing []string) {
+	there, names, err := g.Way(path)
+	if err != nil {
+		return nil
+	}
+	defer there.Close()
+	for i := range names {
+		missing = append(missing, filepath.Join(there.Name(), filepath.Join(names[:i+1]...)))
 	}
 	return missing
 }
 
 // Scratch makes a folder in parent that is needed for a while. done removes it with all that is in it.
 func (g *Guard) Scratch(parent, prefix string) (dir string, done func() error, err error) {
+	in, err := os.OpenRoot(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	defer in.Close()
 	name := prefix + rand.Text()
-	dir = filepath.Join(parent, name)
-	g.Try(parent, name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	g.Try(in, name)
+	if err := in.Mkdir(name, 0o700); err != nil {
 		g.Done(name)
 		return "", nil, err
 	}
-	g.Own(name)
+	if made, err := in.OpenRoot(name); err == nil {
+		g.Own(name, made)
+		made.Close()
+	}
+	dir = filepath.Join(parent, name)
 	return dir, func() error {
 		defer g.Done(name)
 		return os.RemoveAll(dir)
@@ -93,12 +143,25 @@ type folder struct {
 	root *os.Root
 	name string
 	own  bool
+	is   *id // of one's own
+}
+
+// open opens a folder if it is the one that was meant.
+func open(path string, is *id) (*os.Root, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	if now := idOf(root.Stat(".")); is != nil && (now == nil || *now != *is) {
+		root.Close()
+		return nil, errors.New("another folder has its name")
+	}
+	return root, nil
 }
 
 // watch reads what tcplab does until it ends, and cleans up where it ended without a word. sweep ends the programs that it left.
 func watch(in io.Reader, sweep func()) {
-	var folders []folder
-	var made []string
+	var folders, made []folder
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		var m message
@@ -107,20 +170,23 @@ func watch(in io.Reader, sweep func()) {
 		}
 		same := func(f folder) bool { return f.name == m.Name }
 		switch m.Op {
-		case opTry:
-			if root, err := os.OpenRoot(m.Out); err == nil {
+		case opTry, opMade:
+			root, err := open(m.Out, m.Is)
+			switch {
+			case err != nil:
+			case m.Op == opTry:
 				folders = append(folders, folder{root: root, name: m.Name})
+			default:
+				made = append(made, folder{root: root, name: m.Name})
 			}
 		case opOwn:
 			if i := slices.IndexFunc(folders, same); i >= 0 {
-				folders[i].own = true
+				folders[i].own, folders[i].is = true, m.Is
 			}
 		case opDone:
 			folders = slices.DeleteFunc(folders, func(f folder) bool { // its descriptor too
 				return same(f) && f.root.Close() == nil
 			})
-		case opMade:
-			made = append(made, m.Out)
 		case opBye:
 			return
 		}
@@ -129,30 +195,76 @@ func watch(in io.Reader, sweep func()) {
 	for _, f := range folders {
 		f.remove()
 	}
-	for _, p := range slices.Backward(made) {
-		_ = os.Remove(p) // it stays if there is something in it
+	for _, f := range slices.Backward(made) {
+		below(f.root, f.name, removeDir) // it stays if there is something in it
+	}
+}
+
+// below calls do with the folder in which the last name of a path is, if no link leads there.
+func below(root *os.Root, path string, do func(in *os.Root, name string)) {
+	first, rest, more := strings.Cut(path, "/")
+	if !more {
+		do(root, first)
+		return
+	}
+	if next := enter(root, first, nil); next != nil {
+		defer next.Close()
+		below(next, rest, do)
+	}
+}
+
+// enter opens a folder in another, not through a link. Nil: it is not there, or not the one that was meant.
+func enter(in *os.Root, name string, is *id) *os.Root {
+	before, err := in.Lstat(name)
+	if err != nil || !before.IsDir() {
+		return nil
+	}
+	root, err := in.OpenRoot(name)
+	if err != nil {
+		return nil
+	}
+	after, err := root.Stat(".")
+	if now := idOf(after, err); err != nil || !os.SameFile(before, after) || is != nil && (now == nil || *now != *is) {
+		root.Close()
+		return nil
+	}
+	return root
+}
+
+// removeDir removes a folder that is empty. Who can put another thing in its place between the two system calls can remove that by himself.
+func removeDir(in *os.Root, name string) {
+	if info, err := in.Lstat(name); err == nil && info.IsDir() {
+		_ = in.Remove(name)
 	}
 }
 
 // remove removes a folder that is not whole, and from one that is whole the files that are not.
 func (f folder) remove() {
 	defer f.root.Close()
-	_ = f.root.Remove(".latest-" + f.name)
+	if info, err := f.root.Lstat(".latest-" + f.name); err == nil && !info.IsDir() {
+		_ = f.root.Remove(".latest-" + f.name)
+	}
 	if !f.own {
-		_ = f.root.Remove(f.name) // made a moment ago, and empty; or another run's, which is not
+		removeDir(f.root, f.name) // made a moment ago, and empty; or another run's, which is not
 		return
 	}
-	if _, err := f.root.Stat(filepath.Join(f.name, result)); errors.Is(err, fs.ErrNotExist) {
-		_ = f.root.RemoveAll(f.name)
-		return
+	root := enter(f.root, f.name, f.is)
+	if root == nil {
+		return // moved, and something else may have its name
 	}
-	entries, err := fs.ReadDir(f.root.FS(), f.name)
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return
 	}
+	_, err = root.Lstat(result)
+	half := errors.Is(err, fs.ErrNotExist)
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".part") {
-			_ = f.root.Remove(filepath.Join(f.name, e.Name()))
+		if half || strings.HasSuffix(e.Name(), ".part") {
+			_ = root.RemoveAll(e.Name())
 		}
+	}
+	if half {
+		removeDir(f.root, f.name)
 	}
 }

@@ -30,10 +30,18 @@ func TestWatch(t *testing.T) {
 		{"after it is whole", []string{"a/x.part"}, []string{a, b, `{"op":"done","name":"a"}`}, []string{"a/", "a/x.part"}, true},
 		{"in the middle of a line", []string{"a/events.ndjson"}, []string{a, b, `{"op":"do`}, nil, true},
 		{"after everything", []string{"a/events.ndjson"}, []string{a, b, `{"op":"bye"}`}, []string{"a/", "a/events.ndjson"}, false},
-		{"a link in its place", []string{"elsewhere/keep", "a=elsewhere"}, []string{a, b}, []string{"elsewhere/", "elsewhere/keep"}, true},
-		{"a folder on the way", []string{"way/"}, []string{`{"op":"made","out":"OUT/way"}`, `{"op":"try","out":"OUT/way","name":"a"}`}, nil, true},
-		{"a folder for a while, on the way", []string{"way/a/boot/vmlinuz"}, []string{`{"op":"made","out":"OUT/way"}`, `{"op":"try","out":"OUT/way","name":"a"}`, b}, nil, true},
-		{"a folder on the way that others use", []string{"way/file"}, []string{`{"op":"made","out":"OUT/way"}`}, []string{"way/", "way/file"}, true},
+		{"a link in its place", []string{"elsewhere/keep", "a=elsewhere"}, []string{a, b}, []string{"a", "elsewhere/", "elsewhere/keep"}, true},
+		{"another folder in its place", []string{"a/keep"}, []string{a, `{"op":"own","name":"a","is":{"dev":1,"ino":1}}`}, []string{"a/", "a/keep"}, true},
+		{"another folder around it", []string{"a/"}, []string{`{"op":"try","out":"OUT","name":"a","is":{"dev":1,"ino":1}}`}, []string{"a/"}, true},
+		{"a file in its place", []string{"a"}, []string{a}, []string{"a"}, true},
+		{"a file in the place of a folder on the way", []string{"way"}, []string{`{"op":"made","out":"OUT","name":"way"}`}, []string{"way"}, true},
+		{"a link in the place of a folder on the way", []string{"elsewhere/shadow", "elsewhere/empty/", "way=elsewhere"},
+			[]string{`{"op":"made","out":"OUT","name":"way"}`, `{"op":"made","out":"OUT","name":"way/shadow"}`, `{"op":"made","out":"OUT","name":"way/empty"}`},
+			[]string{"elsewhere/", "elsewhere/empty/", "elsewhere/shadow", "way"}, true},
+		{"folders on the way", []string{"way/to/it/"}, []string{`{"op":"made","out":"OUT","name":"way"}`, `{"op":"made","out":"OUT","name":"way/to"}`, `{"op":"made","out":"OUT","name":"way/to/it"}`}, nil, true},
+		{"a folder on the way", []string{"way/"}, []string{`{"op":"made","out":"OUT","name":"way"}`, `{"op":"try","out":"OUT/way","name":"a"}`}, nil, true},
+		{"a folder for a while, on the way", []string{"way/a/boot/vmlinuz"}, []string{`{"op":"made","out":"OUT","name":"way"}`, `{"op":"try","out":"OUT/way","name":"a"}`, b}, nil, true},
+		{"a folder on the way that others use", []string{"way/file"}, []string{`{"op":"made","out":"OUT","name":"way"}`}, []string{"way/", "way/file"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out := t.TempDir()
