@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/sysctl"
 )
 
 // Script is the experiment as a person would do it by hand, one shell command a line. Unlike tcplab it needs names for the namespaces,
@@ -37,7 +38,7 @@ func (x *Experiment) Script(p Plan) []string {
 		s = append(s, in("client", client), in("server", server))
 	}
 	for _, set := range p.Settings {
-		s = append(s, in(set.Host, "sysctl -w "+set.Name+"="+set.Value))
+		s = append(s, in(set.Host, sysctl.Command(set.Name, set.Value)))
 	}
 	for _, f := range setup.Faults {
 		for _, cmd := range f.Rule.Commands() {

@@ -28,8 +28,8 @@ func path(name string) (string, error) {
 	if name == "" {
 		return "", errors.New("sysctl name is empty; want a name such as net.ipv4.tcp_sack")
 	}
-	if strings.ContainsAny(name, "/\\\x00 \t\r\n=") {
-		return "", fmt.Errorf("sysctl name %q: has a slash, space, \"=\" or control character; want a name such as net.ipv4.tcp_sack", name)
+	if i := strings.IndexFunc(name, func(r rune) bool { return !plain(r) }); i >= 0 {
+		return "", fmt.Errorf("sysctl name %q: want letters, digits, dots, dashes and underscores only, such as net.ipv4.tcp_sack", name)
 	}
 	for part := range strings.SplitSeq(name, ".") {
 		if part == "" { // a leading, trailing or doubled dot, ".." among them
@@ -37,6 +37,11 @@ func path(name string) (string, error) {
 		}
 	}
 	return strings.ReplaceAll(name, ".", "/"), nil
+}
+
+// plain reports whether a name may have a character. Names are printed into scripts for a root shell, where no other is wanted.
+func plain(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
 }
 
 func (f FS) file(name string) (string, error) {

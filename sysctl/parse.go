@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // hosts are the names that an assignment may be addressed to. "both" means client and server.
@@ -30,6 +32,9 @@ func Parse(assignment string) (host, name, value string, err error) {
 	if value == "" {
 		return fail("no value after \"=\"")
 	}
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fail("the value has a character that cannot be printed; want text or numbers, such as client.net.ipv4.tcp_sack=0")
+	}
 	knob, known := Lookup(name)
 	switch {
 	case known:
@@ -49,6 +54,17 @@ func Parse(assignment string) (host, name, value string, err error) {
 		return fail("%w", err)
 	}
 	return host, name, value, nil
+}
+
+// Command is what sets a knob by hand, for a POSIX shell: one command with its two arguments, whatever the value is.
+func Command(name, value string) string { return "sysctl -w " + quote(name+"="+value) }
+
+// quote protects a word from a shell where it needs that.
+func quote(word string) string {
+	if !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) && !strings.ContainsRune("=/:,+", r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // ErrUnknown is wrapped by Parse where no knob has the name.

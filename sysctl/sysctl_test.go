@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tcplab/tcplab/internal/labtest"
 )
 
 // Catches an entry that was typed in half: no text, no source, a default outside the range, a name twice.
@@ -180,7 +182,15 @@ func TestParse(t *testing.T) {
 		{in: "client.tcp_syn_retries=0", err: "tcp_syn_retries=0: the kernel takes 1 to 127"},
 		{in: "client.net.ipv4.tcp_syn_retires=3", err: "did you mean net.ipv4.tcp_syn_retries?"},
 		{in: "client.kernel.panic=1", err: `no knob "kernel.panic"; want a name under net.`},
-		{in: "client.net.ipv4/../../kernel.panic=1", err: "has a slash"},
+		{in: "client.net.ipv4/../../kernel.panic=1", err: "letters, digits, dots, dashes and underscores only"},
+		{in: "client.net.core.x; id=1", err: "letters, digits, dots, dashes and underscores only"},
+		{in: "client.net.core.$(id)=1", err: "letters, digits, dots, dashes and underscores only"},
+		{in: "client.net.core.x=1\x1b[2J", err: "cannot be printed"},
+		{in: "client.net.core.x=1\x00", err: "cannot be printed"},
+		{in: "client.net.core.x=\u202e1", err: "cannot be printed"},
+		{in: "client.net.core.x=\xff", err: "cannot be printed"},
+		{in: "client.net.core.x=1; id", host: "client", name: "net.core.x", value: "1; id"}, // the kernel's to judge
+
 		{in: "client.net..ipv4=1", err: "has an empty part"},
 	} {
 		t.Run(tt.in, func(t *testing.T) {
@@ -198,9 +208,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// Catches any input that makes Parse panic or return a name that leaves the tree.
+// Catches any input that makes Parse panic, return a name that leaves the tree, or be more than one command with two arguments when it is printed.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"client.tcp_sack=0", "both.net.ipv4.tcp_rmem=1 2 3", "server.net...=1", "client.net.ipv4.\x00=1", "=", "client.=x"} {
+	for _, s := range []string{"client.tcp_sack=0", "both.net.ipv4.tcp_rmem=1 2 3", "server.net...=1", "client.net.ipv4.\x00=1", "=", "client.=x", "client.net.core.x=1; id", "client.net.core.x='$(id)'", "client.net.core.x;id=1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -211,6 +221,10 @@ func FuzzParse(f *testing.F) {
 		p, perr := path(name)
 		if perr != nil || !filepath.IsLocal(p) || host == "" || value == "" || !strings.HasPrefix(name, "net.") {
 			t.Errorf("Parse(%q): got %q %q %q, path %q %v", s, host, name, value, p, perr)
+		}
+		want := []string{"sysctl", "-w", name + "=" + value}
+		if got, err := labtest.Words(Command(name, value)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("by hand: got %q, %v, want %q", got, err, want)
 		}
 	})
 }

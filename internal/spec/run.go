@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/kernel"
 	"github.com/tcplab/tcplab/lab"
+	"github.com/tcplab/tcplab/sysctl"
 )
 
 // run carries the steps out. A call that fails ends them: that is an observation. The connection stays as the last step leaves it, because the
@@ -190,7 +192,7 @@ func (f *File) byHand(ipv6 bool) []string {
 	if f.Window > 0 {
 		out = append(out, in("client", fmt.Sprintf("%s initcwnd %d", experiments.RouteChange(client), f.Window)))
 	}
-	return append(out, in("client", "python3 -c '"+py+"time.sleep(1)'"))
+	return append(out, in("client", "python3 -c '"+strings.ReplaceAll(py, "'", `'\''`)+"time.sleep(1)'"))
 }
 
 // stepByHand is one step in Python.
@@ -203,7 +205,8 @@ func (f *File) stepByHand(s Step, to string, ipv6 bool) string {
 	case StepWrite:
 		return fmt.Sprintf("s.send(bytes(%d)); ", s.Segments*s.Size)
 	case StepGet:
-		return fmt.Sprintf(`s.sendall(b"GET %s HTTP/1.1\r\nHost: server\r\n\r\n"); `, s.Text)
+		path := pythonText(s.Text)
+		return "s.sendall(b\"GET " + path[1:len(path)-1] + ` HTTP/1.1\r\nHost: server\r\n\r\n"); `
 	case StepReceive:
 		return "s.recv(65536); "
 	case StepShutdown:
@@ -211,7 +214,7 @@ func (f *File) stepByHand(s Step, to string, ipv6 bool) string {
 	case StepClose:
 		return "s.close(); "
 	case StepSet:
-		return fmt.Sprintf(`os.system("ip netns exec %s sysctl -w %s=%s"); `, s.Set.Host, s.Set.Name, s.Set.Value)
+		return "os.system(" + pythonText("ip netns exec "+s.Set.Host+" "+sysctl.Command(s.Set.Name, s.Set.Value)) + "); "
 	}
 	x := f.Faults[s.Fault]
 	if x.Kind == Link {
@@ -226,6 +229,11 @@ func (f *File) stepByHand(s Step, to string, ipv6 bool) string {
 		cmd += fmt.Sprintf(`os.system("""ip netns exec %s %s %s %s %s"""); `, x.At, rule.Program(), verb, rule.Chain, quoted(spec))
 	}
 	return cmd
+}
+
+// pythonText is a text as a literal of Python's.
+func pythonText(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"` // what Parse took has no line ends
 }
 
 // quoted writes a rule's arguments for a shell.
