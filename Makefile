@@ -84,8 +84,8 @@ RACE_PKG  ?= $(shell go list $(PKG) | grep -vE '/($(PURE))$$')
 
 # The negative controls of each experiment, and the program on a machine that fails it in one way after the other, are the same code with other inputs:
 # TestPass, TestLost, TestRun, TestMany and TestSignals stand for them here, and make lab runs them all.
-# What is one command after the other has no race.
-RACE_SKIP := ^Test.+(Controls|Passes)$$|^Test(Kill|Rootless|Faults|FullDisk|Schedules|HostUntouched|KnobsSee|HandOver|TwoUsers|Retry|Slurm|Kubernetes|Script$$|PredictKernels$$|Weights$$|Foresee$$)
+# What is one command after the other has no race. Whole names, of tests that there are: internal/archtest looks.
+RACE_SKIP := ^Test.+(Controls|Passes)$$|^Test(Kill|KillHanging|KillUnpacking|KillUnpackingControl|RootlessRefused|RootlessSignals|RootlessTerminal|RootlessKeep|RootlessDoctor|Faults|FullDisk|Schedules|HostUntouched|KnobsSee|HandOver|HandOverSparesOthers|TwoUsers|Retry|Script|PredictKernels|Weights|Foresee)$$
 
 # A program under the race detector sleeps for a second before it exits, and each lab starts some.
 .PHONY: lab-race
