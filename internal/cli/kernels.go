@@ -88,7 +88,11 @@ func (a *app) kernelsListCmd() *cobra.Command {
 				return slices.ContainsFunc(here, func(k vm.Kernel) bool { return k.Release == release })
 			})
 			if asJSON {
-				return writeJSON(a.out, map[string]any{"schema": "tcplab.kernels/v1", "kernels": here, "images": images, "offered": offered})
+				doc := map[string]any{"schema": "tcplab.kernels/v1", "kernels": here, "images": images, "offered": offered}
+				if offerErr != nil {
+					doc["offered_error"] = offerErr.Error()
+				}
+				return writeJSON(a.out, doc)
 			}
 			w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 			for _, k := range here {

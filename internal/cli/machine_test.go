@@ -75,6 +75,7 @@ func TestLostFiles(t *testing.T) {
 		var out, errs bytes.Buffer
 		dir := t.TempDir()
 		b := &batch{app: &app{out: &out, err: &errs}, flags: &runFlags{out: dir}, jobs: jobsOf(xs[0], xs[1]), results: make([]*result.Result, 2)}
+		b.way = newWay(nil, dir)
 		b.results[1] = &result.Result{Experiment: result.Experiment{Name: xs[1].Name}, Verdict: result.Pass} // of another machine
 		in := &inbox{b: b, jobs: b.jobs[:1], folders: map[int]*folder{}, began: map[int]time.Time{}}
 		err := told(t, in, tt.last, func() {
@@ -94,6 +95,7 @@ func TestLostFiles(t *testing.T) {
 			in.unmade(err)
 		}
 		in.discard()
+		_ = keepMade(b.way, nil)
 		folders, _ := filepath.Glob(filepath.Join(dir, "2*"))
 		if whole := b.results[0] != nil; whole != tt.ok || len(folders) > 0 != tt.ok {
 			t.Errorf("%s: got a result: %v, and folders %v, want both: %v", tt.name, whole, folders, tt.ok)

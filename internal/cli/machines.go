@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -65,26 +64,30 @@ func (f *fleet) run(ctx context.Context, b *batch, k vm.Kernel, machines int) (c
 	var wg sync.WaitGroup
 	wg.Go(func() { booted, unbooted = f.boot(ctx, b, k) })
 	ahead := lookAhead(k, factsOf(k), b)
-	parts := share(b.jobs, weights(b.jobs, ahead.of(b.jobs)), machines)
-	c := crew{kernel: k, machines: len(parts)}
+	tasks, err := b.tasks(k, ahead, share(b.jobs, weights(b.jobs, ahead.of(b.jobs)), machines))
+	c := crew{kernel: k, machines: len(tasks)}
 	wg.Wait()
 	if booted != nil {
 		defer booted.Close()
 	}
-	errs := make([]error, len(parts))
-	for i, jobs := range parts {
-		if unbooted != nil {
-			(&inbox{b: b, jobs: jobs}).unmade(unbooted)
-			errs[i] = unbooted
-			continue
-		}
+	if err = cmp.Or(err, unbooted); err != nil {
+		(&inbox{b: b, jobs: b.jobs}).unmade(err)
+	}
+	if ctx.Err() != nil {
+		return c, interrupted(ctx)
+	}
+	if err != nil {
+		return c, err
+	}
+	errs := make([]error, len(tasks))
+	for i, w := range tasks {
 		wg.Go(func() {
 			if errs[i] = f.slot(ctx); errs[i] != nil {
 				return
 			}
 			defer func() { <-f.slots }()
 			var s vm.Stats
-			if s, errs[i] = f.one(ctx, b, k, booted, ahead, jobs); errs[i] == nil {
+			if s, errs[i] = f.one(ctx, b, booted, w); errs[i] == nil {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				c.stats = vm.Stats{Boot: max(c.stats.Boot, s.Boot), Wall: max(c.stats.Wall, s.Wall), Peak: max(c.stats.Peak, s.Peak)}
@@ -125,10 +128,7 @@ func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, er
 		return nil, err
 	}
 	defer func() { <-f.slots }()
-	o, err := b.guest(k)
-	if err != nil {
-		return nil, err
-	}
+	o := b.guest(k)
 	o.Wall = wallBoot
 	booted, err := vm.Boot(ctx, o)
 	if err == nil && booted.Took > 0 {
@@ -142,23 +142,16 @@ func (f *fleet) boot(ctx context.Context, b *batch, k vm.Kernel) (*vm.Booted, er
 }
 
 // one makes the runs of one machine. What it did not come to is noted.
-func (f *fleet) one(ctx context.Context, b *batch, k vm.Kernel, booted *vm.Booted, ahead foresight, jobs []job) (s vm.Stats, err error) {
-	in := &inbox{b: b, jobs: jobs, folders: map[int]*folder{}, began: map[int]time.Time{}}
+func (f *fleet) one(ctx context.Context, b *batch, booted *vm.Booted, w task) (vm.Stats, error) {
+	in := &inbox{b: b, jobs: w.jobs, folders: map[int]*folder{}, began: map[int]time.Time{}}
 	defer in.discard()
-	defer func() { // before discard
-		if err != nil {
-			in.unmade(err)
-		}
-	}()
-	o, err := b.machine(k, ahead, jobs)
+	w.machine.Booted = booted
+	s, err := vm.Run(ctx, w.machine, in.receive)
 	if err != nil {
+		in.unmade(err)
 		return s, err
 	}
-	o.Booted = booted
-	if s, err = vm.Run(ctx, o, in.receive); err != nil {
-		return s, err
-	}
-	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", nameOf(k), s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
+	f.note("Linux %s: up after %.1f s, done after %.1f s, %d MB of memory at most\n", nameOf(w.machine.Kernel), s.Boot.Seconds(), s.Wall.Seconds(), s.Peak>>20)
 	return s, nil
 }
 
@@ -289,32 +282,49 @@ func factsOf(k vm.Kernel) *kernel.Facts {
 	return &facts
 }
 
-// guest is what is booted for all of the runs.
-func (b *batch) guest(k vm.Kernel) (vm.Options, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return vm.Options{}, err
-	}
+// guest is what is booted for all of the runs. Its program is the one that runs here, also where another has taken its name meanwhile, or nothing has it.
+func (b *batch) guest(k vm.Kernel) vm.Options {
 	ipv6 := slices.ContainsFunc(b.jobs, func(j job) bool { return j.x.Setup(j.plan.Options).IPv6 })
-	return vm.Options{Kernel: k, Program: program, IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}, nil
+	return vm.Options{Kernel: k, Program: "/proc/self/exe", IPv6: ipv6, RealTime: b.flags.realTime, Guard: b.app.guard}
+}
+
+// task is what one machine is to do.
+type task struct {
+	jobs    []job
+	machine vm.Options
+}
+
+// tasks are those of machines that share the runs in these parts. What is more than a guest can be asked at once is for several of them.
+func (b *batch) tasks(k vm.Kernel, ahead foresight, parts [][]job) (all []task, err error) {
+	for len(parts) > 0 {
+		jobs := parts[0]
+		o, err := b.machine(k, ahead, jobs)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(jobs); len(o.Request) > vm.MostRequest && n > 1 {
+			parts = slices.Insert(parts[1:], 0, jobs[:n/2], jobs[n/2:])
+			continue
+		}
+		all, parts = append(all, task{jobs, o}), parts[1:]
+	}
+	return all, nil
 }
 
 // machine is what makes some of the runs.
 func (b *batch) machine(k vm.Kernel, ahead foresight, jobs []job) (vm.Options, error) {
-	o, err := b.guest(k)
-	if err != nil {
-		return o, err
-	}
+	o := b.guest(k)
 	q := guestRequest{Tool: result.Tool{Name: "tcplab", Version: version}, Command: b.commandLine(), Timeout: b.flags.timeout, Virtual: !b.flags.realTime,
 		NoEvidence: b.flags.evidence == "off", Types: ahead.types, Foreseen: runner.Foreseen{}}
 	for _, j := range jobs {
 		q.Runs = append(q.Runs, guestRun{j.x.Name, j.x.Source, j.plan, j.part})
 		maps.Copy(q.Foreseen, ahead.runs[j.n-1].Answers)
 	}
+	var err error
 	if o.Request, err = json.Marshal(q); err != nil {
 		return o, err
 	}
-	o.Silence, o.Virtual, o.Wall = deadlines(ahead.of(jobs), b.flags.realTime)
+	o.Silence, o.Virtual, o.Wall = deadlines(ahead.of(jobs), b.flags.timeout, b.flags.realTime)
 	return o, nil
 }
 
@@ -341,8 +351,9 @@ const (
 	virtualSlow = 2                // times the prediction
 )
 
-// deadlines are those of a machine with some runs: how long it may say nothing, how long its clock and ours may go on in all.
-func deadlines(ps []*result.Prediction, realTime bool) (silence, virtual, wall time.Duration) {
+// deadlines are those of a machine with some runs: how long it may say nothing, how long its clock and ours may go on in all. A run goes on until its
+// timeout where the kernel does not do what was predicted; 0: none was given.
+func deadlines(ps []*result.Prediction, timeout time.Duration, realTime bool) (silence, virtual, wall time.Duration) {
 	wall = wallBoot
 	silence = wallBoot
 	for _, p := range ps {
@@ -350,11 +361,18 @@ func deadlines(ps []*result.Prediction, realTime bool) (silence, virtual, wall t
 		if p != nil {
 			lasts = virtualSlow*report.Estimate(p) + virtualRun
 		}
+		lasts = max(lasts, sum(timeout, virtualRun))
 		quiet := wallBoot + time.Duration(float64(wallHour)*lasts.Hours())
 		if realTime {
-			quiet += lasts
+			quiet = sum(quiet, lasts)
 		}
-		silence, virtual, wall = max(silence, quiet), virtual+lasts, wall+quiet
+		silence, virtual, wall = max(silence, quiet), sum(virtual, lasts), sum(wall, quiet)
 	}
 	return silence, virtual, wall
 }
+
+// longest is as good as for ever, and can be added to a moment of now.
+const longest = 100 * 365 * 24 * time.Hour
+
+// sum is a + b, or the longest time.
+func sum(a, b time.Duration) time.Duration { return min(a, longest) + min(b, longest-min(a, longest)) }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/experiments"
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -93,13 +95,69 @@ func TestDeadlines(t *testing.T) {
 		{"a month in virtual time", 720 * time.Hour, false, 6 * time.Minute, 1440 * time.Hour, 24 * time.Hour},
 		{"two hours in real time", 2 * time.Hour, true, 4 * time.Hour, 4 * time.Hour, 5 * time.Hour},
 	} {
-		silence, virtual, wall := deadlines([]*result.Prediction{lasts(tt.lasts), lasts(tt.lasts)}, tt.realTime)
+		silence, virtual, wall := deadlines([]*result.Prediction{lasts(tt.lasts), lasts(tt.lasts)}, 0, tt.realTime)
 		if silence < tt.leastSilence || silence > tt.at || virtual < 2*tt.leastVirtual || wall < silence {
 			t.Errorf("%s: got silence %v, virtual %v, wall %v", tt.name, silence, virtual, wall)
 		}
 	}
-	if _, virtual, _ := deadlines([]*result.Prediction{nil}, false); virtual < vm.DefaultVirtual {
+	if _, virtual, _ := deadlines([]*result.Prediction{nil}, 0, false); virtual < vm.DefaultVirtual {
 		t.Errorf("not predicted: got %v of virtual time, want %v", virtual, vm.DefaultVirtual)
+	}
+}
+
+// TestDeadlinesOfTimeout catches a machine that ends before the time after which its runs were to be given up, and sums that overflow.
+func TestDeadlinesOfTimeout(t *testing.T) {
+	p := &result.Prediction{}
+	for _, realTime := range []bool{false, true} {
+		silence, virtual, wall := deadlines([]*result.Prediction{p, p}, time.Hour, realTime)
+		if virtual < 2*time.Hour || realTime && (silence < time.Hour || wall < 2*time.Hour) {
+			t.Errorf("two runs of an hour, real time %v: got silence %v, virtual %v, wall %v", realTime, silence, virtual, wall)
+		}
+		if _, short, _ := deadlines([]*result.Prediction{p, p}, time.Second, realTime); short >= time.Hour {
+			t.Errorf("two runs of a second: got %v of virtual time", short)
+		}
+		silence, virtual, wall = deadlines([]*result.Prediction{p, p, p}, math.MaxInt64, realTime)
+		if min(silence, virtual, wall) <= 0 || virtual != longest || !time.Now().Add(wall).After(time.Now()) {
+			t.Errorf("for ever: got silence %v, virtual %v, wall %v", silence, virtual, wall)
+		}
+	}
+}
+
+// TestTasks catches a guest that is asked more than it can be, a run that no machine or two get, and machines for what one can be asked.
+func TestTasks(t *testing.T) {
+	x, err := experiments.Find("exp1-syn-loss")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := x.Plan(experiments.Fast, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		runs     int
+		machines bool // more than one
+	}{{1, false}, {100, false}, {12000, true}} {
+		jobs := list([]*experiments.Experiment{x}, []experiments.Plan{plan}, tt.runs)
+		b := &batch{app: &app{}, flags: &runFlags{}, jobs: jobs}
+		all, err := b.tasks(vm.Kernel{}, foresight{runs: make([]runner.Foresight, len(jobs))}, [][]job{jobs})
+		if err != nil || len(all) > 1 != tt.machines {
+			t.Errorf("%d runs: got %d machines, %v, want several: %v", tt.runs, len(all), err, tt.machines)
+		}
+		next := 1
+		for _, w := range all {
+			if len(w.machine.Request) > vm.MostRequest || w.machine.Virtual <= 0 {
+				t.Errorf("%d runs: a machine with %d of them is asked %d bytes within %v, want at most %d", tt.runs, len(w.jobs), len(w.machine.Request), w.machine.Virtual, vm.MostRequest)
+			}
+			for _, j := range w.jobs {
+				if j.n != next {
+					t.Fatalf("%d runs: got run %d where %d is to come", tt.runs, j.n, next)
+				}
+				next++
+			}
+		}
+		if next != tt.runs+1 {
+			t.Errorf("%d runs: got %d", tt.runs, next-1)
+		}
 	}
 }
 

@@ -111,13 +111,14 @@ func (m *matrixRun) runAll(ctx context.Context) error {
 	fleet := newFleet(m.app, atOnce)
 	errs := make([]error, len(m.cols))
 	var wg sync.WaitGroup
-	for i, c := range m.cols {
-		b, err := m.batch(i)
-		if err != nil {
+	for i := range m.cols { // before any machine is at work in a folder that goes when another cannot be made
+		if err := m.batch(i); err != nil {
 			return err
 		}
+	}
+	for i, c := range m.cols {
 		if !c.host {
-			wg.Go(func() { m.crews[i], errs[i] = fleet.run(ctx, b, c.kernel, max(1, atOnce/guests)) })
+			wg.Go(func() { m.crews[i], errs[i] = fleet.run(ctx, m.batches[i], c.kernel, max(1, atOnce/guests)) })
 		}
 	}
 	wg.Wait()
@@ -154,18 +155,18 @@ func (m *matrixRun) host(ctx context.Context, i int) error {
 }
 
 // batch prepares the runs of one column, in a folder of their own.
-func (m *matrixRun) batch(i int) (*batch, error) {
+func (m *matrixRun) batch(i int) error {
 	c := m.cols[i]
 	flags := m.flags.runFlags
 	flags.out = filepath.Join(m.folder.path, c.folder())
 	if err := m.folder.root.Mkdir(c.folder(), 0o755); err != nil {
-		return nil, unwritable(fmt.Errorf("--out: %w", err))
+		return unwritable(fmt.Errorf("--out: %w", err))
 	}
 	b := &batch{app: m.app, flags: &flags, jobs: m.jobs, took: make([]time.Duration, len(m.jobs)), results: make([]*result.Result, len(m.jobs))}
 	b.place = func(j job) (*folder, error) { return placeFolder(m.folder, c.folder(), j.x.Name) }
 	b.done = func(j job, r *result.Result, took time.Duration) { m.done(c, j, r, took) }
 	m.batches[i] = b
-	return b, nil
+	return nil
 }
 
 // folder is where the runs of a column lie in that of the matrix.

@@ -218,12 +218,9 @@ func (c *channel) send(m Message) error {
 // middle of this very instruction, and nothing else does.
 const panicked = 1
 
-// mailboxBytes is the most that an order may have: thousands of runs.
-const mailboxBytes = 8 << 20
-
 // wait tells the host where in this machine's memory an order may be written, stops the machine, and goes on with the order.
 func (c *channel) wait() (o order, err error) {
-	mem, err := unix.Mmap(-1, 0, mailboxBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	mem, err := unix.Mmap(-1, 0, mostOrder, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
 		return o, fmt.Errorf("mailbox: mmap: %w", err)
 	}

@@ -201,6 +201,9 @@ const mostLeap = 10 * time.Microsecond
 // complete is the options with what they left open. An error says that there is no engine, or no such kernel.
 func (o Options) complete() (Options, error) {
 	var err error
+	if len(o.Request) > MostRequest {
+		return o, fmt.Errorf("what the guest is asked is %d bytes long, want at most %d: ask several guests", len(o.Request), MostRequest)
+	}
 	if o.engine, err = FindEngine(); err != nil {
 		return o, err
 	}

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,5 +24,16 @@ func TestTail(t *testing.T) {
 	e := &EndError{Why: "gone", Console: "a\nb"}
 	if got, want := e.Error(), "gone; the console's last lines:\n  a\n  b"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A request that no guest can take is refused before anything is booted, and is not taken for a guest that did not go on.
+func TestRequestTooLong(t *testing.T) {
+	_, err := Run(t.Context(), Options{Request: make([]byte, MostRequest+1)}, func(Message) error { return nil })
+	if err == nil || errors.Is(err, errNotUp) || errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "want at most 8388592") {
+		t.Errorf("got %v, want an error that says how much a guest can be asked", err)
+	}
+	if _, err := Run(t.Context(), Options{Request: make([]byte, MostRequest)}, func(Message) error { return nil }); err == nil || !errors.Is(err, ErrMissing) {
+		t.Errorf("the longest request, and no kernel: got %v, want %v", err, ErrMissing)
 	}
 }

@@ -86,6 +86,12 @@ type order struct {
 
 const orderHead = 16
 
+// mostOrder is the size of a guest's mailbox: thousands of runs.
+const mostOrder = 8 << 20
+
+// MostRequest is how many bytes a guest can be asked at once.
+const MostRequest = mostOrder - orderHead
+
 func (o order) appendTo(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(o.Request)))
 	b = binary.LittleEndian.AppendUint64(b, uint64(o.Deadline))
