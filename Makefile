@@ -162,6 +162,15 @@ KILLS ?= 200
 kill: root ## SIGKILL runs at KILLS (200) random moments of every phase, as root and rootless, and look for what is left
 	TCPLAB_KILLS=$(KILLS) $(LAB_TEST) -v -run '^TestKill' ./internal/cli
 
+.PHONY: load
+load: root ## labs at once (1 to 200), beside nothing and beside busy processors: no run may FAIL; prints the table of docs/load.md
+	TCPLAB_LOAD=table $(LAB_TEST) -v -run '^TestLoad$$' ./internal/cli
+
+.PHONY: thousand
+thousand: LAB_TIMEOUT = 40m
+thousand: root ## a thousand runs, five labs at once: all must pass (12 minutes, on a machine that does nothing else)
+	TCPLAB_LOAD=thousand $(LAB_TEST) -v -run '^TestLoad$$' ./internal/cli
+
 .PHONY: bench
 bench: root build ## measure: lab ready and gone, every SYN against its tick, 20 labs at once, kill -9, size (about 40 s); then the Go benchmarks
 	@scripts/deps.sh run
