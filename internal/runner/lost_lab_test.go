@@ -51,6 +51,14 @@ func TestLost(t *testing.T) {
 	}{
 		{"capture", func(ctx context.Context, l *lab.Lab) error { return shell(ctx, l.Client, "ip link set eth0 down") },
 			"count", explain.ObservationEnded},
+		{"the server's capture", func(ctx context.Context, l *lab.Lab) error { return shell(ctx, l.Server, "ip link set eth0 down") },
+			"count", explain.ObservationEnded},
+		{"capture, and the link comes back", func(ctx context.Context, l *lab.Lab) error {
+			return shell(ctx, l.Client, "ip link set eth0 down && ip link set eth0 up")
+		}, "count", explain.ObservationEnded},
+		{"the server's capture, and the link comes back", func(ctx context.Context, l *lab.Lab) error {
+			return shell(ctx, l.Server, "ip link set eth0 down && ip link set eth0 up")
+		}, "count", explain.ObservationEnded},
 		{"client", func(_ context.Context, l *lab.Lab) error {
 			pid, err := clientPID(l)
 			if err != nil {
