@@ -215,11 +215,14 @@ func (m *machine) narrow() error {
 	return nil
 }
 
-// giveWay lets the threads of the engine that make the guest's instructions run only where its first one, which is on the same processor, does not want to.
-// When the guest stops the machine, the engine must have noted that before the instructions end: it else finds a guest that does nothing, and moves its
-// clock on to the next timer (icount_start_warp_timer in main_loop_wait), or not, as the host's scheduler wills. The engine is ended soon after: an
-// ordinary user cannot take this back.
+// giveWay lets the threads of the engine that make the guest's instructions run only where its first one, which is on the same processor, does not want to,
+// if that one does not go before them already (see goFirst). When the guest stops the machine, the engine must have noted that before the instructions end: it
+// else finds a guest that does nothing, and moves its clock on to the next timer (icount_start_warp_timer in main_loop_wait), or not, as the host's scheduler
+// wills. The engine is ended soon after: an ordinary user cannot take this back.
 func (m *machine) giveWay() error {
+	if m.first {
+		return nil
+	}
 	pid := m.cmd.Process.Pid
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	for _, t := range threads {

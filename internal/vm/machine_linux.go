@@ -20,6 +20,8 @@ type machine struct {
 	memory  *memory
 	monitor *monitor
 	filled  int64 // bytes of the memory that were there before the engine was
+	virtual bool  // its time is
+	first   bool  // its first thread goes before the one that makes the guest's instructions, whatever else this machine does
 	console tail
 	stderr  tail
 	copied  sync.WaitGroup
@@ -84,7 +86,7 @@ func (m *machine) launch(ctx context.Context, o Options, files []*os.File) error
 		}
 		return missing("start %s: %w", o.engine, err)
 	}
-	if o.RealTime {
+	if m.virtual = !o.RealTime; !m.virtual {
 		return nil
 	}
 	unpin, err := pin(m.cmd.Process.Pid)
@@ -113,6 +115,7 @@ func (m *machine) restore(booted *Booted, w order) error {
 		return err
 	}
 	if booted == nil {
+		m.goFirst()
 		return m.monitor.goOn()
 	}
 	h, devices, err := booted.read(m.memory.b)

@@ -54,6 +54,17 @@ func pin(pid int) (unpin func(), err error) {
 	return unpin, nil
 }
 
+// goFirst gives the first thread of an engine real-time priority: before the one that makes the guest's instructions, and as soon as it is woken. It moves the
+// clock of an idle guest on, and works for some microseconds each time. Where this may not be done it is not: an ordinary user's machine boots as well, and
+// on a busy host gives way for longer (giveWay).
+func (m *machine) goFirst() {
+	if !m.virtual {
+		return
+	}
+	a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+	m.first = unix.SchedSetAttr(m.cmd.Process.Pid, &a, 0) == nil
+}
+
 // freest is a processor of the set with as few machines as any. Which one is left to chance: another tcplab chooses too.
 func freest(set *unix.CPUSet, on map[int]int) int {
 	var best []int

@@ -40,6 +40,7 @@ type Options struct {
 	Guard *guard.Guard
 
 	engine string // the path of QEMU
+	apart  bool   // its threads need not take turns
 }
 
 // The limits of a machine that names none.

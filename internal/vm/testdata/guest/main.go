@@ -31,6 +31,8 @@ func main() {
 				return err
 			}
 			return send(vm.Message{Name: "state", Data: fmt.Appendf(nil, "%x %d %s", random, began.UnixNano(), uptime)})
+		case "naps":
+			return send(vm.Message{Name: "state", Data: naps(began)})
 		case "error":
 			return fmt.Errorf("as asked")
 		case "panic":
@@ -71,4 +73,21 @@ func main() {
 		}
 		return send(vm.Message{Name: "took", Data: fmt.Append(nil, int64(time.Since(began)))})
 	})
+}
+
+// naps works and rests 20,000 times, for up to 150 us each, and tells the clock now and then.
+func naps(began time.Time) (out []byte) {
+	x, spun := uint32(1), 0
+	for i := range 20000 {
+		x = x*1664525 + 1013904223
+		rest := syscall.Timespec{Nsec: int64(20000 + x>>16&0x1ffff)}
+		_ = syscall.Nanosleep(&rest, nil)
+		for range x >> 24 {
+			spun++
+		}
+		if i%1000 == 999 {
+			out = fmt.Append(out, time.Since(began).Nanoseconds(), " ")
+		}
+	}
+	return fmt.Append(out, spun)
 }
