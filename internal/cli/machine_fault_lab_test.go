@@ -3,11 +3,15 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/explain"
 	"github.com/tcplab/tcplab/internal/labtest"
@@ -64,4 +68,114 @@ func TestFullDiskOfMachine(t *testing.T) {
 			t.Errorf("got folders %v, %v, want that of exp0 alone", found, err)
 		}
 	})
+}
+
+// guestAtWork is a run in a machine whose guest has begun with it.
+type guestAtWork struct {
+	*underway
+	held   *held // what the program has started
+	engine int   // the engine's process
+}
+
+// startGuest makes a run, or the first of several, that takes a guest a few seconds. The program's file is gone when it starts: a guest gets what is running.
+func startGuest(t *testing.T, args ...string) *guestAtWork {
+	t.Helper()
+	dir := openFolder(t)
+	program := filepath.Join(dir, "program")
+	b, err := os.ReadFile(released(t))
+	if err == nil {
+		err = os.WriteFile(program, b, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(program)
+	if err == nil {
+		err = errors.Join(os.Remove(program), os.Mkdir(filepath.Join(dir, ".bin"), 0o755)) // for temporary files; wantFiles does not look at it
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	u := &underway{dir: dir, ended: make(chan struct{})}
+	u.cmd = exec.Command("/proc/self/fd/3", append([]string{"run", "exp4", "--profile=kernel", "--kernel=6.12"}, args...)...)
+	u.cmd.Dir, u.cmd.ExtraFiles, u.cmd.Stderr = dir, []*os.File{file}, &u.stderr
+	u.cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(dir, ".bin"))
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(u.ended)
+		_ = u.cmd.Wait()
+		u.code = u.cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = u.cmd.Process.Kill() // only if the test failed: otherwise it has ended
+		<-u.ended
+	})
+	await(t, "a guest that begins with its run", 5*time.Millisecond, func() bool { // then its folder is made
+		begun, _ := filepath.Glob(filepath.Join(dir, "tcplab-runs", "2*"))
+		select {
+		case <-u.ended:
+			t.Fatalf("the run ended with %d before it began:\n%s", u.code, u.stderr.String())
+		default:
+		}
+		return len(begun) > 0
+	})
+	g := &guestAtWork{underway: u, held: &held{children: descendants(t, u.cmd.Process.Pid)}}
+	for pid := range g.held.children {
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.HasPrefix(string(name), "qemu-system") {
+			g.engine = pid
+		}
+	}
+	if g.engine == 0 {
+		t.Fatalf("got no engine among %v\n%s", g.held.children, u.stderr.String())
+	}
+	return g
+}
+
+// gone wants nothing to be left of it: no process, no file.
+func (g *guestAtWork) gone(t *testing.T) {
+	t.Helper()
+	g.held.gone(t)
+	await(t, "an empty folder", 10*time.Millisecond, func() bool { // a guard may still be at work
+		left, err := os.ReadDir(g.dir)
+		return err == nil && len(left) == 1
+	})
+	wantFiles(t, filepath.Join(g.dir, ".bin"))
+}
+
+// TestGuestEnds ends a run in a machine while its guest is at work. It catches an engine that outlives the program, a file that stays, and an engine's
+// death that is called anything but that.
+func TestGuestEnds(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+		engine bool // it is sent to the engine, else to the program
+		code   int
+		says   []string
+	}{
+		{"SIGKILL", syscall.SIGKILL, false, -1, nil},
+		{"SIGINT", syscall.SIGINT, false, 130, []string{"interrupted; everything was undone"}},
+		{"the engine is killed", syscall.SIGKILL, true, explain.ExitInternal, []string{"qemu-system-x86_64 was ended by killed", explain.MachineEnded}},
+		{"the engine ends itself", syscall.SIGTERM, true, explain.ExitInternal,
+			[]string{"the guest ended before it had answered; the console's last lines:\n  ", "terminating on signal 15", explain.MachineEnded}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := startGuest(t)
+			pid := g.cmd.Process.Pid
+			if tt.engine {
+				pid = g.engine
+			}
+			if err := syscall.Kill(pid, tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			if code := g.wait(t); code != tt.code {
+				t.Errorf("exit code: got %d, want %d\n%s", code, tt.code, g.stderr.String())
+			}
+			wantParts(t, "stderr", g.stderr.String(), tt.says...)
+			g.gone(t)
+		})
+	}
 }
