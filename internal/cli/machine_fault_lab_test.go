@@ -179,3 +179,23 @@ func TestGuestEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestRealTime catches a machine in real time that never comes up, and one whose clock does not run with this one's: a run of three seconds takes three of
+// its own, and no less of ours.
+func TestRealTime(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, machinesHere)
+	dir := openFolder(t)
+	began := time.Now()
+	stdout, stderr, code := runCommand(t, exec.Command(released(t), "run", "exp1", "--profile=fast", "--kernel=6.12", "--real-time", "--json", "--out="+dir))
+	if code != 0 && code != explain.ExitInconclusive { // a guest that has to wait for a processor is late
+		t.Fatalf("exit code: got %d, want 0\n%s", code, stderr)
+	}
+	r := readResult(t, []byte(stdout))
+	if r.Outcome == nil || r.Outcome.Seen == nil {
+		t.Fatalf("got %s (%s) without an end of connect()", r.Verdict, r.Reason)
+	}
+	if took := r.Outcome.Seen.Duration(); took < 2900*time.Millisecond || time.Since(began) < took {
+		t.Errorf("connect() ended after %v of the guest's time, the command after %v of ours: want 3 s or more, and more", took, time.Since(began))
+	}
+	wantParts(t, "stderr", stderr, "in real time")
+}

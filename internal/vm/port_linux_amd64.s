@@ -23,3 +23,12 @@ TEXT ·outByte(SB), NOSPLIT, $0-3
 	MOVB v+2(FP), AX
 	OUTB
 	RET
+
+// func counter() uint64
+TEXT ·counter(SB), NOSPLIT, $0-8
+	LFENCE
+	RDTSC
+	SHLQ $32, DX
+	ORQ  DX, AX
+	MOVQ AX, ret+0(FP)
+	RET

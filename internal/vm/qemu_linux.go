@@ -74,8 +74,11 @@ const inTurn = ",rr=record,rrfile=/dev/null"
 func arguments(o Options, booted bool) []string {
 	fd := func(n int) string { return "/dev/fd/" + strconv.Itoa(n) }
 	timers := "pit=off,pic=off" // with them a virtual hour takes 20 s
-	if o.RealTime {
-		timers = "pit=on,pic=on" // the TSC is the host's, and calibrated by the PIT
+	var khz int64
+	if o.RealTime { // the TSC is the host's
+		if khz = counterKHz(); khz == 0 {
+			timers = "pit=on,pic=on" // by which the kernel calibrates it
+		}
 	}
 	args := []string{
 		"-M", "microvm,rtc=on,memory-backend=ram," + timers, "-accel", "tcg,thread=single", "-cpu", processor, "-smp", "1",
@@ -88,6 +91,9 @@ func arguments(o Options, booted bool) []string {
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor), "-mon", "chardev=monitor,mode=control",
 	}
 	line := append(slices.Clone(commandLine), "console=ttyS0")
+	if khz > 0 {
+		line = append(line, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", khz))
+	}
 	if !o.RealTime {
 		line = append(line, virtualClock...)
 		counted := "shift=" + shift + ",sleep=off"
