@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"text/tabwriter"
 
@@ -66,24 +67,40 @@ func (a *app) doctorCmd() *cobra.Command {
 
 // machineFindings say what run --kernel needs. Experiments run without it.
 func machineFindings() []runner.Finding {
-	engine := runner.Finding{Name: "virtual machine", State: runner.OK, Code: explain.NoMachine}
 	path, err := vm.FindEngine()
+	here, kerr := vm.Kernels()
+	return []runner.Finding{engineFinding(path, err), kernelsFinding(here, kerr)}
+}
+
+func engineFinding(path string, err error) runner.Finding {
+	f := runner.Finding{Name: "virtual machine", State: runner.OK, Value: path, Code: explain.NoMachine}
 	if err != nil {
-		engine.State, engine.Value, engine.Cure = runner.Lesser, err.Error(), "apt-get install qemu-system-x86 (only for run --kernel)"
-	} else {
-		engine.Value = path
+		f.State, f.Value = runner.Lesser, err.Error()
 	}
-	kernels := runner.Finding{Name: "kernels to boot", State: runner.OK, Code: explain.NoMachine}
-	here, err := vm.Kernels()
-	var names []string
+	if errors.Is(err, exec.ErrNotFound) {
+		f.Cure = "apt-get install qemu-system-x86 (only for run --kernel)"
+	}
+	return f
+}
+
+// kernelsFinding names the kernels that can be booted; what stands in the way of others is told only where it leaves none.
+func kernelsFinding(here []vm.Kernel, err error) runner.Finding {
+	f := runner.Finding{Name: "kernels to boot", State: runner.OK, Code: explain.NoMachine}
+	var names, problems []string
 	for _, k := range here {
-		names = append(names, k.Release)
+		if k.Problem == "" {
+			names = append(names, k.Release)
+		} else {
+			problems = append(problems, k.From+": "+k.Problem)
+		}
 	}
-	switch kernels.Value = strings.Join(names, ", "); {
+	switch f.Value = strings.Join(names, ", "); {
 	case err != nil:
-		kernels.State, kernels.Value = runner.Lesser, err.Error()
-	case len(here) == 0:
-		kernels.State, kernels.Value, kernels.Cure = runner.Lesser, "none", "tcplab kernels fetch 6.12 (only for run --kernel)"
+		f.State, f.Value = runner.Lesser, err.Error()
+	case len(names) == 0 && len(problems) > 0:
+		f.State, f.Value, f.Cure = runner.Lesser, "none: "+strings.Join(problems, "; "), "tcplab kernels fetch 6.12, or what is named here (only for run --kernel)"
+	case len(names) == 0:
+		f.State, f.Value, f.Cure = runner.Lesser, "none", "tcplab kernels fetch 6.12 (only for run --kernel)"
 	}
-	return []runner.Finding{engine, kernels}
+	return f
 }

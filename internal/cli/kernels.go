@@ -21,7 +21,9 @@ booted last (130 MB): the next run on it goes on from there. Debian's archive is
 installed and nothing else is downloaded.
 
 One that was named by its path (run --kernel=./bzImage) is unpacked beside them, in images, by what it is made of. No version means it, only its path; of
-those, the eight that were used last stay.`,
+those, the eight that were used last stay.
+
+Under sudo the cache is root's; the kernels in that of the user who called it are found too, and nothing is changed there.`,
 		Example: `  tcplab kernels list
   tcplab kernels fetch 6.12
   tcplab run exp1 --kernel=6.12`,
@@ -102,7 +104,7 @@ func (a *app) kernelsListCmd() *cobra.Command {
 				}
 			}
 			for _, k := range images {
-				fmt.Fprintf(w, "%s\tby its path alone: %s (ID %s)\n", k.Release, a.plain(k.From), k.ShortID())
+				fmt.Fprintf(w, "%s\tunpacked from %s (ID %s)\n", k.Release, a.plain(k.From), k.ShortID())
 			}
 			for _, release := range offered {
 				fmt.Fprintf(w, "%s\toffered by apt\n", release)

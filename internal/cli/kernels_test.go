@@ -6,13 +6,16 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/result"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -121,5 +124,35 @@ func TestKernelsCommand(t *testing.T) {
 	}
 	if text, err = kernelsOf(t, "list"); err != nil || strings.Contains(text, "6.12.201-mine") {
 		t.Errorf("removed: got %q, %v", text, err)
+	}
+}
+
+// TestMachineFindings catches a doctor that calls a kernel bootable which cannot be read, or says to install QEMU where that is of no use.
+func TestMachineFindings(t *testing.T) {
+	ok := vm.Kernel{Release: "6.12.117", From: "cache"}
+	shut := vm.Kernel{Release: "6.8.0-31-generic", From: "/boot/vmlinuz-6.8.0-31-generic", Problem: "it cannot be read"}
+	for _, tt := range []struct {
+		name  string
+		got   runner.Finding
+		state runner.State
+		value string
+		cure  string
+	}{
+		{"one", kernelsFinding([]vm.Kernel{ok}, nil), runner.OK, "6.12.117", ""},
+		{"one of two", kernelsFinding([]vm.Kernel{shut, ok}, nil), runner.OK, "6.12.117", ""},
+		{"none that can be read", kernelsFinding([]vm.Kernel{shut}, nil), runner.Lesser, "none: " + shut.From + ": " + shut.Problem, "kernels fetch"},
+		{"none", kernelsFinding(nil, nil), runner.Lesser, "none", "kernels fetch"},
+		{"no cache", kernelsFinding(nil, errors.New("set HOME")), runner.Lesser, "set HOME", ""},
+		{"QEMU", engineFinding("/usr/bin/qemu", nil), runner.OK, "/usr/bin/qemu", ""},
+		{"no QEMU", engineFinding("", fmt.Errorf("qemu: %w", exec.ErrNotFound)), runner.Lesser, "qemu: " + exec.ErrNotFound.Error(), "apt-get install"},
+		{"another architecture", engineFinding("", errors.New("guests are x86-64")), runner.Lesser, "guests are x86-64", ""},
+	} {
+		if f := tt.got; f.State != tt.state || f.Value != tt.value || !strings.Contains(f.Cure, tt.cure) || tt.cure == "" && f.Cure != "" || f.Code == "" {
+			t.Errorf("%s: got %+v, want %s, %q, a cure with %q", tt.name, f, tt.state, tt.value, tt.cure)
+		}
+	}
+	ownCache(t)
+	if fs := machineFindings(); len(fs) != 2 {
+		t.Errorf("got %+v, want two", fs)
 	}
 }

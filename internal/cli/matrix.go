@@ -134,7 +134,7 @@ func kernelColumns(names []string, g *guard.Guard) ([]column, error) {
 			return nil, err
 		}
 		for _, k := range ks {
-			if k.Dir != "" {
+			if k.Cached() {
 				names = append(names, k.Release)
 			}
 		}

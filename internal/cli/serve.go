@@ -106,7 +106,9 @@ func kernelNames() []string {
 	}
 	var out []string
 	for _, k := range slices.Backward(ks) {
-		out = append(out, k.Release)
+		if k.Problem == "" {
+			out = append(out, k.Release)
+		}
 	}
 	return out
 }

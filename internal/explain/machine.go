@@ -163,8 +163,8 @@ Run it with sudo, or with --kernel: in the virtual machine everything is there, 
 	{NoMachine, "no virtual machine, or no such kernel",
 		`--kernel boots another kernel in a virtual machine, and something for that is missing here: qemu-system-x86_64, the kernel, or the iptables program, which is copied into the machine.
 
-The machine needs no privilege and no /dev/kvm. The kernel is found in the cache or in /boot; where only root may read /boot (Ubuntu), it has to be fetched or copied.
+The machine needs no privilege and no /dev/kvm. It is an x86-64 one, and this program runs in it, so it takes tcplab for amd64. The kernel is found in the cache or in /boot; where only root may read /boot (Ubuntu), it has to be fetched or copied.
 
-Install QEMU (apt-get install qemu-system-x86), and get a kernel with tcplab kernels fetch VERSION. tcplab kernels list shows what is there and what is offered.`,
+Install QEMU (apt-get install qemu-system-x86), and get a kernel with tcplab kernels fetch VERSION. tcplab kernels list shows what is there and what is offered. Under sudo, the kernels that you have fetched as yourself are found too. A kernel of your own build goes by its path, and must have CONFIG_PVH.`,
 		[]string{NoIptables, KernelNotModeled}},
 }

@@ -310,3 +310,38 @@ func TestIsRelease(t *testing.T) {
 		}
 	}
 }
+
+// A kernel in /boot that cannot be read is listed with what to do, is nobody's choice, and hides no older one that can be.
+func TestUnreadable(t *testing.T) {
+	emptyCache(t)
+	if err := os.Symlink("nothing", filepath.Join(bootDir, "vmlinuz-99.9.2")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Find("99.9", nil); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "vmlinuz-99.9.2") {
+		t.Errorf("got %v, want ErrMissing that names it", err)
+	}
+	write(t, filepath.Join(bootDir, "vmlinuz-99.9.1"), kernelFile(t, "99.9.1", noteEntry))
+	if k, err := Find("99.9", nil); err != nil || k.Release != "99.9.1" {
+		t.Errorf("got %+v, %v, want the one that can be read", k, err)
+	}
+	if ks, err := Kernels(); err != nil || len(ks) != 2 || ks[1].Problem == "" {
+		t.Errorf("got %+v, %v, want both, the newer with its problem", ks, err)
+	}
+	if got := problemOf("/boot/x", &fs.PathError{Err: fs.ErrPermission}); !strings.Contains(got, "sudo chmod a+r /boot/x") || !strings.Contains(got, "kernels fetch") {
+		t.Errorf("got %q, want the cures", got)
+	}
+}
+
+// A program for another processor cannot be a guest's.
+func TestOtherArch(t *testing.T) {
+	if err := onArch("arm64"); !errors.Is(err, ErrMissing) || onArch("amd64") != nil {
+		t.Errorf("got %v, %v, want ErrMissing for arm64 alone", err, onArch("amd64"))
+	}
+	arm := bytes.Replace(kernelFile(t, "x", noteEntry), []byte{62, 0}, []byte{183, 0}, 1)
+	if err := static(write(t, filepath.Join(t.TempDir(), "arm"), arm)); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "amd64") {
+		t.Errorf("got %v, want ErrMissing", err)
+	}
+	if err := static(write(t, filepath.Join(t.TempDir(), "amd"), kernelFile(t, "x", noteEntry))); err != nil {
+		t.Error(err)
+	}
+}

@@ -74,6 +74,9 @@ func static(program string) error {
 		return missing("the guest's program %s: %w", program, err)
 	}
 	defer f.Close()
+	if f.Machine != elf.EM_X86_64 {
+		return missing("%s is a program for %v, and the guest is an x86-64 machine: want tcplab for amd64", program, f.Machine)
+	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return missing("%s is not static, and so cannot be a guest's first process (build it with CGO_ENABLED=0)", program)

@@ -31,25 +31,35 @@ type Kernel struct {
 	// Remarks are what its user should know before a lab in it fails.
 	Remarks []string `json:"-"`
 
-	file   string // its image, where it is not unpacked
-	byPath bool   // named by its path: no version means it
+	file   string  // its image, where it is not unpacked
+	byPath bool    // named by its path: no version means it
+	lent   *lender // in whose cache it is
 }
+
+// Cached reports whether the kernel lies unpacked in a cache, this user's or, under sudo, that of who called it.
+func (k Kernel) Cached() bool { return k.Dir != "" || k.lent != nil }
 
 // bootDir is where a machine keeps its own kernels.
 var bootDir = "/boot"
 
 // Cache is where unpacked kernels are kept: $XDG_CACHE_HOME/tcplab/kernels, by their releases. Beside it are those that were named by their
-// paths: see images.
+// paths: see images. Under sudo it is root's, even where HOME is not.
 func Cache() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return "", missing("cache of kernels: %w; set HOME, or XDG_CACHE_HOME to the absolute path of a folder that can be written", err)
 	}
-	return filepath.Join(dir, "tcplab", "kernels"), nil
+	dir = filepath.Join(dir, cacheName)
+	if l := caller(); l != nil {
+		return cmp.Or(l.roots(dir), dir), nil
+	}
+	return dir, nil
 }
 
+const cacheName = "tcplab/kernels"
+
 // Kernels lists the kernels in the cache and those in /boot that are not, the oldest first. One in /boot that was built anew takes the place of what
-// was unpacked of it before.
+// was unpacked of it before. Under sudo those in the cache of who called it are there, too.
 func Kernels() ([]Kernel, error) {
 	cache, err := Cache()
 	if err != nil {
@@ -76,8 +86,43 @@ func Kernels() ([]Kernel, error) {
 		}
 		ks = append(ks, Kernel{Release: release, From: path, file: path, Problem: unreadable(path)})
 	}
+	if l := lending(cache); l != nil {
+		for _, k := range l.kernels() {
+			if !slices.ContainsFunc(ks, func(o Kernel) bool { return o.Release == k.Release && o.Problem == "" }) {
+				ks = append(ks, k)
+			}
+		}
+	}
 	slices.SortStableFunc(ks, func(a, b Kernel) int { return compareReleases(a.Release, b.Release) })
 	return ks, nil
+}
+
+// lending is who called sudo, where that user's cache is another than this one. Nil: nobody.
+func lending(cache string) *lender {
+	l := caller()
+	if l == nil {
+		return nil
+	}
+	if dir, err := os.UserCacheDir(); err == nil {
+		l.roots(filepath.Join(dir, cacheName))
+	}
+	if l.cache == "" || l.cache == cache {
+		return nil
+	}
+	return l
+}
+
+// whereCached names the caches that were looked through.
+func whereCached() string {
+	cache, err := Cache()
+	if err != nil {
+		return "the cache"
+	}
+	where := "the cache " + cache
+	if l := lending(cache); l != nil {
+		where += ", in that of " + l.name + ", " + l.cache
+	}
+	return where
 }
 
 // unreadable says what to do about a kernel that this user may not read, as on Ubuntu. Empty: it can be read.
@@ -87,6 +132,10 @@ func unreadable(path string) string {
 		f.Close()
 		return ""
 	}
+	return problemOf(path, err)
+}
+
+func problemOf(path string, err error) string {
 	if errors.Is(err, fs.ErrPermission) {
 		return "it cannot be read by this user; `sudo chmod a+r " + path + "` lets it, or `tcplab kernels fetch` gets one of Debian's"
 	}
@@ -123,7 +172,7 @@ func Find(name string, g *guard.Guard) (Kernel, error) {
 		return Kernel{}, problem
 	}
 	slices.Reverse(have)
-	return Kernel{}, missing("no kernel %s in the cache or in /boot (there: %s); `tcplab kernels fetch %s` gets Debian's", name, cmp.Or(strings.Join(have, ", "), "none"), name)
+	return Kernel{}, missing("no kernel %s in %s, or in /boot (there: %s); `tcplab kernels fetch %s` gets Debian's", name, whereCached(), cmp.Or(strings.Join(have, ", "), "none"), name)
 }
 
 // outdated is the newest release of a version that lies in the cache without modules that are wanted now. Empty: there is none.

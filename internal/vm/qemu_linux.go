@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,9 @@ const engine = "qemu-system-x86_64"
 
 // FindEngine reports whether a machine can be made here; an error wraps ErrMissing.
 func FindEngine() (string, error) {
+	if err := onArch(runtime.GOARCH); err != nil {
+		return "", err
+	}
 	path, err := findProgram(engine)
 	if err != nil {
 		return "", missing("%w (install it with: apt-get install qemu-system-x86)", err)

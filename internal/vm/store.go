@@ -11,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +101,9 @@ func (k Kernel) unpacked(g *guard.Guard) (Kernel, error) {
 	if k.Dir != "" {
 		return k, nil
 	}
+	if k.lent != nil {
+		return k.adopted(g)
+	}
 	cache, err := Cache()
 	if err != nil {
 		return k, err
@@ -154,9 +158,12 @@ func (k Kernel) unpacked(g *guard.Guard) (Kernel, error) {
 	return k.at(place, a), nil
 }
 
+// releases are what is a folder's name, and nothing to a terminal.
+var releases = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+~:@=-]{0,127}$`)
+
 // isRelease reports whether a kernel's own word for its release can be a folder's name.
 func isRelease(s string) bool {
-	return s != "" && filepath.Base(s) == s && !strings.HasPrefix(s, ".")
+	return releases.MatchString(s)
 }
 
 // Open opens the kernel's vmlinux, for what can be read out of it. It is unpacked where that was not done before.
@@ -288,7 +295,7 @@ func Remove(name string, g *guard.Guard) (Kernel, error) {
 	})
 	switch len(ks) {
 	case 0:
-		return Kernel{}, missing("no kernel %s in the cache %s", name, cache)
+		return Kernel{}, missing("no kernel %s in the cache %s, which is the one that this user may change", name, cache)
 	case 1:
 		return ks[0], remove(ks[0].Dir, g)
 	}

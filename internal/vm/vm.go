@@ -131,3 +131,11 @@ const pageSize = 4096
 func missing(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrMissing, fmt.Errorf(format, args...))
 }
+
+// onArch refuses what cannot be a guest: this program is its first process, and the guest is an x86-64 machine.
+func onArch(goarch string) error {
+	if goarch != "amd64" {
+		return missing("guests are x86-64 machines, and this program, which runs in them too, is one for %s: want tcplab for amd64, on such a machine", goarch)
+	}
+	return nil
+}
