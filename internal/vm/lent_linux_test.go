@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/labtest"
 )
 
 const somebody = 4242
@@ -17,9 +19,7 @@ const somebody = 4242
 // underSudo gives a test, as root, two homes: root's, and that of the user who called sudo.
 func underSudo(t *testing.T) (root, home string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("gives files to another user: needs root")
-	}
+	labtest.Need(t, labtest.Root) // it gives files to another user
 	emptyCache(t)
 	root, home = t.TempDir(), t.TempDir()
 	before := lookupUser
