@@ -398,6 +398,12 @@ func (h *Host) leave() error {
 	if err != nil {
 		return nil // closed before
 	}
+	// Until nobody is in it: its number may be given to another lab's namespace when the kernel has no more use for this one.
+	held, err := unix.FcntlInt(uintptr(h.ns.Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return errors.Join(fmt.Errorf("hold the namespace of %s: %w", h.Name, err), h.ns.Close())
+	}
+	defer unix.Close(held)
 	if err := h.ns.Close(); err != nil {
 		return err
 	}
