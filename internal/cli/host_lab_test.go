@@ -320,17 +320,17 @@ func TestHandOverSparesOthers(t *testing.T) {
 }
 
 // TestFullDisk catches half a result under the name of a whole one, and a full disk that is called anything else. The disk is a tmpfs in
-// a mount namespace of its own; its sizes end the writing at different files.
+// a mount namespace of its own; its sizes end the writing at different files, and so do its numbers of files.
 func TestFullDisk(t *testing.T) {
 	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("unshare"))
 	t.Parallel()
-	for _, size := range []string{"4k", "24k", "56k", "120k"} {
+	for _, size := range []string{"size=4k", "size=24k", "size=56k", "size=120k", "nr_inodes=1", "nr_inodes=2", "nr_inodes=3", "nr_inodes=5"} {
 		t.Run(size, func(t *testing.T) {
 			t.Parallel()
 			dir := openFolder(t)
-			cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=`+size+` tmpfs "$0" || exit 99
+			cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t tmpfs -o `+size+` tmpfs "$0" || exit 99
 				tcplab run exp1 --profile=fast --out="$0"/runs >"$0".out; code=$?
-				find "$0" -name result.json >"$0".found
+				find "$0" -mindepth 1 >"$0".found
 				exit $code`, filepath.Join(dir, "disk"))
 			if err := os.Mkdir(filepath.Join(dir, "disk"), 0o755); err != nil {
 				t.Fatal(err)
@@ -341,8 +341,32 @@ func TestFullDisk(t *testing.T) {
 			}
 			wantParts(t, "stderr", stderr, "no space left on device", "make room", explain.DiskFull)
 			if found := readFile(t, dir, "disk.found"); len(found) > 0 {
-				t.Errorf("result.json: got %s, want none", found)
+				t.Errorf("on the disk: got %s left, want nothing", found)
 			}
+		})
+	}
+}
+
+// TestFullOutput catches a result, or the events, that could not be printed being called a run that was carried out.
+func TestFullOutput(t *testing.T) {
+	labtest.Need(t, labtest.Root, labtest.IPTables, labtest.Command("sh"))
+	t.Parallel()
+	for _, tt := range []struct{ command, says string }{
+		{"tcplab run exp1 --profile=fast --json >/dev/full", "/dev/stdout"},
+		{"tcplab run exp1 --profile=fast >/dev/full", "/dev/stdout"},
+		{"tcplab run exp1 --profile=fast --events=- >/dev/full", "write events"},
+		{"tcplab run exp1 --profile=fast --events=/dev/full", "/dev/full"},
+	} {
+		t.Run(tt.command, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("sh", "-c", tt.command)
+			cmd.Dir = openFolder(t)
+			_, stderr, code := runCommand(t, cmd)
+			if code != explain.ExitInternal {
+				t.Errorf("exit code: got %d, want %d", code, explain.ExitInternal)
+			}
+			wantParts(t, "stderr", stderr, tt.says, "no space left on device")
+			wantWhole(t, cmd.Dir)
 		})
 	}
 }

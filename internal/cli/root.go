@@ -223,6 +223,10 @@ func classify(err error) (exit int, code string) {
 		return exit, code
 	}
 	switch {
+	case noDescriptors(err):
+		return explain.ExitUnable, explain.NoDescriptors
+	case errors.As(err, &f) && f.code == explain.OutputNotWritable && isDiskFull(err):
+		return explain.ExitInternal, explain.DiskFull
 	case errors.As(err, &f):
 		return f.exit, f.code
 	case withoutRights(err):
@@ -280,6 +284,8 @@ func cureFor(code string) string {
 		return "`tcplab doctor` says what this machine has; `tcplab kernels list` shows the kernels"
 	case explain.UnknownExperiment:
 		return "`tcplab list` shows the catalogue"
+	case explain.NoDescriptors:
+		return "raise the limit in the shell that starts it (ulimit -n 4096), or make fewer runs at once (--parallel)"
 	case explain.DiskFull:
 		return "make room, or choose another folder with --out DIR"
 	}

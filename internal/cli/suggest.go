@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -50,4 +51,9 @@ func distance(a, b string) int {
 
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// noDescriptors also knows the errors of a library that tells the text alone.
+func noDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || strings.Contains(err.Error(), syscall.EMFILE.Error())
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -185,8 +186,8 @@ func TestFewDescriptors(t *testing.T) {
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "SUDO_UID=65534", "SUDO_GID=65534")
 		stdout, stderr, code := runCommand(t, cmd)
-		if code == 0 || stdout != "" {
-			t.Errorf("%d descriptors: got exit code %d and %q on stdout, want an error", n, code, stdout)
+		if want := strings.Contains(stderr, "too many open files"); stdout != "" || want != (code == explain.ExitUnable) || want == (code == explain.ExitUsage) {
+			t.Errorf("%d descriptors: got exit code %d and %q on stdout, want %d for want of descriptors and %d for the knob\n%s", n, code, stdout, explain.ExitUnable, explain.ExitUsage, stderr)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%d descriptors: got %v left, %v, want nothing\n%s", n, left, err, stderr)

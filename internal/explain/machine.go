@@ -22,6 +22,7 @@ const (
 	NoMachine        = "TL1408"
 	NoTracepoints    = "TL1409"
 	NoUserNamespace  = "TL1410"
+	NoDescriptors    = "TL1411"
 )
 
 var machineEntries = []Entry{
@@ -160,6 +161,13 @@ It takes root in the first user namespace (CAP_BPF and CAP_PERFMON; bpf_prog_loa
 
 Run it with sudo, or with --kernel: in the virtual machine everything is there, without root on this machine. --evidence=off leaves it away without a word.`,
 		[]string{NoPrivilege, EvidenceDisagrees, OnTheWheel}},
+	{NoDescriptors, "too many files are open",
+		`A file, a pipe or a socket could not be opened, because this process has as many as it may (EMFILE), or the machine has (ENFILE). Nothing of the run is left.
+
+A lab has some sixty descriptors: its namespaces, captures, sockets and files. The limit is the shell's (RLIMIT_NOFILE, alloc_fd in fs/file.c), most often 1024, which is enough for a dozen labs at once; a service or a container may have less.
+
+Raise it (ulimit -n 4096) in the shell that starts tcplab, or run fewer at once (--parallel).`,
+		[]string{NoPrivilege, OutputNotWritable}},
 	{NoMachine, "no virtual machine, or no such kernel",
 		`--kernel boots another kernel in a virtual machine, and something for that is missing here: qemu-system-x86_64, the kernel, or the iptables program, which is copied into the machine.
 
