@@ -1,5 +1,5 @@
 // Package userns starts this program again as root of a user namespace of its own, so that an ordinary user can make a lab. The kernel
-// is asked by trying: no setting is read to guess what it would answer.
+// is asked by trying: no setting is read to guess what it would answer. Where it refused, two are read to say what mends it.
 //
 // It makes no network namespaces: that is netns. Its one trap: the process that called Again lives on as the parent of the one that does
 // the work, and both are in the terminal's foreground group. A Ctrl-C reaches both, a kill only the one that it names. So the parent
@@ -58,4 +58,24 @@ next:
 		kept = append(kept, e)
 	}
 	return kept
+}
+
+// denials are the settings by which an ordinary user is refused a user namespace, with the value that does and the command that mends it.
+var denials = []struct{ name, value, says, mends string }{
+	{"kernel.unprivileged_userns_clone", "0", "gives user namespaces to root alone", "sudo sysctl -w kernel.unprivileged_userns_clone=1"},
+	{"kernel.apparmor_restrict_unprivileged_userns", "1", "has AppArmor refuse them to a program without a profile that allows it", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
+}
+
+// denied says why clone(2) was refused with EPERM or EACCES, by the settings that read returns.
+func denied(read func(name string) string) string {
+	var why []string
+	for _, d := range denials {
+		if read(d.name) == d.value {
+			why = append(why, fmt.Sprintf("%s=%s %s (to change it: %s)", d.name, d.value, d.says, d.mends))
+		}
+	}
+	if len(why) == 0 {
+		return "the kernel, a security module, a chroot or a container's filter forbids it to this user"
+	}
+	return strings.Join(why, ", and ")
 }

@@ -98,9 +98,18 @@ func reason(err error) string {
 	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOSYS):
 		return "this kernel is built without CONFIG_USER_NS"
 	case errors.Is(err, fs.ErrPermission):
-		return "the kernel, a security module, a chroot or a container's filter forbids it to this user"
+		return denied(setting)
 	}
 	return "the program could not be started again"
+}
+
+// setting reads one below /proc/sys; empty: there is none.
+func setting(name string) string {
+	b, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // Signal passes a signal on.

@@ -2,6 +2,7 @@ package userns
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -30,5 +31,31 @@ func TestWithout(t *testing.T) {
 	got := without([]string{"A=1", "SUDO_UID=1000", "SUDO_UIDS=x", "B="}, "SUDO_UID", "SUDO_GID")
 	if want := []string{"A=1", "SUDO_UIDS=x", "B="}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Catches a refusal that does not name the setting that does it and the command that mends it, or names one that does not.
+func TestDenied(t *testing.T) {
+	const clone, apparmor = "kernel.unprivileged_userns_clone", "kernel.apparmor_restrict_unprivileged_userns"
+	for _, tt := range []struct {
+		name     string
+		settings map[string]string
+		want     []string
+	}{
+		{"neither is there", nil, nil},
+		{"both allow it", map[string]string{clone: "1", apparmor: "0"}, nil},
+		{"Debian's", map[string]string{clone: "0"}, []string{"sudo sysctl -w " + clone + "=1"}},
+		{"Ubuntu's", map[string]string{clone: "1", apparmor: "1"}, []string{"sudo sysctl -w " + apparmor + "=0"}},
+		{"both", map[string]string{clone: "0", apparmor: "1"}, []string{"sudo sysctl -w " + clone + "=1", "sudo sysctl -w " + apparmor + "=0"}},
+	} {
+		got := denied(func(name string) string { return tt.settings[name] })
+		for _, w := range tt.want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: got %q, want %q in it", tt.name, got, w)
+			}
+		}
+		if n := strings.Count(got, "sudo"); n != len(tt.want) || (n == 0) != strings.Contains(got, "chroot") {
+			t.Errorf("%s: got %q, want %d commands, or the sentence for all other reasons", tt.name, got, len(tt.want))
+		}
 	}
 }
