@@ -42,10 +42,7 @@ func (in *inbox) receive(m vm.Message) error {
 		return fmt.Errorf("the guest speaks of run %q, of %d", number, len(in.jobs))
 	}
 	if what == sayBegin {
-		in.reason, in.record = nil, runner.Record{}
-		in.began[n] = time.Now()
-		in.folders[n], err = in.b.folder(in.jobs[n])
-		return err
+		return in.begin(n)
 	}
 	f := in.folders[n]
 	if f == nil {
@@ -75,6 +72,20 @@ func (in *inbox) receive(m vm.Message) error {
 	return fmt.Errorf("the guest says %q of run %d", what, n)
 }
 
+// begin begins a run: the next one, when the one before has ended. What is sent is that of the run at hand, whatever its number says.
+func (in *inbox) begin(n int) error {
+	if n != in.ended || len(in.folders) > 0 {
+		return fmt.Errorf("the guest begins run %d, want %d after the one before has ended", n, in.ended)
+	}
+	f, err := in.b.folder(in.jobs[n])
+	if err != nil {
+		return err
+	}
+	in.reason, in.record = nil, runner.Record{}
+	in.began[n], in.folders[n] = time.Now(), f
+	return nil
+}
+
 // file stores one file of a run. A name with a path in it is refused: the folder is all that a guest can write to.
 func (in *inbox) file(f *folder, name string, data []byte) error {
 	if name == "" || strings.ContainsAny(name, `/\`) || name == "." || name == ".." {
@@ -95,6 +106,9 @@ func (in *inbox) file(f *folder, name string, data []byte) error {
 }
 
 func (in *inbox) result(data []byte) error {
+	if in.record.Result != nil {
+		return errors.New("the guest sends a second result of one run")
+	}
 	r, err := result.Read(bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("the guest's result: %w", err)
