@@ -131,23 +131,31 @@ func makeRuns(t *testing.T, program, out string, args ...string) []map[string][]
 	}
 	var all []map[string][]byte
 	for _, dir := range dirs {
-		files := map[string][]byte{}
-		for _, name := range []string{"result.json", "events.ndjson", "client.pcapng", "server.pcapng", "junit.xml", "ladder.txt"} {
-			if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, drawn := range []string{"ladder.svg", "report.html"} { // from result.json alone
-			if info, err := os.Stat(filepath.Join(dir, drawn)); err != nil || info.Size() == 0 {
-				t.Fatalf("%s: %v", drawn, err)
-			}
-		}
-		all = append(all, files)
+		all = append(all, filesOf(t, dir))
 	}
 	if err := os.RemoveAll(out); err != nil {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// filesOf are those files of a run that another run like it must have, too.
+func filesOf(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, name := range []string{"result.json", "events.ndjson", "client.pcapng", "server.pcapng", "junit.xml", "ladder.txt"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = b
+	}
+	for _, drawn := range []string{"ladder.svg", "report.html"} { // from result.json alone
+		if info, err := os.Stat(filepath.Join(dir, drawn)); err != nil || info.Size() == 0 {
+			t.Fatalf("%s: %v", drawn, err)
+		}
+	}
+	return files
 }
 
 // sameFiles names the first file of two runs that differs in any byte.

@@ -364,6 +364,8 @@ func (j *judgement) gap(c *result.Check, want *timeline.Event, gap time.Duration
 	switch {
 	case gap < lo && (before.excused || j.handledLate(want, before)) && lo-gap <= before.got.At-before.want.Earliest: // this one is in its time
 		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, fmt.Sprintf("the gap is %s too short, because the event before was late", short(lo-gap))
+	case gap < lo && lo-gap <= before.got.At-before.want.Earliest && timers(want, before) && j.deferred(lo-gap) != "":
+		c.Verdict, c.Code, c.Detail = result.Inconclusive, explain.Stall, j.deferred(lo-gap)
 	case gap < lo:
 		c.Verdict, c.Code, c.Detail = result.Fail, explain.WrongGap, fmt.Sprintf("the gap is %s too short", short(lo-gap))
 	case gap > hi && gap-hi <= b.GapLatest/wheelShare && j.handledLate(want, before):

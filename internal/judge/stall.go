@@ -48,7 +48,7 @@ func (j *judgement) behind(b timeline.Bound) (behind time.Duration) {
 // from: that one then misses its bucket and fires with the one behind, or comes at its own time, so much sooner after the packet. The packet itself was in
 // its window, or at one of several ticks that were left open.
 func (j *judgement) handledLate(want *timeline.Event, before *pair) bool {
-	if byProgram(want) || byProgram(before.want) || want.Chain == "" || want.Chain != before.want.Chain {
+	if !timers(want, before) {
 		return false
 	}
 	seen := before.got.At
@@ -58,6 +58,11 @@ func (j *judgement) handledLate(want *timeline.Event, before *pair) bool {
 		}
 	}
 	return false
+}
+
+// timers reports whether both events are what one chain of timers did.
+func timers(want *timeline.Event, before *pair) bool {
+	return !byProgram(want) && !byProgram(before.want) && want.Chain != "" && want.Chain == before.want.Chain
 }
 
 // heldUp reports whether processors stood still without a break from when something was due until it was seen.

@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,44 @@ func TestGapOfStarved(t *testing.T) {
 		_, _, checks, _ := Schedule(in)
 		if last := checks[len(checks)-1]; last.Verdict != want {
 			t.Errorf("something waited for %v: got %s (%s), want %s", waited, last.Verdict, last.Detail, want)
+		}
+	}
+}
+
+// TestGapOfDeferred has the end of a connect() that comes too soon behind the SYN before it, both in their windows: what handled that one's timer had to wait for a
+// processor. It catches such a gap that is called a contradiction, and one that is forgiven: on an idle machine, or one
+// that does not say; by more than a jiffy, or than the SYN can have been late; behind a packet that a program made.
+func TestGapOfDeferred(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name        string
+		late, short time.Duration // the SYN in its window; the gap behind it, beyond the allowance
+		program     bool
+		load        *result.Load
+		want        result.Verdict
+	}{
+		{"starved", 9 * ms, 80 * time.Microsecond, false, load(11200 * ms), result.Inconclusive},
+		{"idle", 9 * ms, 80 * time.Microsecond, false, load(300 * ms), result.Fail},
+		{"a machine that does not say", 9 * ms, 80 * time.Microsecond, false, nil, result.Fail},
+		{"by more than a jiffy", 30 * ms, 5 * ms, false, load(11200 * ms), result.Fail},
+		{"the SYN was not so late", 2 * ms, 3 * ms, false, load(11200 * ms), result.Fail},
+		{"behind a program's packet", 9 * ms, 80 * time.Microsecond, true, load(11200 * ms), result.Fail},
+		{"no shorter than may be", 9 * ms, 0, false, load(11200 * ms), result.Pass},
+	} {
+		bound := func(at, gap time.Duration) timeline.Bound {
+			return timeline.Bound{At: at, Earliest: at, Latest: at + 50*ms, GapEarliest: gap, GapLatest: gap + 10*ms}
+		}
+		first := timeline.Event{Host: "client", What: timeline.SYN, Chain: "syn"}
+		again := timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: 1, Chain: "syn", ByProgram: tt.program, Bound: bound(time.Second, time.Second)}
+		end := timeline.Event{Host: "client", What: timeline.SYNRetransmission, N: 2, Chain: "syn", Bound: bound(3*time.Second-20*ms, 2*time.Second)}
+		in := Input{Jiffy: 4 * ms, Ended: time.Minute, Load: tt.load}
+		in.Want.Events = []timeline.Event{first, again, end}
+		in.Got.Events = slices.Clone(in.Want.Events)
+		in.Got.Events[1].At += tt.late
+		in.Got.Events[2].At = in.Got.Events[1].At + 2*time.Second - Allowance(in.Jiffy) - tt.short
+		_, _, checks, _ := Schedule(in)
+		if last := checks[len(checks)-1]; last.Verdict != tt.want {
+			t.Errorf("%s: got %s (%s), want %s", tt.name, last.Verdict, last.Detail, tt.want)
 		}
 	}
 }

@@ -61,6 +61,7 @@ var zhChecks = []message{
 	{"it answers a packet whose timer the kernel's timer wheel had due in the predicted jiffy", "它回应的报文，其定时器被内核的定时器轮排在预测的那个 jiffy"},
 	{"its timer fired between the two looks, and the kernel's timer wheel had it due in the predicted jiffy", "它的定时器在两次查看之间触发，内核的定时器轮把它排在预测的那个 jiffy"},
 	{"%s late, though the kernel's timer wheel had it due in the predicted jiffy, and no stall is on record", "晚了 {1}，但内核的定时器轮把它排在预测的那个 jiffy，也没有停顿的记录"},
+	{"the gap is %s too short, as behind a timer that has to wait: in %s of %s something waited for a processor", "间隔短了 {1}：前一个定时器要等处理器时可能这样：{3} 中有 {2} 总有任务在等处理器"},
 	{"%s late, as a program may be that has to wait: in %s of %s something waited for a processor", "晚了 {1}：要等处理器的程序可能这样晚：{3} 中有 {2} 总有任务在等处理器"},
 	{"the kernel ended the connection then, and the program learned it %s later: in %s of %s something waited for a processor", "内核那时结束了连接，程序晚 {1} 才得知：{3} 中有 {2} 总有任务在等处理器"},
 	{"the kernel established the connection then, and the program learned it %s later: in %s of %s something waited for a processor", "内核那时建立了连接，程序晚 {1} 才得知：{3} 中有 {2} 总有任务在等处理器"},
