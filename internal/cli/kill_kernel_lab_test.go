@@ -21,7 +21,7 @@ var archive = map[string]string{
 	"apt-get":   `echo half >linux-image.deb; step downloading`,
 	"dpkg-deb": `mkdir -p "$3/boot" "$3/lib/modules/99.1.0-1-cloud-amd64"; step unpacking
 kernel=$3/boot/vmlinuz-99.1.0-1-cloud-amd64
-if [ "$STEP" = reading ]; then mkfifo "$kernel"; echo >>"$HERE/reading"; else printf '\177ELF' >"$kernel"; truncate -s 64M "$kernel"; fi`,
+if [ "$STEP" = reading ]; then mkfifo "$kernel"; echo >>"$HERE/reading"; else cp "$HERE/image" "$kernel"; truncate -s 64M "$kernel"; fi`,
 }
 
 const archiveSteps = `#!/bin/sh
@@ -45,7 +45,9 @@ func unpack(t *testing.T, step string, args ...string) *unpacking {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Mkdir(filepath.Join(u.dir, "tmp"), 0o755), os.WriteFile(filepath.Join(u.dir, "x.deb"), nil, 0o644)); err != nil {
+	const entry = 18 // XEN_ELFNOTE_PHYS32_ENTRY
+	if err := errors.Join(os.Mkdir(filepath.Join(u.dir, "tmp"), 0o755), os.WriteFile(filepath.Join(u.dir, "x.deb"), nil, 0o644),
+		os.WriteFile(filepath.Join(u.dir, "image"), labtest.Kernel("99.1.0-1-cloud-amd64", entry), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	u.cmd.Dir = u.dir
@@ -60,13 +62,14 @@ func unpack(t *testing.T, step string, args ...string) *unpacking {
 // stop stops tcplab at its step, and reports whether that was in time: storing a kernel ends by itself.
 func (u *unpacking) stop(t *testing.T) bool {
 	t.Helper()
-	stored := filepath.Join(u.dir, "cache", "tcplab", "kernels", "99.1.0-1-cloud-amd64")
-	storing := func() bool {
-		found, _ := filepath.Glob(filepath.Join(filepath.Dir(stored), ".new-*")) // the pattern is sound
+	// A kernel that is fetched is kept by its release, one of a package that is named by its ID.
+	inCache := func(pattern string) bool {
+		found, _ := filepath.Glob(filepath.Join(u.dir, "cache", "tcplab", "*", pattern)) // the patterns are sound
 		return len(found) > 0
 	}
+	storing := func() bool { return inCache(".new-*") }
 	if u.step == "storing" {
-		await(t, stored, time.Millisecond, func() bool { _, err := os.Stat(stored); return err == nil || storing() })
+		await(t, filepath.Join(u.dir, "cache"), time.Millisecond, func() bool { return storing() || inCache("[0-9a-f]*") })
 	} else {
 		waitFor(t, filepath.Join(u.dir, u.step))
 	}

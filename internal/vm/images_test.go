@@ -2,8 +2,6 @@ package vm
 
 import (
 	"bytes"
-	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,29 +11,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/tcplab/tcplab/internal/labtest"
 )
-
-// kernelFile is an ELF file with a kernel's banner, its note for machines without firmware, and more behind it.
-func kernelFile(t *testing.T, release string, note uint32, more ...byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	const head, prog = 64, 56
-	text := append([]byte("Linux version %s\x00Linux version "+release+" (somebody) #1\n"), more...)
-	notes := binary.LittleEndian.AppendUint32(nil, 4)
-	notes = binary.LittleEndian.AppendUint32(notes, 4)
-	notes = binary.LittleEndian.AppendUint32(notes, note)
-	notes = append(notes, "Xen\x00\x00\x00\x00\x01"...)
-	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: head, Ehsize: head, Phentsize: prog, Phnum: 1, Shentsize: 64}
-	copy(h.Ident[:], elf.ELFMAG)
-	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
-	p := elf.Prog64{Type: uint32(elf.PT_NOTE), Off: head + prog, Filesz: uint64(len(notes)), Memsz: uint64(len(notes)), Align: 4}
-	for _, v := range []any{h, p, notes, text} {
-		if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return b.Bytes()
-}
 
 // emptyCache gives a test a cache and a /boot of its own.
 func emptyCache(t *testing.T) (cache string) {
@@ -72,10 +49,10 @@ func TestPathIsNoVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	a := write(t, filepath.Join(dir, "a", "vmlinux"), kernelFile(t, release, noteEntry, 'a'))
-	b := write(t, filepath.Join(dir, "b", "vmlinux"), kernelFile(t, release, noteEntry, 'b'))
-	same := write(t, filepath.Join(dir, "c", "vmlinux"), kernelFile(t, release, noteEntry, 'a'))
-	newer := write(t, filepath.Join(dir, "bzImage"), bzImage(packWith(t, "gzip", kernelFile(t, "as its head says", noteEntry))))
+	a := write(t, filepath.Join(dir, "a", "vmlinux"), labtest.Kernel(release, noteEntry, 'a'))
+	b := write(t, filepath.Join(dir, "b", "vmlinux"), labtest.Kernel(release, noteEntry, 'b'))
+	same := write(t, filepath.Join(dir, "c", "vmlinux"), labtest.Kernel(release, noteEntry, 'a'))
+	newer := write(t, filepath.Join(dir, "bzImage"), bzImage(packWith(t, "gzip", labtest.Kernel("as its head says", noteEntry))))
 	found := map[string]Kernel{}
 	for _, path := range []string{a, b, same, newer} {
 		k, err := Find(path, nil)
@@ -95,7 +72,7 @@ func TestPathIsNoVersion(t *testing.T) {
 	if err != nil || len(ks) != 3 || ks[0].From != newer || ks[1].From != a && ks[1].From != b {
 		t.Errorf("got %+v, %v, want three, with the paths that were named", ks, err)
 	}
-	write(t, b, kernelFile(t, release, noteEntry, 'B')) // built anew
+	write(t, b, labtest.Kernel(release, noteEntry, 'B')) // built anew
 	if k, err := Find(b, nil); err != nil || k.ID == found[b].ID {
 		t.Errorf("built anew: got %+v, %v, want another than before", k, err)
 	}
@@ -120,7 +97,7 @@ func TestPathIsNoVersion(t *testing.T) {
 func TestModulesBuiltAnew(t *testing.T) {
 	emptyCache(t)
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "boot", "vmlinuz-99.2"), kernelFile(t, "99.2", noteEntry))
+	write(t, filepath.Join(dir, "boot", "vmlinuz-99.2"), labtest.Kernel("99.2", noteEntry))
 	write(t, filepath.Join(dir, "lib", "modules", "99.2", "kernel", "unwanted.ko"), []byte("1"))
 	a, err := Find(dir, nil)
 	if err != nil {
@@ -139,7 +116,7 @@ func TestModulesBuiltAnew(t *testing.T) {
 // One in /boot that was built anew is what its release means, and one that was only touched is still the same.
 func TestBootBuiltAnew(t *testing.T) {
 	cache := emptyCache(t)
-	path := write(t, filepath.Join(bootDir, "vmlinuz-99.3"), kernelFile(t, "99.3", noteEntry, '1'))
+	path := write(t, filepath.Join(bootDir, "vmlinuz-99.3"), labtest.Kernel("99.3", noteEntry, '1'))
 	content := func() string {
 		t.Helper()
 		k, err := Find("99.3", nil)
@@ -158,7 +135,7 @@ func TestBootBuiltAnew(t *testing.T) {
 	if got := content(); got != "1" {
 		t.Errorf("got %q, want 1", got)
 	}
-	write(t, path, kernelFile(t, "99.3", noteEntry, '2'))
+	write(t, path, labtest.Kernel("99.3", noteEntry, '2'))
 	if err := os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +160,7 @@ func TestBootBuiltAnew(t *testing.T) {
 func TestNoEntry(t *testing.T) {
 	emptyCache(t)
 	for name, b := range map[string][]byte{
-		"CONFIG_PVH=y": kernelFile(t, "99.4", 0x11), "want a bzImage": []byte("#!/bin/sh"), "EM_AARCH64": bytes.Replace(kernelFile(t, "99.4", noteEntry), []byte{62, 0}, []byte{183, 0}, 1),
+		"CONFIG_PVH=y": labtest.Kernel("99.4", 0x11), "want a bzImage": []byte("#!/bin/sh"), "EM_AARCH64": bytes.Replace(labtest.Kernel("99.4", noteEntry), []byte{62, 0}, []byte{183, 0}, 1),
 	} {
 		_, err := Find(write(t, filepath.Join(t.TempDir(), "vmlinux"), b), nil)
 		if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), name) {
@@ -218,9 +195,9 @@ func TestSettings(t *testing.T) {
 		hz             int
 		wants, without string // in the remark, and not
 	}{
-		{"inside", kernelFile(t, "99.5", noteEntry, embedded...), "\nCONFIG_HZ=100\n", 1000, "CONFIG_NET_SCH_NETEM", "CONFIG_VETH"},
-		{"beside", kernelFile(t, "99.5", noteEntry), "CONFIG_X=y\nCONFIG_HZ=100\n", 100, "CONFIG_VETH", "?"},
-		{"nowhere", kernelFile(t, "99.5", noteEntry), "", 0, "CONFIG_VETH", "configuration"},
+		{"inside", labtest.Kernel("99.5", noteEntry, embedded...), "\nCONFIG_HZ=100\n", 1000, "CONFIG_NET_SCH_NETEM", "CONFIG_VETH"},
+		{"beside", labtest.Kernel("99.5", noteEntry), "CONFIG_X=y\nCONFIG_HZ=100\n", 100, "CONFIG_VETH", "?"},
+		{"nowhere", labtest.Kernel("99.5", noteEntry), "", 0, "CONFIG_VETH", "configuration"},
 	} {
 		path := write(t, filepath.Join(dir, tt.name, "vmlinux"), tt.image)
 		if tt.beside != "" {
@@ -244,7 +221,7 @@ func TestSettings(t *testing.T) {
 // Without a place for it a kernel cannot be unpacked, and that is this machine's lack.
 func TestNoCache(t *testing.T) {
 	emptyCache(t)
-	image := write(t, filepath.Join(t.TempDir(), "vmlinux"), kernelFile(t, "99.6", noteEntry))
+	image := write(t, filepath.Join(t.TempDir(), "vmlinux"), labtest.Kernel("99.6", noteEntry))
 	file := write(t, filepath.Join(t.TempDir(), "file"), nil)
 	for _, tt := range []struct{ home, xdg string }{{"", ""}, {"/", "relative"}, {"/", file}} {
 		t.Setenv("HOME", tt.home)
@@ -320,7 +297,7 @@ func TestUnreadable(t *testing.T) {
 	if _, err := Find("99.9", nil); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "vmlinuz-99.9.2") {
 		t.Errorf("got %v, want ErrMissing that names it", err)
 	}
-	write(t, filepath.Join(bootDir, "vmlinuz-99.9.1"), kernelFile(t, "99.9.1", noteEntry))
+	write(t, filepath.Join(bootDir, "vmlinuz-99.9.1"), labtest.Kernel("99.9.1", noteEntry))
 	if k, err := Find("99.9", nil); err != nil || k.Release != "99.9.1" {
 		t.Errorf("got %+v, %v, want the one that can be read", k, err)
 	}
@@ -337,11 +314,11 @@ func TestOtherArch(t *testing.T) {
 	if err := onArch("arm64"); !errors.Is(err, ErrMissing) || onArch("amd64") != nil {
 		t.Errorf("got %v, %v, want ErrMissing for arm64 alone", err, onArch("amd64"))
 	}
-	arm := bytes.Replace(kernelFile(t, "x", noteEntry), []byte{62, 0}, []byte{183, 0}, 1)
+	arm := bytes.Replace(labtest.Kernel("x", noteEntry), []byte{62, 0}, []byte{183, 0}, 1)
 	if err := static(write(t, filepath.Join(t.TempDir(), "arm"), arm)); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "amd64") {
 		t.Errorf("got %v, want ErrMissing", err)
 	}
-	if err := static(write(t, filepath.Join(t.TempDir(), "amd"), kernelFile(t, "x", noteEntry))); err != nil {
+	if err := static(write(t, filepath.Join(t.TempDir(), "amd"), labtest.Kernel("x", noteEntry))); err != nil {
 		t.Error(err)
 	}
 }

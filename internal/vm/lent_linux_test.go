@@ -41,7 +41,7 @@ func lend(t *testing.T, home, release string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(home, ".cache", cacheName, release)
 	a := about{Release: release, Image: "x", From: fromApt, settings: settings{HZ: 300}}
-	if err := store(dir, kernelFile(t, release, noteEntry), []module{{name: "veth", data: []byte("m")}}, a, nil); err != nil {
+	if err := store(dir, labtest.Kernel(release, noteEntry), []module{{name: "veth", data: []byte("m")}}, a, nil); err != nil {
 		t.Fatal(err)
 	}
 	give(t, home)
@@ -153,7 +153,7 @@ func TestLentWithCare(t *testing.T) {
 	if err := os.Rename(lend(t, home, release), filepath.Join(t.TempDir(), "x")); err != nil {
 		t.Fatal(err)
 	}
-	if err := store(filepath.Join(elsewhere, release), kernelFile(t, release, noteEntry), nil, about{Release: release}, nil); err != nil {
+	if err := store(filepath.Join(elsewhere, release), labtest.Kernel(release, noteEntry), nil, about{Release: release}, nil); err != nil {
 		t.Fatal(err)
 	}
 	cache := filepath.Join(home, ".cache", cacheName)
