@@ -73,11 +73,10 @@ func TestBoot(t *testing.T) {
 			if err != nil || d < 3*time.Hour || d > 3*time.Hour+time.Second {
 				t.Errorf("%s: three hours took %v (%v)", version, d, err)
 			}
-			// Some nanoseconds of the host leak into one run of a few; see docs/adr/0013. They may lie on both sides of a whole microsecond.
 			if first == 0 {
 				first = d
-			} else if off := (d - first).Abs(); off > time.Microsecond {
-				t.Errorf("%s: took %v, the first time %v: want the same to the microsecond", version, d, first)
+			} else if d != first {
+				t.Errorf("%s: took %v, the first time %v: want the same to the nanosecond", version, d, first)
 			}
 			t.Logf("%s: up after %v, gone after %v, %d MB", version, s.Boot, s.Wall, s.Peak>>20)
 		}

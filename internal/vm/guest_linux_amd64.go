@@ -51,8 +51,8 @@ func Guest(serve func(request []byte, send func(Message) error) error) {
 	select {}
 }
 
-// AtSecond waits for the next whole second of the guest's CLOCK_MONOTONIC. What begins there begins at the same instant each time, though a
-// few of the host's nanoseconds leaked into what was done before (docs/adr/0013).
+// AtSecond waits for the next whole second of the guest's CLOCK_MONOTONIC. What begins there begins at the same instant each time, though what was
+// done before took another number of instructions, such as a longer name of a folder (docs/adr/0013).
 func AtSecond() error {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
