@@ -89,41 +89,25 @@ func keepMade(w *way, failed error) error {
 	return failed
 }
 
-var errMoved = errors.New("another folder has its name than a moment ago; want one that nobody moves meanwhile")
-
 // enter opens a folder without following a link. made: it was made a moment ago, and goes again where it cannot be opened.
 func enter(in *os.Root, name string, made bool) (*os.Root, error) {
-	before, err := in.Lstat(name)
-	if err == nil && !before.IsDir() {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR} // whoever owns the folder put something else there
-	}
-	var root *os.Root
-	var after fs.FileInfo
-	if err == nil {
-		root, err = in.OpenRoot(name)
-	}
-	if err == nil {
-		after, err = root.Stat(".")
-	}
-	if err == nil && !os.SameFile(before, after) {
-		err = &fs.PathError{Op: "open", Path: name, Err: errMoved}
-	}
+	root, err := guard.Enter(in, name)
 	if err == nil && made {
 		var entries []fs.DirEntry
 		if entries, err = entriesOf(root); len(entries) > 0 {
-			err = &fs.PathError{Op: "open", Path: name, Err: errMoved}
+			err = &fs.PathError{Op: "open", Path: name, Err: guard.ErrMoved}
 		}
 	}
-	if err != nil {
-		if root != nil {
-			root.Close()
-		}
-		if made {
-			_ = in.Remove(name) // empty; somebody else's folder is not
-		}
-		return nil, err
+	if err == nil {
+		return root, nil
 	}
-	return root, nil
+	if root != nil {
+		root.Close()
+	}
+	if made && !errors.Is(err, syscall.ENOTDIR) { // that is what whoever owns the folder put there
+		_ = in.Remove(name) // empty; somebody else's folder is not
+	}
+	return nil, err
 }
 
 // removeEmpty removes a folder that is empty, if it is still the one that has the name. Who can put another there between the two system calls owns

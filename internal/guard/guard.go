@@ -152,9 +152,41 @@ func open(path string, is *id) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	return meant(root, is)
+}
+
+// meant closes a folder that is another than was meant; nil: that is not known.
+func meant(root *os.Root, is *id) (*os.Root, error) {
 	if now := idOf(root.Stat(".")); is != nil && (now == nil || *now != *is) {
 		root.Close()
-		return nil, errors.New("another folder has its name")
+		return nil, ErrMoved
+	}
+	return root, nil
+}
+
+// ErrMoved is wrapped where a folder has another's name.
+var ErrMoved = errors.New("another folder has its name than a moment ago; want one that nobody moves meanwhile")
+
+// Enter opens a folder in another without following a link, which whoever owns the other may have put there: that is syscall.ENOTDIR.
+func Enter(in *os.Root, name string) (*os.Root, error) {
+	before, err := in.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !before.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
+	}
+	root, err := in.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	after, err := root.Stat(".")
+	if err == nil && !os.SameFile(before, after) {
+		err = &fs.PathError{Op: "open", Path: name, Err: ErrMoved}
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
 	}
 	return root, nil
 }
@@ -215,17 +247,11 @@ func below(root *os.Root, path string, do func(in *os.Root, name string)) {
 
 // enter opens a folder in another, not through a link. Nil: it is not there, or not the one that was meant.
 func enter(in *os.Root, name string, is *id) *os.Root {
-	before, err := in.Lstat(name)
-	if err != nil || !before.IsDir() {
-		return nil
+	root, err := Enter(in, name)
+	if err == nil {
+		root, err = meant(root, is)
 	}
-	root, err := in.OpenRoot(name)
 	if err != nil {
-		return nil
-	}
-	after, err := root.Stat(".")
-	if now := idOf(after, err); err != nil || !os.SameFile(before, after) || is != nil && (now == nil || *now != *is) {
-		root.Close()
 		return nil
 	}
 	return root
