@@ -31,9 +31,9 @@ func (j *judgement) starved(late time.Duration) string {
 	return fmt.Sprintf("in %s of %s something waited for a processor", seconds(waited), seconds(over))
 }
 
-// deferred says why the gap behind a timer's event may be too short by so much, where no processor stood still: softirqs that are many go to a thread
-// (ksoftirqd, wakeup_softirqd in __do_softirq), which waits for a processor like any other, while the watchers had theirs. That event then came a jiffy or two late within
-// its window, and the next one in its time. Seen at a load of 8, without a record of the wheel's: 80 us beyond what the allowance leaves. Empty: it may not.
+// deferred says why the gap behind a timer's event may be too short by so much, where no processor stood still: that event came a jiffy or two late within
+// its window, and the next one in its time. Seen once, at a load of 8 and without a record of the wheel's, 80 us beyond what the allowance leaves. A suspicion, not traced: softirqs that are
+// many go to a thread (ksoftirqd, wakeup_softirqd in __do_softirq), which waits for a processor like any other, while the watchers have theirs. Empty: it may not.
 func (j *judgement) deferred(by time.Duration) string {
 	starved := j.starved(by)
 	if starved == "" || by > j.Jiffy {
